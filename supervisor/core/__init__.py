@@ -1,0 +1,1 @@
+"""What should happen next, decided without touching anything: graph, phases, step, resume."""

@@ -1,0 +1,430 @@
+"""All instances together: relations turned into events, requests into goals, deadlines into Due.
+
+`World` is the one writer of every Instance. It is told events and requests with the time they
+happened (`now`, monotonic ns), changes its instances in place, and leaves what must be done in
+`turn.actions`, what changed in `turn.transitions` and `dirty`. It holds no descriptor, reads no
+clock and blocks nowhere: the same calls give the same world again.
+
+An edge is looked at when either end moves: a unit's dependents may now start (NeedsMet,
+NeedFailed), or what it needs may now stop (Released). Whoever stops waits, still up, until all
+that were ordered after it and are leaving too are gone; so a stop runs in reverse by level,
+in parallel within one.
+"""
+from __future__ import annotations
+
+from _heapq import heappop, heappush
+from collections import deque
+from collections.abc import Iterable
+from typing import Literal
+
+from supervisor.core import graph as graphs
+from supervisor.core import step as machine
+from supervisor.model import action as do
+from supervisor.model import event as ev
+from supervisor.model.state import Instance, Transition
+from supervisor.model.unit import SECOND_NS, Unit
+
+RESTING = frozenset({"down", "failed", "waiting", "backoff"})  # nothing of it runs
+ENDED = frozenset({"down", "failed"})
+HISTORY = 4096  # transitions kept for `why`
+CLOSE_NS = 90 * SECOND_NS  # how long a shutdown may take in all
+
+Edge = Literal["met", "pending", "failed", "absent"]
+Verb = Literal["start", "stop", "restart", "reload", "reset"]
+
+
+def keys_of(unit: Unit, cores: int) -> tuple[str, ...]:
+    """The instance keys of a unit: its name, or NAME/0, NAME/1, ... if it has several."""
+    count = unit.instances or cores
+    return (unit.name,) if count == 1 else tuple(f"{unit.name}/{i}" for i in range(count))
+
+
+class World:
+    def __init__(self, seed: int, cores: int) -> None:
+        self.graph = graphs.build({})
+        self.cores = cores
+        self.instances: dict[str, Instance] = {}
+        self.keys: dict[str, tuple[str, ...]] = {}  # unit -> its instances
+        self.turn = machine.Turn(0, 0, 0, seed, [], [], [])
+        self.dirty: set[str] = set()
+        self.fresh: list[Transition] = []
+        self.history: deque[Transition] = deque(maxlen=HISTORY)
+        self.closing_ns = 0  # deadline of the shutdown that is going on
+        self._timers: list[tuple[int, str]] = []
+        self._due: dict[str, int] = {}  # key -> its only valid entry in _timers
+        self._old: dict[str, Unit] = {}  # definitions of what still runs but has no file any more
+
+    # --- definitions --------------------------------------------------------------------------
+
+    def define(self, units: dict[str, Unit]) -> None:
+        """Replace all definitions. What runs goes on; its new definition counts from its next start."""
+        old = self.graph.units
+        self.graph = graphs.build(units)
+        for unit in units.values():
+            self._define(unit)
+        for name in old:
+            if name not in units:
+                self._retire(name, old[name])
+
+    def add(self, unit: Unit) -> None:
+        """One more unit that has no relation to any other (no look at the whole graph)."""
+        self.graph.units[unit.name] = unit
+        self._define(unit)
+
+    def _define(self, unit: Unit) -> None:
+        keys = keys_of(unit, self.cores)
+        was = self.keys.get(unit.name, ())
+        if was == keys:
+            return
+        self.keys[unit.name] = keys
+        for index, key in enumerate(keys):
+            if key not in self.instances:
+                self.instances[key] = Instance(key, unit.name, index)
+                self.dirty.add(key)
+        for key in was:
+            if key not in keys:
+                self._leave(key)
+
+    def _retire(self, name: str, unit: Unit) -> None:
+        for key in self.keys.pop(name, ()):
+            self._old[key] = unit
+            self._leave(key)
+
+    def _leave(self, key: str) -> None:
+        """An instance without definition: forget it, at once or when it has ended."""
+        inst = self.instances[key]
+        if inst.phase in ENDED:
+            self._forget(key)
+
+    def _forget(self, key: str) -> None:
+        del self.instances[key]
+        self._old.pop(key, None)
+        self._due.pop(key, None)
+        self.dirty.add(key)
+
+    def unit_of(self, inst: Instance) -> Unit:
+        unit = self.graph.units.get(inst.unit)
+        return unit if unit is not None else self._old[inst.key]
+
+    # --- requests -----------------------------------------------------------------------------
+
+    def start(self, names: Iterable[str], cause: str, now: int) -> None:
+        """Start units (groups: their members) and all that they pull in."""
+        self.turn.now = now
+        asked = list(names)
+        wanted = graphs.closure(self.graph, asked)
+        explicit = set(asked)
+        fresh = [
+            inst
+            for name in wanted
+            for key in self.keys.get(name, ())
+            if (inst := self.instances[key]).goal == "down"
+            or inst.phase in ENDED
+            or (name in explicit)
+        ]
+        both = set(wanted)
+        for inst in fresh:
+            words = cause if inst.unit in explicit else f"needed by what was asked for ({cause})"
+            clash = [o for o in self.graph.conflicts.get(inst.unit, ()) if o in both]
+            if clash and min(clash) < inst.unit:
+                self._step(inst, ev.GoUp(words))
+                self._step(inst, ev.NeedFailed(f"it conflicts with {min(clash)}, also asked for"))
+                continue
+            for other in self.graph.conflicts.get(inst.unit, ()):
+                self.stop([other], f"it conflicts with {inst.unit}, which starts", now)
+            self._step(inst, ev.GoUp(words))
+        self._settle()
+
+    def start_key(self, key: str, cause: str, now: int) -> None:
+        """Start one instance, and what its unit needs."""
+        self.turn.now = now
+        inst = self.instances[key]
+        needed = [n for n in graphs.closure(self.graph, [inst.unit]) if n != inst.unit]
+        if needed:
+            down = [n for n in needed if self._status(n, "started") == "absent"]
+            self.start(down, f"needed by {key}", now)
+        self._step(inst, ev.GoUp(cause))
+        self._settle()
+
+    def stop(self, names: Iterable[str], cause: str, now: int) -> None:
+        """Stop units (groups: their members) and all that cannot be without them."""
+        self.turn.now = now
+        keys: list[str] = []
+        seen = dict.fromkeys(m for n in names for m in graphs.members(self.graph, n))
+        todo = list(seen)
+        while todo:
+            name = todo.pop()
+            keys += self.keys.get(name, ())
+            for other in self.graph.dependents.get(name, ()):
+                hard = any(d.unit == name and d.hard for d in self.graph.deps[other])
+                if hard and other not in seen:
+                    seen[other] = None
+                    todo.append(other)
+        self._leave_all(keys, ev.GoDown(cause))
+
+    def stop_key(self, key: str, cause: str, now: int) -> None:
+        self.turn.now = now
+        if self.keys.get(self.instances[key].unit, ()) == (key,):
+            self.stop([self.instances[key].unit], cause, now)
+        else:
+            self._leave_all([key], ev.GoDown(cause))
+
+    def restart(self, keys: Iterable[str], cause: str, now: int) -> None:
+        """Stop and start instances; what is bound to them comes along. What is down starts."""
+        self.turn.now = now
+        seen = dict.fromkeys(keys)
+        todo = list(seen)
+        while todo:
+            name = self.instances[todo.pop()].unit
+            for other in self.graph.dependents.get(name, ()):
+                if any(d.unit == name and d.bound for d in self.graph.deps[other]):
+                    for key in self.keys.get(other, ()):
+                        if key not in seen and self.instances[key].phase not in ENDED:
+                            seen[key] = None
+                            todo.append(key)
+        for key in seen:
+            if self.instances[key].phase in ENDED:
+                self.start_key(key, cause, now)
+        self._leave_all(seen, ev.GoAgain(cause))
+
+    def _leave_all(self, keys: Iterable[str], event: ev.GoDown | ev.GoAgain) -> None:
+        """First everybody learns that it leaves, then those for whom nobody waits begin."""
+        leaving = [self.instances[key] for key in keys]
+        for inst in leaving:
+            self._step(inst, event)
+        for inst in leaving:
+            self._release(inst)
+        self._settle()
+
+    def shut_down(self, cause: str, now: int) -> None:
+        """Stop everything, in order, within CLOSE_NS. Nothing is started any more."""
+        self.closing_ns = self.closing_ns or now + CLOSE_NS
+        self.turn.now = now
+        self._leave_all(list(self.instances), ev.GoDown(cause))
+
+    def kill_all(self, now: int) -> None:
+        """Whatever still runs is killed now, order or not."""
+        self.closing_ns = now
+        self._close(now)
+
+    @property
+    def closed(self) -> bool:
+        """A shutdown was asked for and nothing is left that could still be waited for."""
+        return bool(self.closing_ns) and all(
+            i.phase in ENDED or i.stuck for i in self.instances.values()
+        )
+
+    # --- events -------------------------------------------------------------------------------
+
+    def deliver(self, key: str, event: object, now: int) -> None:
+        """Let an event happen to one instance; unknown keys are of units long gone."""
+        inst = self.instances.get(key)
+        if inst is not None:
+            self.turn.now = now
+            self._step(inst, event)
+            self._settle()
+
+    def deadline(self) -> int:
+        """When `expire` must be called next, or 0 for never."""
+        timers, due = self._timers, self._due
+        while timers and due.get(timers[0][1]) != timers[0][0]:
+            heappop(timers)
+        soonest = timers[0][0] if timers else 0
+        if self.closing_ns and (not soonest or self.closing_ns < soonest):
+            return self.closing_ns
+        return soonest
+
+    def expire(self, now: int) -> None:
+        timers, due = self._timers, self._due
+        self.turn.now = now
+        while timers and timers[0][0] <= now:
+            when, key = heappop(timers)
+            if due.get(key) == when:
+                del due[key]
+                self._step(self.instances[key], ev.Due())
+        self._settle()
+        if self.closing_ns and self.closing_ns <= now:
+            self._close(now)
+
+    def _close(self, now: int) -> None:
+        """The shutdown's time is over: kill what is left, then wait for it no longer than that."""
+        self.closing_ns = now + machine.KILL_GRACE_NS
+        for inst in list(self.instances.values()):
+            if inst.phase in RESTING:
+                continue
+            if inst.phase == "killing":
+                inst.stuck = True
+                continue
+            inst.goal, inst.again = "down", False
+            inst.rung = 1 << 16  # past any ladder: the next rung is cgroup.kill
+            inst.phase = "stopping"
+            inst.deadline_ns = now
+            self.turn.now = now
+            self._step(inst, ev.Due())
+        self._settle()
+
+    def _step(self, inst: Instance, event: object) -> None:
+        machine.step(self.turn, self.unit_of(inst), inst, event)
+        self.dirty.add(inst.key)
+        due = 0
+        for when in (inst.deadline_ns, inst.watchdog_due_ns, inst.age_due_ns, inst.measure_due_ns):
+            if when and (not due or when < due):
+                due = when
+        if not due:
+            self._due.pop(inst.key, None)
+        elif self._due.get(inst.key) != due:
+            self._due[inst.key] = due
+            heappush(self._timers, (due, inst.key))
+
+    def _settle(self) -> None:
+        """Follow every transition to the units at the other ends of its edges, until none is new."""
+        turn = self.turn
+        while turn.transitions or turn.wanted:
+            fresh, turn.transitions = turn.transitions, []
+            self.history.extend(fresh)
+            self.fresh.extend(fresh)
+            for moved in fresh:
+                inst = self.instances.get(moved.key)
+                if inst is not None:
+                    self._moved(inst, moved)
+            wanted, turn.wanted = turn.wanted, []
+            for name, cause in wanted:
+                if name in self.graph.units and not self.closing_ns:
+                    self.start([name], cause, turn.now)
+
+    def _moved(self, inst: Instance, moved: Transition) -> None:
+        graph, unit = self.graph, inst.unit
+        if inst.phase == "waiting":
+            self._check(inst)
+        for name in graph.dependents.get(unit, ()):
+            self._look(name, inst, moved)
+        for name in graph.conflicts.get(unit, ()):
+            for key in self.keys.get(name, ()):
+                self._check(self.instances[key])
+        if inst.phase in RESTING:
+            for dep in graph.deps.get(unit, ()):
+                for key in self.keys.get(dep.unit, ()):
+                    self._release(self.instances[key])
+            if inst.phase in ENDED and inst.key not in self.keys.get(unit, ()):
+                self._forget(inst.key)
+
+    def _look(self, name: str, inst: Instance, moved: Transition) -> None:
+        """What `name`, which looks at `inst`'s unit, makes of its move."""
+        gone = inst.phase not in ("up", "starting") and moved.source in ("up", "starting")
+        bound = gone and any(d.bound and d.unit == inst.unit for d in self.graph.deps[name])
+        for key in self.keys.get(name, ()):
+            other = self.instances[key]
+            if other.phase == "waiting":
+                self._check(other)
+            elif bound and other.phase not in ENDED and other.goal == "up" and not other.again:
+                cause = f"it is bound to {inst.unit}, which left"
+                kind = ev.GoAgain if inst.goal == "up" else ev.GoDown
+                self._step(other, kind(cause, moved.id))
+                self._release(other)
+
+    def _check(self, inst: Instance) -> None:
+        """An instance in waiting: are its needs met, can they still be?"""
+        if inst.phase != "waiting":
+            return
+        broken = self.graph.broken.get(inst.unit)
+        if broken:
+            self._step(inst, ev.NeedFailed(broken))
+            return
+        cause, cause_id, pending = "", 0, False
+        for dep in self.graph.deps.get(inst.unit, ()):
+            state = self._status(dep.unit, dep.until)
+            if dep.hard and state in ("failed", "absent"):
+                word = "failed" if state == "failed" else "is not running"
+                last = self._last(dep.unit)
+                self._step(inst, ev.NeedFailed(f"it needs {dep.unit}, which {word}", last))
+                return
+            if dep.order and state == "pending":
+                pending = True
+            elif state == "met":
+                cause, cause_id = f"{dep.unit} is {dep.until}", self._last(dep.unit)
+        for name in self.graph.conflicts.get(inst.unit, ()):
+            rest = all(self.instances[k].phase in RESTING for k in self.keys.get(name, ()))
+            pending = pending or not rest
+        if not pending:
+            self._step(inst, ev.NeedsMet(cause, cause_id))
+
+    def _last(self, name: str) -> int:
+        return max((self.instances[k].cause_id for k in self.keys.get(name, ())), default=0)
+
+    def _status(self, name: str, until: str) -> Edge:
+        """Whether a unit, all its instances, has come as far as `until`."""
+        if name in self.graph.broken:
+            return "failed"
+        worst: Edge = "met"
+        for key in self.keys.get(name, ()):
+            inst = self.instances[key]
+            phase = inst.phase
+            if inst.finished or inst.skipped:
+                continue
+            if phase == "failed":
+                return "failed"
+            if phase == "down" or (phase == "up" and inst.goal == "down"):
+                over = until == "finished" and inst.ended == "clean"
+                worst = worst if over else "absent"
+            elif phase == "up" and not inst.again:
+                worst = "pending" if until == "finished" and worst == "met" else worst
+            elif (phase != "starting" or until != "started") and worst == "met":
+                worst = "pending"
+        return worst
+
+    def _release(self, inst: Instance) -> None:
+        """An instance held in up: may its stop begin?"""
+        if inst.phase != "up" or (inst.goal == "up" and not inst.again):
+            return
+        if not self.blockers(inst):
+            self._step(inst, ev.Released())
+
+    def blockers(self, inst: Instance) -> list[str]:
+        """The instances that must be gone before this one may stop."""
+        found = []
+        for name in self.graph.dependents.get(inst.unit, ()):
+            if not any(d.order and d.unit == inst.unit for d in self.graph.deps[name]):
+                continue
+            for key in self.keys.get(name, ()):
+                other = self.instances[key]
+                leaves = other.goal == "down" or other.again
+                if other.phase not in RESTING and not other.stuck and leaves:
+                    found.append(key)
+        return found
+
+    def waiting_for(self, inst: Instance) -> list[str]:
+        """What an instance in waiting waits for, in words."""
+        if inst.phase == "up":
+            return [f"{key} to stop" for key in self.blockers(inst)] if (
+                inst.goal == "down" or inst.again
+            ) else []
+        if inst.phase != "waiting":
+            return []
+        found = [
+            f"{dep.unit} to be {dep.until}"
+            for dep in self.graph.deps.get(inst.unit, ())
+            if dep.order and self._status(dep.unit, dep.until) == "pending"
+        ]
+        for name in self.graph.conflicts.get(inst.unit, ()):
+            if not all(self.instances[k].phase in RESTING for k in self.keys.get(name, ())):
+                found.append(f"{name} to stop")
+        return found
+
+    # --- what a turn leaves -------------------------------------------------------------------
+
+    def take(self) -> tuple[list[do.Action], list[Transition], set[str]]:
+        """Actions to perform, transitions to tell, instances to write down; each once."""
+        actions, self.turn.actions = self.turn.actions, []
+        fresh, self.fresh = self.fresh, []
+        dirty, self.dirty = self.dirty, set()
+        return actions, fresh, dirty
+
+    def why(self, key: str) -> list[Transition]:
+        """The chain of transitions that led to the present state, the latest first."""
+        chain: list[Transition] = []
+        by_id = {t.id: t for t in self.history}
+        current = by_id.get(self.instances[key].cause_id)
+        while current is not None and current not in chain:
+            chain.append(current)
+            current = by_id.get(current.cause_id)
+        return chain

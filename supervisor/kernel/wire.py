@@ -1,0 +1,79 @@
+"""The one table of numbers that the keeper (C) and its Python peers share.
+
+keeper/gen_wire.py writes `wire.h` from it at build time; nothing is stated twice. Layouts are in
+docs/keeper-protocol.md. Imports nothing, so the generator can load it before anything is built.
+"""
+
+VERSION = 1
+MAX_FRAME = 256 * 1024  # bytes of one datagram, its frames and their headers included
+MAX_NAME = 119  # bytes of a store name, without its NUL
+MAX_KEY = 95  # bytes of a child's key, without its NUL
+MAX_FDS = 32  # descriptors that one datagram may carry
+
+# Frames from the manager to the keeper.
+TO_KEEPER = {
+    "HELLO": 1,  # u32 version; answered by CHILD*, STORED*, READY
+    "SPAWN": 2,  # tag = launch; key\0, then steps. Answered by EXECED, LAUNCH_FAILED or REFUSED
+    "SIGNAL": 3,  # tag = launch; i32 signal, u32 scope (0 the process, 1 its process group)
+    "ACK": 4,  # tag = launch; its exit record may be forgotten
+    "PUT": 5,  # name\0 + 1 fd: store it, in place of one of that name. RESULT
+    "GET": 6,  # name\0; answered by FD, or RESULT with ENOENT
+    "DROP": 7,  # name\0 ("prefix*" drops all that begin so). RESULT
+    "STREAM": 8,  # name\0 options\0: have a log stream; FD (its write end), or RESULT
+    "PONG": 9,  # answers PING
+    "ADOPT": 10,  # tag = launch; i32 pid: that process is this launch's main one now. RESULT
+    "EXIT": 11,  # i32 status: kill and reap what is left, drain the logger, end with status
+    "REEXEC": 12,  # path\0: become that keeper, keep everything. RESULT from the new one
+}
+
+# Frames from the keeper to the manager.
+TO_MANAGER = {
+    "CHILD": 32,  # tag = launch; the CHILD layout and key\0: one for each slot in use
+    "STORED": 33,  # name\0: one for each stored descriptor
+    "READY": 34,  # u64 highest launch, u64 orphans reaped, u32 flags, i32 logger pid, u32 manager starts
+    "REFUSED": 35,  # tag = launch; i32 errno: nothing was started
+    "EXECED": 36,  # tag = launch; i32 pid, u32 0, u64 monotonic ns
+    "LAUNCH_FAILED": 37,  # tag = launch; i32 pid, u32 step index, u32 step code, i32 errno
+    "EXITED": 38,  # tag = launch; the CHILD layout and key\0. Sent until it is acknowledged
+    "SIGNALLED": 39,  # i32 signal, i32 pid, u32 uid: the keeper was sent this signal
+    "PING": 40,  # answer PONG within 10 s or be replaced
+    "RESULT": 41,  # tag as asked; i32 errno, 0 for done
+    "FD": 42,  # tag as asked; name\0 + 1 fd
+}
+
+# Frames from the keeper to the logger.
+TO_LOGGER = {
+    "STREAM_OPEN": 64,  # name\0 options\0 + 1 fd: read this pipe
+    "STREAM_GONE": 65,  # name\0: nobody writes any more; drain what is left and close
+}
+
+# States of a child slot.
+CHILD_STATES = {"LAUNCHING": 1, "RUNNING": 2, "EXITED_UNACKED": 3}
+
+# READY flags.
+FLAGS = {"PID1": 1, "RESUMED": 2}
+
+# Steps of a launch plan, in the order in which a plan has them. (name, code, payload, meaning)
+STEPS = (
+    ("CGROUP", 1, "path\\0", "be born in this cgroup, made if missing (relative to stored `cgroup`)"),
+    ("LOG", 2, "name\\0 options\\0 i32 uid i32 gid", "standard output and error into this log stream"),
+    ("SIGNALS", 3, "u64 ignored", "default dispositions, empty mask; ignore only these (bit n-1)"),
+    ("SESSION", 4, "", "setsid"),
+    ("OOM_SCORE", 5, "i32", "write oom_score_adj"),
+    ("RLIMIT", 6, "u32 resource u32 0 u64 soft u64 hard", "setrlimit"),
+    ("NICE", 7, "i32", "setpriority"),
+    ("AFFINITY", 8, "u32 cpu", "sched_setaffinity to this one CPU"),
+    ("UMASK", 9, "u32", "umask"),
+    ("GROUPS", 10, "u32 count, u32 gid...", "setgroups"),
+    ("GID", 11, "u32", "setresgid, verified"),
+    ("UID", 12, "u32", "setresuid, verified"),
+    ("DIRECTORY", 13, "path\\0", "enter it without magic links, verify that it is reachable"),
+    ("ENV", 14, "u32 count, NAME=value\\0...", "the whole environment"),
+    ("ENV_PID", 15, "NAME\\0", "NAME=own pid, after ENV"),
+    ("OPEN", 16, "i32 target u32 flags path\\0", "open a path as descriptor target"),
+    ("FD", 17, "i32 target name\\0", "a stored descriptor as descriptor target"),
+    ("SENT_FD", 18, "i32 target u32 index", "the index-th descriptor sent with the plan as target"),
+    ("CLOSE_FROM", 19, "u32 first", "close every descriptor from this number on, at exec"),
+    ("NO_NEW_PRIVS", 20, "", "prctl(PR_SET_NO_NEW_PRIVS)"),
+    ("EXEC", 21, "u32 argc, path\\0, argument\\0...", "execve"),
+)
