@@ -156,6 +156,14 @@ def _up(turn: Turn, unit: Unit, inst: Instance, cause: str) -> None:
         inst.measure_due_ns = turn.now + MEASURE_NS
 
 
+def adopt(turn: Turn, unit: Unit, inst: Instance, launch: int, pid: int, cause: str) -> None:
+    """No event, but what a manager without memory finds: a main process that runs, hence is ready."""
+    inst.goal, inst.again, inst.emptied = "up", False, False
+    inst.launch, inst.pid, inst.started_ns = launch, pid, turn.now
+    inst.result, inst.ended, inst.watchdog_ns = "", "", unit.start.watchdog_ns
+    _up(turn, unit, inst, cause)
+
+
 def _skipped(turn: Turn, unit: Unit, inst: Instance, event: ev.Skipped) -> None:
     inst.launch, inst.job, inst.role, inst.emptied = 0, 0, "", True
     inst.goal, inst.skipped = "down", True

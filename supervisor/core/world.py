@@ -52,7 +52,7 @@ class World:
         self.closing_ns = 0  # deadline of the shutdown that is going on
         self._timers: list[tuple[int, str]] = []
         self._due: dict[str, int] = {}  # key -> its only valid entry in _timers
-        self._old: dict[str, Unit] = {}  # definitions of what still runs but has no file any more
+        self.old: dict[str, Unit] = {}  # definitions of what still runs but has no file any more
 
     # --- definitions --------------------------------------------------------------------------
 
@@ -87,7 +87,7 @@ class World:
 
     def _retire(self, name: str, unit: Unit) -> None:
         for key in self.keys.pop(name, ()):
-            self._old[key] = unit
+            self.old[key] = unit
             self._leave(key)
 
     def _leave(self, key: str) -> None:
@@ -98,13 +98,13 @@ class World:
 
     def _forget(self, key: str) -> None:
         del self.instances[key]
-        self._old.pop(key, None)
+        self.old.pop(key, None)
         self._due.pop(key, None)
         self.dirty.add(key)
 
     def unit_of(self, inst: Instance) -> Unit:
         unit = self.graph.units.get(inst.unit)
-        return unit if unit is not None else self._old[inst.key]
+        return unit if unit is not None else self.old[inst.key]
 
     # --- requests -----------------------------------------------------------------------------
 
@@ -265,6 +265,10 @@ class World:
 
     def _step(self, inst: Instance, event: object) -> None:
         machine.step(self.turn, self.unit_of(inst), inst, event)
+        self._arm(inst)
+
+    def _arm(self, inst: Instance) -> None:
+        """After any change of an instance: note it, and when it must be looked at next."""
         self.dirty.add(inst.key)
         due = 0
         for when in (inst.deadline_ns, inst.watchdog_due_ns, inst.age_due_ns, inst.measure_due_ns):
@@ -409,6 +413,36 @@ class World:
             if not all(self.instances[k].phase in RESTING for k in self.keys.get(name, ())):
                 found.append(f"{name} to stop")
         return found
+
+    # --- after the death of an earlier manager (resume.py) ------------------------------------
+
+    def put(self, inst: Instance, old: Unit | None) -> bool:
+        """Take over what an earlier manager knew of an instance; `old`: its definition, if it has
+        no unit file any more. False: it is of no use, being ended or without any definition."""
+        if inst.unit not in self.graph.units:
+            if old is None:
+                return False
+            self.old[inst.key] = old
+        if inst.phase in ENDED and inst.key not in self.keys.get(inst.unit, ()):
+            self.old.pop(inst.key, None)
+            self.dirty.add(inst.key)
+            return False
+        self.instances[inst.key] = inst
+        self._arm(inst)
+        return True
+
+    def adopt(self, inst: Instance, launch: int, pid: int, cause: str) -> None:
+        """Something of `inst` is found running that it does not know: it counts as ready."""
+        machine.adopt(self.turn, self.unit_of(inst), inst, launch, pid, cause)
+        self._arm(inst)
+
+    def recheck(self, now: int) -> None:
+        """Look at everything that waits, for its needs or for others to stop before it."""
+        self.turn.now = now
+        for inst in list(self.instances.values()):
+            self._check(inst)
+            self._release(inst)
+        self._settle()
 
     # --- what a turn leaves -------------------------------------------------------------------
 
