@@ -1,0 +1,31 @@
+# Two commands: `make run` starts the demo stack, `make test` proves the whole thing.
+# Both prepare what they need first (packaging/prepare says what that is), and cost nothing
+# when it is there already.
+
+PYTHON ?= /usr/bin/python3
+VENV ?= .venv
+export PYTHON VENV
+
+.PHONY: help run test bench clean
+
+help:
+	@echo 'make run     the demo stack: a web shop, a worker and two agents, supervised'
+	@echo 'make test    linters and all tests; ONLY="unit law" picks some'
+	@echo 'make bench   our figures beside other supervisors (needs root; see tests/bench)'
+	@echo 'make clean   remove what the others made in this folder'
+
+run:
+	@packaging/prepare run
+	@exec $(VENV)/bin/python -I units/demo/run.py
+
+test:
+	@packaging/prepare test
+	@exec $(VENV)/bin/python -I packaging/run_tests.py $(ONLY)
+
+bench:
+	@packaging/prepare test
+	@exec $(VENV)/bin/python tests/bench/run.py $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -prune -exec rm -rf {} +
