@@ -1,0 +1,37 @@
+"""`unboxed explain UNIT`: the steps of its launch in their order, and what is behind each key."""
+from __future__ import annotations
+
+import json
+
+from supervisor.cli.call import DONE, Call
+from supervisor.cli.screen import Screen, clean, table
+from supervisor.cli.server import Server, print_json
+
+
+def run(call: Call) -> int:
+    unit = call.words[0]
+    with Server(call, f"explain {unit}") as server:
+        answer = server.call("Explain", {"unit": unit})
+    if call.flag("json"):
+        print_json(answer)
+        return DONE
+    screen = Screen()
+    print(screen.paint(f"Launch of {unit}, in this order", "head"))
+    steps = [
+        (str(number), clean(step["step"]), clean(str(step.get("detail") or "")))
+        for number, step in enumerate(answer["steps"], 1)
+    ]
+    keys = [
+        (clean(key["key"]), clean(_text(key.get("value"))), clean(key.get("mechanism") or ""))
+        for key in answer["keys"]
+    ]
+    for row in table(("", "STEP", "DETAIL"), steps, right=(0,))[1:]:
+        print(("  " + "  ".join(row)).rstrip())
+    print("\n" + screen.paint("Keys and their mechanisms", "head"))
+    for row in table(("KEY", "VALUE", "MECHANISM"), keys)[1:]:
+        print(("  " + "  ".join(row)).rstrip())
+    return DONE
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,172 @@
+"""Help, and every complaint about how a command line is written: click, made from the table.
+
+Law: it is imported only when parse.py has given up, so an ordinary call never pays for it.
+"""
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from supervisor import __version__
+from supervisor.cli.call import BAD_USAGE, DONE, Call, Failure
+from supervisor.cli.parse import unit_key
+from supervisor.cli.table import BY_NAME, COMMANDS, LATER, RUNTIME_DIR, Command, Option
+
+_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+
+def understand(argv: Sequence[str]) -> Call | int:
+    """The call, or the exit code after help was printed. Raises Failure for bad usage."""
+    verb = _verb(argv)
+    if not argv:  # whoever types nothing wants to know what there is
+        print(_group().get_help(click.Context(_group(), info_name="unboxed")), file=sys.stderr)
+        return BAD_USAGE
+    if verb in LATER:
+        raise Failure(f"cannot {verb}: not supported yet; {LATER[verb]}", BAD_USAGE)
+    words, keys = _split_keys(argv, BY_NAME.get(verb))
+    try:
+        answer = _group().main(
+            list(words), prog_name="unboxed", standalone_mode=False)
+    except click.UsageError as error:
+        raise Failure(_complaint(error, verb), BAD_USAGE) from None
+    if not isinstance(answer, Call):
+        return DONE if answer is None else int(answer)
+    return Call(answer.verb, answer.words, answer.options, keys)
+
+
+def _verb(argv: Sequence[str]) -> str:
+    """The first word that is neither an option nor the value of one, else ""."""
+    rest = iter(argv)
+    for word in rest:
+        if word == RUNTIME_DIR.names[0]:
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word
+    return ""
+
+
+def _split_keys(
+    argv: Sequence[str], command: Command | None
+) -> tuple[list[str], list[tuple[str, str]]]:
+    """Take the unit keys out: click knows only options that are declared."""
+    words: list[str] = []
+    keys: list[tuple[str, str]] = []
+    seen = False
+    rest = iter(argv)
+    for word in rest:
+        key = command and seen and unit_key(command, word)
+        if key:
+            keys.append(key)
+            continue
+        words.append(word)
+        if word == "--" or (seen and not word.startswith("-")):
+            break
+        if word == RUNTIME_DIR.names[0]:
+            words.extend(value for value in [next(rest, None)] if value is not None)
+        else:
+            seen = seen or (command is not None and word == command.name)
+    return [*words, *rest], keys
+
+
+def _group() -> click.Group:
+    group = click.Group(
+        "unboxed", context_settings=_SETTINGS, params=[_option(RUNTIME_DIR)], callback=_note,
+        help="Supervise services, tasks and agents as ordinary processes of this host.",
+        epilog="Exit codes: 0 done, 1 failed, 2 bad usage, 3 not running or no such unit, "
+        "4 not permitted, 5 timed out.",
+    )
+    click.version_option(__version__, prog_name="unboxed", message="%(prog)s %(version)s")(group)
+    for command in COMMANDS:
+        group.add_command(_command(command))
+    return group
+
+
+@click.pass_context
+def _note(context: click.Context, /, **given: Any) -> None:
+    """`--runtime-dir` before the verb; the same after it wins."""
+    context.obj = _options((RUNTIME_DIR,), given)
+
+
+def _command(command: Command) -> click.Command:
+    options = (*command.options, RUNTIME_DIR)
+    params: list[click.Parameter] = [_option(option) for option in options]
+    if command.words:
+        params.append(click.Argument(
+            ["words"], nargs=-1 if "..." in command.words else 1,
+            required=not command.words.startswith("["),
+            metavar=command.words, type=click.UNPROCESSED,
+        ))
+    settings = {"allow_interspersed_args": not command.unit_keys}
+    return click.Command(
+        command.name, params=params, callback=_callback(command), context_settings=settings,
+        help="\n\n".join(filter(None, (command.text, command.more))), short_help=command.text,
+    )
+
+
+def _callback(command: Command) -> Callable[..., Call]:
+    @click.pass_context
+    def make(context: click.Context, /, words: Any = (), **given: Any) -> Call:
+        options = {**(context.obj or {}), **_options((*command.options, RUNTIME_DIR), given)}
+        return Call(command.name, (words,) if isinstance(words, str) else words, options)
+
+    return make
+
+
+def _options(options: Sequence[Option], given: dict[str, Any]) -> dict[str, Any]:
+    """What was really given, under its own key; click names parameters in its own way."""
+    found = {}
+    for option in options:
+        value = given[_parameter(option)]
+        if value is not None and value is not False and value != ():
+            found[option.key] = list(value) if option.many else value
+    return found
+
+
+def _option(option: Option) -> click.Option:
+    kind = _Whole() if option.kind == "int" else click.STRING
+    declared = [_parameter(option), *option.names]
+    if not option.value:
+        return click.Option(declared, is_flag=True, help=option.text)
+    return click.Option(
+        declared, metavar=option.value, type=kind, multiple=option.many, help=option.text)
+
+
+class _Whole(click.ParamType):
+    name = "number"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> int:
+        if not (value.isascii() and value.isdigit()):
+            self.fail(f"'{value}' is no whole number from 0", param, ctx)
+        return int(value)
+
+
+def _parameter(option: Option) -> str:
+    return option.key.replace("-", "_")
+
+
+def _complaint(error: click.UsageError, verb: str) -> str:
+    command = BY_NAME.get(verb)
+    if command is None:
+        known = [*BY_NAME, *LATER]
+        near = difflib.get_close_matches(verb, known, 1)
+        hint = f"did you mean `unboxed {near[0]}`?" if near else "see `unboxed --help`"
+        reason = "no such command" if verb else _reason(error)
+        return f"cannot {verb or 'do that'}: {reason}; {hint}"
+    reason = _reason(error)
+    if isinstance(error, click.MissingParameter):
+        reason = f"{command.words.rstrip('.')} is missing"
+    hint = f"see `unboxed {verb} --help`"
+    if command.unit_keys and isinstance(error, click.NoSuchOption):
+        hint = f"keys of a unit are written {error.option_name}=VALUE, before the command"
+    return f"cannot {verb}: {reason}; {hint}"
+
+
+def _reason(error: click.UsageError) -> str:
+    text = error.format_message().rstrip(".")
+    return text[:1].lower() + text[1:]

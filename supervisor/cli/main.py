@@ -1,0 +1,67 @@
+"""The command `unboxed`: find the verb, let its handler do it, turn every end into an exit code.
+
+Law: start-up time is a feature. What every call needs is imported here and is small; a handler's
+module is imported when its verb is used, and click only for help and complaints.
+"""
+from __future__ import annotations
+
+import os
+import sys
+
+from supervisor.cli.call import DONE, FAILED, INTERRUPTED, Call, Failure
+from supervisor.cli.parse import parse
+from supervisor.cli.table import BY_NAME
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line (without the program's name; None: this process's). Never raises."""
+    try:
+        code = _run(sys.argv[1:] if argv is None else argv)
+        sys.stdout.flush()
+    except Failure as failure:
+        code = _report(failure)
+    except BrokenPipeError:
+        # Whoever read our output has seen enough (`unboxed logs | head`): that is no failure.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return DONE
+    except KeyboardInterrupt:
+        return INTERRUPTED
+    except OSError as error:
+        code = _report(Failure(f"cannot go on: {error.strerror or error}; nothing more was done"))
+    return code
+
+
+def _run(argv: Sequence[str]) -> int:
+    if sys.stdout.encoding != "utf-8":  # a character that the locale lacks is no reason to fail
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    call = parse(argv)
+    if call is None:
+        from supervisor.cli.front import understand
+
+        answer = understand(argv)
+        if not isinstance(answer, Call):
+            return answer
+        call = answer
+    return _handler(call)(call)
+
+
+def _handler(call: Call) -> Callable[[Call], int]:
+    from importlib import import_module
+
+    module = import_module("supervisor.cli." + BY_NAME[call.verb].module)
+    handler: Callable[[Call], int] = module.run
+    return handler
+
+
+def _report(failure: Failure) -> int:
+    try:
+        sys.stdout.flush()  # what was done stands above what was not
+        print(failure.text, file=sys.stderr)
+    except OSError:
+        return failure.code or FAILED
+    return failure.code

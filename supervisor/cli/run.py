@@ -1,0 +1,161 @@
+"""`unboxed run`: find the parts, look for what can be known to be wrong, become the keeper.
+
+Without a terminal this process turns into the keeper, so whoever started it (systemd, a container
+engine, a shell script) supervises the real thing. On a terminal it stays, as the keeper's parent and
+as a client like any other: see foreground.py.
+"""
+from __future__ import annotations
+
+import os
+import sys
+
+from supervisor.cli.call import BAD_USAGE, FAILED, NOT_PERMITTED, NOT_RUNNING, Call, Failure
+from supervisor.cli.screen import Screen
+from supervisor.model.paths import MAX_SOCKET_PATH_BYTES, Paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KEEPER = "unboxed-init"
+_LIBRARIES = ("msgspec", "tomli", "structlog")  # what the manager imports beside the standard library
+_SUFFIX = ".toml"
+
+
+def run(call: Call) -> int:
+    where = call.paths()
+    _check_units(where, call)
+    _check_runtime(where)
+    live = not call.flag("plain") and Screen().redraws
+    argv = command_line(call, where, quiet=live)
+    if live:
+        from supervisor.cli.foreground import supervise
+
+        return supervise(call, argv, where)
+    sys.stdout.flush()
+    try:
+        os.execv(argv[0], argv)
+    except OSError as error:
+        raise Failure(
+            f"cannot run: {argv[0]}: {(error.strerror or str(error)).lower()}; set UNBOXED_INIT to a"
+            f" working {KEEPER}") from None
+
+
+def command_line(call: Call, where: Paths, *, quiet: bool) -> list[str]:
+    """The keeper's argument list. `quiet`: the manager prints no state lines, someone else will."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    python = [sys.executable, "-I", "-S"]
+    manager = [*python, f"{package}/manager/__main__.py", "--site", ":".join(_sites())]
+    for directory in call.many("units"):
+        manager += ["--units", os.path.abspath(directory)]
+    manager += ["--runtime-dir", where.runtime, "--state-dir", where.state, "--log-dir", where.log]
+    if quiet:
+        manager.append("--quiet")
+    for unit in call.words:
+        manager += ["--start", unit]
+    logger = [*python, f"{package}/logger/__main__.py", "--log-dir", where.log]
+    return [_keeper(), "--supervise", "--", *manager, "--", *logger]
+
+
+def _keeper() -> str:
+    """UNBOXED_INIT, else beside this command, else with this Python's scripts, else in PATH."""
+    given = os.environ.get("UNBOXED_INIT")
+    if given:
+        if os.access(given, os.X_OK):
+            return os.path.abspath(given)
+        raise Failure(f"cannot run: UNBOXED_INIT names {given}, which cannot be executed; unset it"
+                      f" to use the installed {KEEPER}")
+    import sysconfig
+
+    directories = [
+        os.path.dirname(os.path.abspath(sys.argv[0])),
+        sysconfig.get_path("scripts"),
+        *os.environ.get("PATH", os.defpath).split(":"),
+    ]
+    for directory in directories:
+        path = os.path.join(directory, KEEPER)
+        if directory and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    raise Failure(f"cannot run: {KEEPER} is not installed beside this command or in PATH; install"
+                  " it, or name it in UNBOXED_INIT")
+
+
+def _sites() -> list[str]:
+    """Where the manager's libraries are: it runs without `site`, which would cost it the time."""
+    from importlib.util import find_spec
+
+    found: list[str] = []
+    for name in _LIBRARIES:
+        spec = find_spec(name)
+        if spec is None or not spec.origin:
+            raise Failure(f"cannot run: the Python library {name} is not installed for"
+                          f" {sys.executable}; `pip install {name}` does it")
+        directory = os.path.dirname(os.path.dirname(spec.origin))
+        if directory not in found:
+            found.append(directory)
+    return found
+
+
+def _check_units(where: Paths, call: Call) -> None:
+    """Refuse what would only start an empty supervisor: a wrong directory, no files, a typo."""
+    for directory in call.many("units"):
+        if not os.path.isdir(directory):
+            what = "is a file, and --units takes the directory it is in" if os.path.exists(
+                directory) else "does not exist"
+            raise Failure(f"cannot run: {directory} {what}; nothing was started", BAD_USAGE)
+    names = _unit_names(where.units)
+    if not names:
+        raise Failure(
+            f"cannot run: no unit files (*{_SUFFIX}) in {', '.join(where.units)}; write one, or name"
+            " a directory with --units")
+    from fnmatch import fnmatchcase
+
+    for word in call.words:
+        pattern = word.partition("/")[0]
+        if not any(fnmatchcase(name, pattern) for name in names):
+            from difflib import get_close_matches
+
+            near = get_close_matches(pattern, names, 1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names[:10])}"
+            raise Failure(
+                f"cannot run {word}: no such unit in {', '.join(where.units)}; {hint}", NOT_RUNNING)
+
+
+def _unit_names(directories: Sequence[str]) -> list[str]:
+    names = set()
+    for directory in directories:
+        try:
+            entries = os.listdir(directory)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise Failure(
+                f"cannot run: {directory}: {(error.strerror or str(error)).lower()}; nothing was"
+                " started") from None
+        names |= {entry.removesuffix(_SUFFIX) for entry in entries if entry.endswith(_SUFFIX)}
+    return sorted(names)
+
+
+def _check_runtime(where: Paths) -> None:
+    if len(os.fsencode(where.control)) > MAX_SOCKET_PATH_BYTES:
+        raise Failure(
+            f"cannot run: {where.runtime} is too long for the sockets in it (a socket's path has at"
+            f" most {MAX_SOCKET_PATH_BYTES} bytes); choose another --runtime-dir", BAD_USAGE)
+    import socket
+
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.setblocking(False)
+        try:
+            probe.connect(where.control)
+        except (FileNotFoundError, ConnectionRefusedError):
+            return  # nobody listens; a leftover socket is the manager's to replace
+        except BlockingIOError:
+            pass  # somebody listens, and is busy
+        except OSError as error:
+            raise Failure(
+                f"cannot run: {where.control}: {(error.strerror or str(error)).lower()}; another"
+                " --runtime-dir would be your own",
+                NOT_PERMITTED if isinstance(error, PermissionError) else FAILED) from None
+    raise Failure(
+        f"cannot run: a supervisor already uses {where.runtime}; `unboxed status` shows it, another"
+        " --runtime-dir starts a second one beside it")

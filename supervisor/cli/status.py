@@ -1,0 +1,100 @@
+"""`unboxed status`: the table of all units, or everything about one.
+
+On a terminal for eyes (relative times, colour, cut to the width); elsewhere for programs: the same
+columns, uncut, no cell but the last with a space in it, times as ISO 8601 in UTC.
+"""
+from __future__ import annotations
+
+import time
+
+from supervisor.cli.call import DONE, NOT_RUNNING, Call
+from supervisor.cli.screen import Screen, clean, table
+from supervisor.cli.server import Server, print_json
+from supervisor.cli.words import STATES, UP, cpu, remark, size, span, summary
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+HEAD = ("UNIT", "STATE", "SINCE", "PID", "MEM", "CPU", "RESTARTS", "LAST EXIT/REASON")
+_RIGHT = (3, 4, 5, 6)
+_STATE, _REMARK = 1, 7
+
+
+def run(call: Call) -> int:
+    with Server(call, "show status") as server:
+        answer = server.call("Status", {"units": list(call.words)} if call.words else {})
+        statuses: list[dict[str, Any]] = answer["instances"]
+        one = len(statuses) == 1 and bool(call.words)
+        if call.flag("json"):
+            document = {"supervisor": answer["supervisor"], "instances": statuses}
+            if call.words:
+                document["details"] = {
+                    status["key"]: server.call("Describe", {"unit": status["key"]})
+                    for status in statuses
+                }
+            print_json(document)
+        else:
+            screen = Screen()
+            raw = call.flag("raw") and screen.terminal
+            if one:
+                from supervisor.cli.detail import show
+
+                show(call, server, statuses[0], screen)
+            else:
+                _show_table(statuses, answer["supervisor"], screen, raw=raw)
+    if not call.words or all(status["state"] in UP for status in statuses):
+        return DONE
+    return NOT_RUNNING
+
+
+def _show_table(
+    statuses: list[dict[str, Any]], supervisor: dict[str, Any], screen: Screen, *, raw: bool
+) -> None:
+    now_ns = time.time_ns()
+    rows = [_row(status, now_ns, terminal=screen.terminal, raw=raw) for status in statuses]
+    width = screen.width if screen.terminal else None
+    head, *body = table(HEAD, rows, width, _RIGHT)
+    lines = [screen.paint("  ".join(head), "head")]
+    for status, cells in zip(statuses, body, strict=True):
+        kind = STATES.get(status["state"], "")
+        cells[_STATE] = screen.paint(cells[_STATE], kind)
+        lines.append("  ".join(cells).rstrip())
+    if screen.terminal:
+        lines.append(screen.paint(summary(statuses), "head"))
+        lines.extend(notes(supervisor))
+    print("\n".join(lines))
+
+
+def _row(
+    status: dict[str, Any], now_ns: int, *, terminal: bool, raw: bool
+) -> tuple[str, ...]:
+    since = span(now_ns - status["since_ns"]) if terminal else stamp(status["since_ns"])
+    text = remark(status, now_ns)
+    return (
+        status["key"],
+        status["state"],
+        since,
+        str(status.get("pid") or "-"),
+        size(status.get("memory_bytes")) or "-",
+        cpu(status.get("cpu_ns")) or "-",
+        str(status.get("restarts") or 0),
+        text if raw else clean(text),
+    )
+
+
+def stamp(time_ns: int) -> str:
+    """"2026-11-21T03:56:20Z"."""
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_ns // 1_000_000_000))
+
+
+def notes(supervisor: dict[str, Any]) -> list[str]:
+    """What an operator should know about the supervisor itself before trusting the rest."""
+    found = []
+    if supervisor.get("tracking") == "session":
+        found.append(
+            "note: no cgroup is usable here, so processes are tracked by session: one that leaves"
+            " its session is found only once its parent is gone")
+    if supervisor.get("manager_starts", 1) > 1:
+        found.append(f"note: the manager was started {supervisor['manager_starts']} times")
+    return found

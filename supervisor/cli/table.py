@@ -1,0 +1,176 @@
+"""The one table of commands: parsers, help, completion and docs/commands.md are made from it.
+
+Law: data only, and nothing imported, since every invocation reads it. A verb's handler is the
+function `run` of the module named here, which is imported when the verb is used.
+"""
+from __future__ import annotations
+
+
+class Option:
+    """`names`: the long name first ("--follow", "-f"). `value` names what follows it ("" for a
+    flag); `kind` "int" takes a whole number from 0; `many` may be repeated."""
+
+    def __init__(
+        self, *names: str, text: str, value: str = "", kind: str = "text", many: bool = False
+    ) -> None:
+        self.names = names
+        self.key = names[0].removeprefix("--")
+        self.text = text
+        self.value = value
+        self.kind = kind
+        self.many = many
+
+
+class Command:
+    """`words` names the arguments: "" none, "UNIT" exactly one, "UNIT..." one or more, "[UNIT...]"
+    any number; `complete` says what they are, for shell completion. `unit_keys`: any other
+    `--KEY=VALUE` is a key of a unit file, and the first word ends the options."""
+
+    def __init__(
+        self, name: str, module: str, text: str, *options: Option, words: str = "",
+        complete: str = "", more: str = "", unit_keys: bool = False,
+    ) -> None:
+        self.name = name
+        self.module = module
+        self.text = text
+        self.options = options
+        self.words = words
+        self.complete = complete
+        self.more = more
+        self.unit_keys = unit_keys
+
+
+RUNTIME_DIR = Option(
+    "--runtime-dir", value="DIR",
+    text="The supervisor that uses this directory (default: UNBOXED_RUNTIME_DIR, else /run/unboxed, "
+    "without root $XDG_RUNTIME_DIR/unboxed).",
+)
+JSON = Option("--json", text="One JSON document with stable keys.")
+JSON_LINES = Option("--json", text="One JSON document a line.")
+RAW = Option("--raw", text="Do not escape control characters on a terminal.")
+NO_WAIT = Option("--no-wait", text="Return as soon as the request is accepted.")
+LOG_DIR = Option("--log-dir", value="DIR", text="Where the logs are (default: UNBOXED_LOG_DIR).")
+
+UNITS = "A UNIT is a unit, one instance of it (web/1), a group, or a pattern (web*)."
+WAITS = UNITS + " Waits until it is true, and says what it waits for and until when. What is " \
+    "already so is done."
+
+
+def _change(name: str, text: str, *options: Option, words: str = "UNIT...", more: str = WAITS
+            ) -> Command:
+    return Command(
+        name, "lifecycle", text, *options, NO_WAIT, words=words, complete="unit", more=more)
+
+
+COMMANDS = (
+    Command(
+        "run", "run", "Run a supervisor in the foreground.",
+        Option("--units", value="DIR", many=True,
+               text="Read unit files from here instead of the standard directories; repeatable."),
+        Option("--state-dir", value="DIR", text="Where state is kept (default: UNBOXED_STATE_DIR)."),
+        LOG_DIR,
+        Option("--plain", text="No live view, even on a terminal."),
+        words="[UNIT...]", complete="unit",
+        more="Starts the named units and what they need, or all that have autostart. On a terminal "
+        "it shows states and logs as they come; Ctrl-C stops everything in order, a second one "
+        "kills what is left.",
+    ),
+    Command(
+        "status", "status", "Show units: state, process, memory, CPU, restarts, last exit, reason.",
+        JSON, RAW, words="[UNIT...]", complete="unit",
+        more="One unit: also its process tree, listeners, last log lines and the cause of its "
+        "state. " + UNITS + " With a UNIT the exit code is 3 unless all that match are up.",
+    ),
+    _change("start", "Start units and what they need."),
+    _change("stop", "Stop units, and first what needs them."),
+    _change("restart", "Stop units if they run, then start them."),
+    Command(
+        "reload", "lifecycle", "Reload units; without UNIT, read the unit files again.", NO_WAIT,
+        words="[UNIT...]", complete="unit",
+        more="Without UNIT: all files or, if one is wrong, nothing changes. Running services keep "
+        "the definition they were started with until restarted.",
+    ),
+    _change(
+        "kill", "Send a signal to all processes of units.",
+        Option("--signal", "-s", value="SIGNAL", text="Name or number (default: TERM)."),
+        more=UNITS + " What happens next is the unit's restart policy.",
+    ),
+    _change("freeze", "Suspend all processes of units."),
+    _change("thaw", "Let frozen units go on."),
+    _change("reset-failed", "Forget failures and restart counters.", more=UNITS),
+    Command(
+        "logs", "logs", "Show what units wrote, merged by time.",
+        Option("--follow", "-f", text="Go on as lines come, across rotation and restarts."),
+        Option("--lines", "-n", value="N", kind="int", text="Only the last N lines."),
+        Option("--since", value="TIME", text="From then on: 10m, 2h, 14:30, 2026-01-31 08:00."),
+        Option("--until", value="TIME", text="Up to then."),
+        Option("--json", text="One JSON document a line: time, unit, instance, stream, message."),
+        RAW, LOG_DIR,
+        Option("--grep", value="RE", text="Not supported yet."),
+        Option("--boot", text="Not supported yet."),
+        words="[UNIT...]", complete="unit",
+        more=UNITS + " Reads the files themselves, so it works while no supervisor runs.",
+    ),
+    Command(
+        "events", "events", "Show every change of state as it happens.", JSON_LINES,
+        more="Ends with Ctrl-C.",
+    ),
+    Command(
+        "check", "check", "Check unit files, offline: all errors at once.", JSON,
+        words="PATH...", complete="path",
+        more="A PATH is a unit file or a directory of them. Exit code 1 if anything is wrong.",
+    ),
+    Command(
+        "explain", "explain", "Show the exact steps of a launch and the mechanism of each key.", JSON,
+        words="UNIT", complete="unit",
+    ),
+    Command(
+        "why", "causes", "Show the chain of causes of a unit's present state.", JSON,
+        words="UNIT", complete="unit",
+    ),
+    Command(
+        "try", "try_", "Run a command as a transient unit.", JSON, NO_WAIT,
+        words="COMMAND...", complete="command", unit_keys=True,
+        more="Keys of a unit file are options with their value after `=`: --user=nobody "
+        "--restart.when=always --env.PORT=8080 --instances=2. It is gone once it is stopped.",
+    ),
+    Command(
+        "completion", "completion", "Print a completion script.", words="SHELL...", complete="shell",
+        more="SHELL is bash, zsh or fish: source <(unboxed completion bash). What those scripts ask "
+        "for is `unboxed completion words -- WORD...`: the candidates for the last word.",
+    ),
+    Command("schema", "schema", "Print the JSON Schema of unit files, for editors."),
+    Command(
+        "upgrade", "upgrade", "Replace the running supervisor by the installed version, in place.",
+        more="No service is restarted, no descriptor lost.",
+    ),
+)
+BY_NAME = {command.name: command for command in COMMANDS}
+
+_EDIT = "change the unit file, then `unboxed reload`"
+# Verbs of later versions, and what serves until then. They are refused by name, not as unknown.
+LATER = {
+    "enable": "set `autostart = true` in the unit file, then `unboxed reload`",
+    "disable": "set `autostart = false` in the unit file, then `unboxed reload`",
+    "mask": "set `autostart = false` in the unit file, then `unboxed reload`",
+    "unmask": "set `autostart = true` in the unit file, then `unboxed reload`",
+    "plan": "`unboxed check DIR` finds errors without changing anything",
+    "apply": "`unboxed reload` takes all unit files or, if one is wrong, none",
+    "audit": "`unboxed explain UNIT` shows what a unit is launched with",
+    "ports": "`unboxed status UNIT` shows a unit's listeners",
+    "graph": "`unboxed status` shows what a unit waits for, `unboxed why UNIT` the causes",
+    "top": "`unboxed status` shows figures, `unboxed events` changes",
+    "exec": "`unboxed try -- COMMAND` runs a command as a unit of its own",
+    "deploy": _EDIT + " and `unboxed restart UNIT`",
+    "rollback": _EDIT + " and `unboxed restart UNIT`",
+    "scale": "set `instances` in the unit file, then `unboxed reload`",
+    "rollout": "`unboxed restart UNIT/0`, UNIT/1 ... restarts one instance at a time",
+    "import": "docs/units.md has every key",
+    "boot-report": "`unboxed events` shows changes with their times",
+    "poweroff": "use the machine's own command",
+    "reboot": "use the machine's own command",
+    "halt": "use the machine's own command",
+    "kexec": "use the machine's own command",
+    "set": _EDIT,
+    "learn": "docs/units.md has every key",
+}
