@@ -1,0 +1,249 @@
+"""What the control interface tells its clients: one Struct for each type, reply and error of
+`supervisor/control/io.unboxed.Supervisor.varlink`, with the same names and fields (tests compare).
+
+Times are realtime nanoseconds since 1970, sizes bytes. None: not known here, or not applicable; the
+key is sent all the same, so that every document has the same keys (but for Outcome and EventReply,
+of whose fields each reply has one).
+"""
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from msgspec import Struct
+
+from supervisor.model.state import Goal, Phase
+
+# The coarse public map of goal, phase and flags.
+State = Literal[
+    "running",  # ready
+    "starting",
+    "waiting",  # for units that it needs
+    "stopping",
+    "stopped",
+    "finished",  # a task ran to its end with success
+    "backoff",  # will be started again at `next_try_ns`
+    "failed",  # gave up; `reason` says why
+    "frozen",
+    "reloading",
+    "skipped",  # a condition did not hold
+    "unkillable",  # survived SIGKILL: the kernel holds on to a process
+]
+Tracking = Literal["cgroup", "session"]
+
+
+class InstanceStatus(Struct, frozen=True, gc=False):
+    """`pid` 0: no main process. `status_text` is what the service says of itself (sd_notify STATUS).
+    `recent_restarts` of at most `restart_limit` count for the limit now."""
+
+    key: str
+    unit: str
+    state: State
+    goal: Goal
+    phase: Phase
+    since_ns: int
+    pid: int = 0
+    ready: bool = False
+    restarts: int = 0
+    recent_restarts: int = 0
+    restart_limit: int | None = None
+    last_exit: str = ""
+    reason: str = ""
+    status_text: str = ""
+    memory_bytes: int | None = None
+    cpu_ns: int | None = None
+    tasks: int | None = None
+    tracking: Tracking = "cgroup"
+    next_try_ns: int | None = None
+    deadline_ns: int | None = None
+    waiting_for: tuple[str, ...] = ()
+    stale: bool = False
+    description: str = ""
+
+
+class SupervisorStatus(Struct, frozen=True, gc=False):
+    """`pid` is the manager's. `manager_starts` 1: it was never replaced."""
+
+    version: str
+    pid: int
+    keeper_pid: int
+    manager_starts: int
+    tracking: Tracking
+    started_ns: int
+    units: int
+    reaped_orphans: int
+
+
+class ProcessStatus(Struct, frozen=True, gc=False):
+    pid: int
+    ppid: int
+    command: str
+    memory_bytes: int | None = None
+
+
+class ListenerStatus(Struct, frozen=True, gc=False):
+    """`queue`: connections that wait to be accepted."""
+
+    name: str
+    address: str
+    queue: int | None = None
+
+
+class Transition(Struct, frozen=True, gc=False, rename={"source": "from", "target": "to"}):
+    """`cause_id`: the transition, of whatever unit, that led to this one; 0 none."""
+
+    id: int
+    key: str
+    time_ns: int
+    source: Phase
+    target: Phase
+    cause: str
+    cause_id: int = 0
+
+
+class Result(Struct, frozen=True, gc=False):
+    """How an operation ended for one instance. `code` is the exit code of the command line: 0 done,
+    1 failed, 3 no such unit or not running, 4 not permitted, 5 timed out."""
+
+    key: str
+    ok: bool
+    message: str = ""
+    code: int = 0
+
+
+class Progress(Struct, frozen=True, gc=False):
+    key: str
+    state: State
+    phase: Phase
+    waiting_for: tuple[str, ...] = ()
+    deadline_ns: int | None = None
+    reason: str = ""
+
+
+class Problem(Struct, frozen=True, gc=False):
+    """One error of a file. `line` 0: the file as a whole; `key` "": no one key."""
+
+    file: str
+    line: int
+    key: str
+    message: str
+
+
+class Step(Struct, frozen=True, gc=False):
+    step: str
+    detail: str
+
+
+class Mechanism(Struct, frozen=True, gc=False):
+    """What makes the kernel keep one key of a unit file."""
+
+    key: str
+    value: str
+    mechanism: str
+
+
+# --- replies ----------------------------------------------------------------------------------
+
+
+class StatusReply(Struct, frozen=True, gc=False):
+    instances: tuple[InstanceStatus, ...]
+    supervisor: SupervisorStatus
+
+
+class UnitDescription(Struct, frozen=True, gc=False):
+    """`definition`: the unit as it is understood; None for who may not see it. `cgroup` "": none."""
+
+    status: InstanceStatus
+    tree: tuple[ProcessStatus, ...] = ()
+    listeners: tuple[ListenerStatus, ...] = ()
+    definition: Any = None
+    cgroup: str = ""
+    history: tuple[Transition, ...] = ()
+
+
+class Outcome(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Of an operation: `progress` while it goes on (if `more`), `results` in the last reply."""
+
+    results: tuple[Result, ...] | None = None
+    progress: tuple[Progress, ...] | None = None
+
+
+class UnitsReloaded(Struct, frozen=True, gc=False):
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+
+
+class EventReply(Struct, frozen=True, gc=False, omit_defaults=True):
+    """`ready` in the first reply, whose transitions are all that follow it."""
+
+    ready: bool | None = None
+    event: Transition | None = None
+
+
+class Causes(Struct, frozen=True, gc=False):
+    """The present state first, then what led to it."""
+
+    chain: tuple[Transition, ...]
+
+
+class Explanation(Struct, frozen=True, gc=False):
+    steps: tuple[Step, ...]
+    keys: tuple[Mechanism, ...]
+
+
+class Tried(Struct, frozen=True, gc=False):
+    unit: str
+
+
+class Done(Struct, frozen=True, gc=False):
+    """Nothing to tell but that it is done."""
+
+
+# --- errors -----------------------------------------------------------------------------------
+
+
+class NoSuchUnit(Struct, frozen=True, gc=False):
+    unit: str
+    message: str
+
+
+class NotPermitted(Struct, frozen=True, gc=False):
+    reason: str
+    message: str
+
+
+class InvalidUnits(Struct, frozen=True, gc=False):
+    """Unit files with errors; nothing was changed."""
+
+    problems: tuple[Problem, ...]
+    message: str
+
+
+class Failed(Struct, frozen=True, gc=False):
+    message: str
+
+
+class TimedOut(Struct, frozen=True, gc=False):
+    message: str
+
+
+class BadMessage(Struct, frozen=True, gc=False):
+    """What came is no call; the connection is closed."""
+
+    message: str
+
+
+class TooManyClients(Struct, frozen=True, gc=False):
+    message: str
+
+
+class TooSlow(Struct, frozen=True, gc=False):
+    """The client did not complete its message, or did not read; the connection is closed."""
+
+    message: str
+
+
+Refusal = (
+    NoSuchUnit | NotPermitted | InvalidUnits | Failed | TimedOut
+    | BadMessage | TooManyClients | TooSlow
+)  # fmt: skip
