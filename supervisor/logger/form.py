@@ -1,0 +1,50 @@
+"""How logs lie on disk, for the one who writes and all who read. Pure.
+
+    LOGDIR/KEY/SEQ.log    raw bytes as the unit wrote them, one segment of its stream
+    LOGDIR/KEY/SEQ.idx    when they came: one 24-byte entry for each arrival
+
+KEY is the instance's, with "@" for "/" (web/0 -> web@0). SEQ is the offset in the stream at which
+the segment begins, in 16 hexadecimal digits: names sort by age, and no offset is used twice.
+
+Law of the index: entries of a segment are in order of offset, and their times never decrease (a
+clock that is set back begins a new segment), so both can be searched by halves. An index may lag
+behind its segment or end in a torn entry, never the other way round while the machine has power.
+"""
+from __future__ import annotations
+
+from _struct import Struct
+
+# u64 realtime ns, u64 offset in the stream, u32 length, u16 stream, u16 flags; little-endian.
+ENTRY = Struct("<QQIHH")
+ENTRY_BYTES = 24
+
+MERGED = 1  # stream: standard output and error together
+RECOVERED = 1  # flag: its writer was killed before it noted the arrival; the time is the file's
+
+LOG = ".log"
+INDEX = ".idx"
+SEQ_DIGITS = 16
+
+
+def directory_of(key: str) -> str:
+    """Raises ValueError for a key that could name anything outside the log directory."""
+    name = key.replace("/", "@")
+    if not name or name.startswith(".") or "\0" in name:
+        raise ValueError(f"cannot log {key!r}: not a name for a directory")
+    return name
+
+
+def key_of(directory: str) -> str:
+    return directory.replace("@", "/")
+
+
+def segment_name(start: int, suffix: str) -> str:
+    return f"{start:016x}{suffix}"
+
+
+def segment_start(name: str) -> int:
+    """The stream offset at which the segment NAME begins; -1 if NAME is no segment's."""
+    digits = name[:SEQ_DIGITS]
+    if name[SEQ_DIGITS:] != LOG or digits.strip("0123456789abcdef"):
+        return -1
+    return int(digits, 16)

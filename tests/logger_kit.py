@@ -1,0 +1,157 @@
+"""The keeper's side of the logger, for tests: pipes that outlive loggers, and the frames."""
+from __future__ import annotations
+
+import array
+import contextlib
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from supervisor.kernel.wire import TO_LOGGER
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).parent.parent
+PROGRAM = str(ROOT / "supervisor" / "logger" / "__main__.py")
+PYTHON = os.path.realpath(sys.executable)
+
+
+def frame(op: str, payload: bytes, descriptors: int = 0) -> bytes:
+    head = (16 + len(payload)).to_bytes(4, "little") + TO_LOGGER[op].to_bytes(2, "little")
+    return head + descriptors.to_bytes(2, "little") + bytes(8) + payload
+
+
+def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
+    """For files, which announce nothing to us."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.001)
+
+
+class FakeKeeper:
+    """Starts loggers, one at a time, and tells each of all streams. `options` are for all."""
+
+    def __init__(self, log_dir: Path, options: str = "", stderr: int = 2) -> None:
+        self.log_dir = log_dir
+        self.options = options
+        self.stderr = stderr
+        self.pipes: dict[str, int] = {}
+        self.pid = 0
+        self.socket: socket.socket | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.pid:
+            self.kill()
+        for pipe in self.pipes.values():
+            os.close(pipe)
+
+    def start(self) -> int:
+        """A new logger's pid. (A keeper would not start one while another lives.)"""
+        self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            self.pid = os.posix_spawn(
+                PYTHON,
+                [PYTHON, "-I", "-S", PROGRAM, "--log-dir", str(self.log_dir)],
+                os.environ,
+                file_actions=[
+                    (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3),
+                    (os.POSIX_SPAWN_DUP2, self.stderr, 2),
+                ],
+            )
+        for name in self.pipes:
+            self.announce(name)
+        return self.pid
+
+    def announce(self, name: str) -> None:
+        text = f"{name}\0{self.options}\0".encode()
+        fds = array.array("i", [self.pipes[name]])
+        assert self.socket
+        self.socket.sendmsg(
+            [frame("STREAM_OPEN", text, 1)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, fds)]
+        )
+
+    def stream(self, name: str) -> int:
+        """A new stream; the caller gets a descriptor to write to it (as a unit would) and closes it."""
+        readable, writable = os.pipe2(os.O_CLOEXEC)
+        both = os.open(f"/proc/self/fd/{readable}", os.O_RDWR | os.O_CLOEXEC)
+        os.close(readable)
+        self.pipes[name] = both
+        if self.pid:
+            self.announce(name)
+        return writable
+
+    def drop(self, name: str) -> None:
+        os.close(self.pipes.pop(name))
+        assert self.socket
+        self.socket.send(frame("STREAM_GONE", f"{name}\0".encode()))
+
+    def kill(self) -> None:
+        os.kill(self.pid, signal.SIGKILL)
+        self._forget()
+
+    def finish(self) -> int:
+        """End as the keeper would: the logger drains all pipes. Its exit status."""
+        assert self.socket
+        self.socket.close()
+        return self._forget()
+
+    def _forget(self) -> int:
+        assert self.socket
+        self.socket.close()
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
+
+    def stored(self, name: str) -> bytes:
+        """All bytes of a stream, without any help of the reader's."""
+        return b"".join(path.read_bytes() for path in segments(self.log_dir / name))
+
+
+def segments(directory: Path) -> list[Path]:
+    return sorted(directory.glob("*.log"))
+
+
+@contextlib.contextmanager
+def writer(descriptor: int, make: Callable[[], Iterator[bytes]]) -> Iterator[int]:
+    """A child process that writes what `make` yields, one write(2) each, then ends. Its pid."""
+    pid = os.fork()
+    if pid == 0:
+        status = 1
+        try:
+            for chunk in make():
+                left = memoryview(chunk)
+                while left:
+                    left = left[os.write(descriptor, left) :]
+            status = 0
+        finally:
+            os._exit(status)
+    try:
+        yield pid
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
+
+
+def ended(pid: int, seconds: float) -> bool:
+    """Whether the child ends within that time; reaped if so."""
+    descriptor = os.pidfd_open(pid)
+    try:
+        if not select.select([descriptor], [], [], seconds)[0]:
+            return False
+    finally:
+        os.close(descriptor)
+    _, status = os.waitpid(pid, 0)
+    assert status == 0, "the writer failed"
+    return True
