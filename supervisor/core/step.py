@@ -118,7 +118,7 @@ def _execed(turn: Turn, unit: Unit, inst: Instance, event: ev.Execed) -> None:
     """In launching. A hook's exec is no news; the main process's is the start."""
     if event.launch == inst.job:
         return
-    inst.pid, inst.started_ns = event.pid, turn.now
+    inst.pid, inst.started_ns = event.pid or inst.pid, turn.now
     inst.watchdog_ns = unit.start.watchdog_ns
     ready = unit.start.ready
     if ready.kind == "exec" and not unit.start.after:
@@ -131,6 +131,21 @@ def _execed(turn: Turn, unit: Unit, inst: Instance, event: ev.Execed) -> None:
         _job(turn, inst, "after", 0)
     elif ready.kind == "log":
         _job(turn, inst, "ready", 0)
+
+
+def _pid(turn: Turn, unit: Unit, inst: Instance, event: ev.Execed) -> None:
+    """After launching: a job's exec is no news, that of a main process overtaken by its READY=1
+    (or by a stop) still tells its pid."""
+    if event.launch == inst.launch:
+        inst.pid = inst.pid or event.pid
+
+
+def _early_ready(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
+    """In launching: READY=1 reaches us by another way than the keeper's word of the exec, and can
+    be faster. Only what was executed can say it."""
+    if inst.launch and unit.start.ready.kind in ("notify", "fd"):
+        _execed(turn, unit, inst, ev.Execed(inst.launch, 0))
+        _ready(turn, unit, inst, event)
 
 
 def _ready(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
@@ -146,7 +161,10 @@ def _ready(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
 
 def _up(turn: Turn, unit: Unit, inst: Instance, cause: str) -> None:
     _to(turn, inst, "up", cause, inst.cause_id)
-    if inst.watchdog_ns:
+    inst.result, inst.ended = "", ""
+    if not inst.launch:
+        turn.actions.append(do.Watch(inst.key))
+    if inst.watchdog_ns and not inst.frozen:
         inst.watchdog_due_ns = turn.now + inst.watchdog_ns
     restart = unit.restart
     if restart.max_age_ns:
@@ -160,7 +178,7 @@ def adopt(turn: Turn, unit: Unit, inst: Instance, launch: int, pid: int, cause: 
     """No event, but what a manager without memory finds: a main process that runs, hence is ready."""
     inst.goal, inst.again, inst.emptied = "up", False, False
     inst.launch, inst.pid, inst.started_ns = launch, pid, turn.now
-    inst.result, inst.ended, inst.watchdog_ns = "", "", unit.start.watchdog_ns
+    inst.watchdog_ns = unit.start.watchdog_ns
     _up(turn, unit, inst, cause)
 
 
@@ -168,11 +186,13 @@ def _skipped(turn: Turn, unit: Unit, inst: Instance, event: ev.Skipped) -> None:
     inst.launch, inst.job, inst.role, inst.emptied = 0, 0, "", True
     inst.goal, inst.skipped = "down", True
     _to(turn, inst, "down", event.words, inst.cause_id)
+    turn.actions.append(do.Release(inst.key))
 
 
 def _need_failed(turn: Turn, unit: Unit, inst: Instance, event: ev.NeedFailed) -> None:
     inst.ended = "abnormal"
     _to(turn, inst, "failed", event.cause, event.cause_id)
+    turn.actions.append(do.Release(inst.key))
 
 
 def _job_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> bool:
@@ -195,16 +215,21 @@ def _job_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> boo
             _fail_start(turn, unit, inst, f"hook start.after[{hook}]: {words}", event.empty)
         elif hook + 1 < len(unit.start.after):
             _job(turn, inst, "after", hook + 1)
-        else:
+        elif inst.launch or not event.empty:
             _up(turn, unit, inst, "ready")
+        else:  # a daemon that forked, and died while the hook ran
+            _fail_start(turn, unit, inst, "it ended before it was ready", event.empty)
     elif role == "ready" and inst.phase == "starting":
         if good:
             _ready(turn, unit, inst, event)
         else:
             _fail_start(turn, unit, inst, f"its log watcher: {words}", event.empty)
     elif role == "stop" and inst.phase == "stopping":
-        inst.rung = 0
-        _rung(turn, unit, inst)
+        if inst.launch or not (event.empty or inst.emptied):
+            inst.rung = 0
+            _rung(turn, unit, inst)
+        else:
+            _over(turn, unit, inst)
     return True
 
 
@@ -228,15 +253,18 @@ def _launch_failed(turn: Turn, unit: Unit, inst: Instance, event: ev.LaunchFaile
     inst.result, inst.ended = event.words, "abnormal"
     if event.alive:
         return  # its exit record follows at once
+    first = inst.phase == "launching" and not (inst.hook or (inst.launch and unit.start.before))
     if event.launch == inst.job:
         inst.job, inst.role = 0, ""
     else:
         inst.launch = 0
-    if inst.launch:
-        _begin_stop(turn, unit, inst, "stopping", event.words)
-    else:
+    if first:  # then nothing of it ran before
         inst.emptied = True
         _over(turn, unit, inst)
+    elif inst.phase in ("launching", "starting"):
+        _begin_stop(turn, unit, inst, "stopping", event.words)
+    else:
+        turn.actions.append(do.Watch(inst.key))
 
 
 def _launch_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> None:
@@ -257,13 +285,12 @@ def _start_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> N
     if ready.kind == "exit" and event.code == CLD_EXITED and event.status == ready.code:
         if not event.empty:
             inst.launch, inst.pid = 0, 0
-            turn.actions.append(do.Watch(inst.key))
             _ready(turn, unit, inst, event)
             return
         inst.ended = "clean"
     elif unit.kind == "service" and not inst.result:
-        inst.result = "it ended before it was ready"
-        inst.ended = "unclean"
+        inst.result = f"it ended before it was ready: {_end_words(event)}"
+        inst.ended = "unclean" if _orderly(event) else "abnormal"
     _drop_job(turn, inst)
     _main_exited(turn, unit, inst, event)
 
@@ -283,7 +310,12 @@ def _notified(turn: Turn, unit: Unit, inst: Instance, event: ev.Notified) -> Non
     if event.watchdog == "trigger" and inst.phase in ("starting", "up"):
         _fail_watchdog(turn, unit, inst, "it reported itself hung (WATCHDOG=trigger)")
         return
-    if inst.watchdog_ns and inst.phase == "up" and (event.watchdog or not inst.watchdog_due_ns):
+    if (
+        inst.watchdog_ns
+        and inst.phase == "up"
+        and not inst.frozen
+        and (event.watchdog or not inst.watchdog_due_ns)
+    ):
         inst.watchdog_due_ns = turn.now + inst.watchdog_ns
     if event.reloading and inst.phase == "up":
         inst.reloading = True
@@ -306,8 +338,8 @@ def _up_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> None
 
 def _up_empty(turn: Turn, unit: Unit, inst: Instance, event: ev.Empty) -> None:
     """Only a forking daemon (no main process of ours) ends by its group running empty."""
-    inst.emptied = True
     if not inst.launch and unit.kind != "group":
+        inst.emptied = True
         inst.last_exit = "all its processes ended"
         inst.ended = "clean"
         _over(turn, unit, inst)
@@ -319,6 +351,9 @@ def _up_due(turn: Turn, unit: Unit, inst: Instance, event: ev.Due) -> None:
         words = f"no watchdog ping for {inst.watchdog_ns / SECOND_NS:g} s"
         _fail_watchdog(turn, unit, inst, words)
     elif inst.age_due_ns and inst.age_due_ns <= now:
+        inst.age_due_ns = 0
+        if _leaves(inst):
+            return
         inst.again = True
         _begin_stop(turn, unit, inst, "stopping", "it reached restart.max_age")
     elif inst.measure_due_ns and inst.measure_due_ns <= now:
@@ -328,7 +363,7 @@ def _up_due(turn: Turn, unit: Unit, inst: Instance, event: ev.Due) -> None:
 
 def _measured(turn: Turn, unit: Unit, inst: Instance, event: ev.Measured) -> None:
     budget = unit.restart.memory_budget_bytes
-    if budget and event.memory_bytes > budget:
+    if budget and event.memory_bytes > budget and not _leaves(inst):
         inst.again = True
         words = f"it uses {event.memory_bytes >> 20} MiB, over restart.memory_budget"
         _begin_stop(turn, unit, inst, "stopping", words)
@@ -344,6 +379,8 @@ def _fail_watchdog(turn: Turn, unit: Unit, inst: Instance, words: str) -> None:
 
 def _reloaded(turn: Turn, unit: Unit, inst: Instance, event: ev.Reloaded) -> None:
     reload = unit.reload
+    if _leaves(inst):
+        return
     if reload.kind == "restart":
         inst.again = True
         _begin_stop(turn, unit, inst, "stopping", event.cause)
@@ -355,31 +392,42 @@ def _reloaded(turn: Turn, unit: Unit, inst: Instance, event: ev.Reloaded) -> Non
 
 
 def _froze(turn: Turn, unit: Unit, inst: Instance, event: ev.Froze) -> None:
+    """What is frozen cannot ping its watchdog: that one waits, and starts anew after."""
     inst.frozen = event.frozen
+    if inst.phase == "up" and inst.watchdog_ns:
+        inst.watchdog_due_ns = 0 if event.frozen else turn.now + inst.watchdog_ns
 
 
 # --- stopping ---------------------------------------------------------------------------------
 
 
 def _go_down(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
-    """From a phase in which something runs. Being `up` it stays so until Released."""
+    """From a phase in which something runs. What others may rely on stays until Released."""
     inst.goal, inst.again = "down", False
-    if inst.phase != "up":
-        _begin_stop(turn, unit, inst, "stopping", event.cause, event.cause_id)
-    else:
-        inst.cause = event.cause
+    _leave(turn, unit, inst, event)
 
 
 def _go_again(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
     inst.goal, inst.again = "up", True
-    if inst.phase != "up":
+    _leave(turn, unit, inst, event)
+
+
+def _leave(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
+    if inst.phase == "launching":
         _begin_stop(turn, unit, inst, "stopping", event.cause, event.cause_id)
     else:
-        inst.cause = event.cause
+        inst.cause, inst.cause_id = event.cause, event.cause_id or inst.cause_id
+
+
+def _leaves(inst: Instance) -> bool:
+    """Its stop was asked for, and is perhaps held back."""
+    return inst.goal == "down" or inst.again
 
 
 def _stay_up(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
     """A start while it runs: only a stop that has not begun is called off."""
+    if _leaves(inst):
+        inst.cause = event.cause
     inst.goal, inst.again = "up", False
 
 
@@ -393,8 +441,8 @@ def _down_after_stop(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None
 
 
 def _released(turn: Turn, unit: Unit, inst: Instance, event: ev.Released) -> None:
-    """In up: the dependents are gone, the stop that was asked for begins."""
-    if inst.goal == "down" or inst.again:
+    """In starting and up: the dependents are gone, the stop that was asked for begins."""
+    if _leaves(inst):
         _begin_stop(turn, unit, inst, "stopping", inst.cause, inst.cause_id)
 
 
@@ -409,10 +457,11 @@ def _begin_stop(
         return
     if inst.frozen:
         turn.actions.append(do.Freeze(inst.key, False))
+    serves = inst.phase in ("starting", "up") and phase == "stopping"
     _to(turn, inst, phase, cause, cause_id)
     stop = unit.stop
     inst.rung = 0
-    if inst.launch and phase == "stopping":
+    if serves:
         inst.rung = DRAIN if stop.drain_ns else COMMAND if stop.command else 0
     if not inst.launch:
         turn.actions.append(do.Watch(inst.key))
@@ -439,10 +488,31 @@ def _rung(turn: Turn, unit: Unit, inst: Instance) -> None:
         inst.deadline_ns = turn.now + rung.wait_ns
         inst.rung += 1
     else:
-        _to(turn, inst, "killing", "the stop ladder is at its end", inst.cause_id)
-        inst.deadline_ns = turn.now + KILL_GRACE_NS
-        turn.actions.append(do.KillAll(inst.key))
-        turn.actions.append(do.Watch(inst.key))
+        _kill(turn, inst, "the stop ladder is at its end")
+
+
+def _kill(turn: Turn, inst: Instance, cause: str) -> None:
+    _to(turn, inst, "killing", cause, inst.cause_id)
+    inst.deadline_ns = turn.now + KILL_GRACE_NS
+    if inst.frozen:  # a frozen cgroup v1 keeps even SIGKILL waiting
+        turn.actions.append(do.Freeze(inst.key, False))
+    turn.actions.append(do.KillAll(inst.key))
+    turn.actions.append(do.Watch(inst.key))
+
+
+def cut(turn: Turn, unit: Unit, inst: Instance, cause: str) -> None:
+    """No event, but the end of a shutdown's time: no ladder any more, and no waiting for others."""
+    inst.goal, inst.again = "down", False
+    if inst.phase == "killing":
+        if not inst.stuck:
+            _give_up(turn, inst)
+        return
+    _drop_job(turn, inst)
+    inst.watchdog_due_ns = inst.age_due_ns = inst.measure_due_ns = 0
+    if unit.kind == "group":
+        _over(turn, unit, inst, cause)
+    else:
+        _kill(turn, inst, cause)
 
 
 def _stop_due(turn: Turn, unit: Unit, inst: Instance, event: ev.Due) -> None:
@@ -453,9 +523,15 @@ def _stop_due(turn: Turn, unit: Unit, inst: Instance, event: ev.Due) -> None:
 
 
 def _kill_due(turn: Turn, unit: Unit, inst: Instance, event: ev.Due) -> None:
-    """Only the kernel can help now (a hung device, a frozen mount): say so, wait for Empty."""
+    if inst.deadline_ns and inst.deadline_ns <= turn.now:
+        _give_up(turn, inst)
+
+
+def _give_up(turn: Turn, inst: Instance) -> None:
+    """Only the kernel can help now (a hung device, a frozen mount): say so, wait for Empty.
+    A transition although the phase stays, because nobody has to wait for it any more."""
     inst.stuck = True
-    inst.deadline_ns = 0
+    _to(turn, inst, "killing", "it survives SIGKILL", inst.cause_id)
 
 
 def _start_due(turn: Turn, unit: Unit, inst: Instance, event: ev.Due) -> None:
@@ -466,9 +542,18 @@ def _start_due(turn: Turn, unit: Unit, inst: Instance, event: ev.Due) -> None:
         _begin_stop(turn, unit, inst, "stopping", inst.result)
 
 
+def _end_words(event: ev.Exited) -> str:
+    return event.words or exit_words(event.code, event.status)
+
+
+def _orderly(event: ev.Exited) -> bool:
+    """It exited, whatever the status, or died of a signal by which services are asked to end."""
+    return event.code == CLD_EXITED or event.status in CLEAN_SIGNALS
+
+
 def _main_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> None:
     """The main process is gone; the instance is over once nothing else of it is left."""
-    words = event.words or exit_words(event.code, event.status)
+    words = _end_words(event)
     if inst.phase == "launching" and inst.result:
         words = inst.result
     inst.last_exit = words
@@ -477,7 +562,7 @@ def _main_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> No
         if event.code == CLD_EXITED:
             inst.ended = "clean" if event.status in unit.restart.success_codes else "unclean"
         else:
-            inst.ended = "clean" if event.status in CLEAN_SIGNALS else "abnormal"
+            inst.ended = "clean" if _orderly(event) else "abnormal"
     if event.empty:
         inst.emptied = True
         _over(turn, unit, inst)
@@ -612,7 +697,7 @@ def _reset(turn: Turn, unit: Unit, inst: Instance, event: ev.Reset) -> None:
 
 _RUNNING: dict[type, Handler] = {ev.Reset: _reset, ev.Froze: _froze, ev.Notified: _notified}
 _STOPPING: dict[type, Handler] = {
-    **_RUNNING, ev.GoUp: _up_after_stop, ev.GoAgain: _up_after_stop, ev.GoDown: _down_after_stop,
+    **_RUNNING, ev.Execed: _pid, ev.GoUp: _up_after_stop, ev.GoAgain: _up_after_stop, ev.GoDown: _down_after_stop,
     ev.Exited: _stop_exited, ev.Empty: _stop_empty, ev.Due: _stop_due,
     ev.LaunchFailed: _launch_failed,
 }  # fmt: skip
@@ -622,17 +707,18 @@ _HANDLED: dict[Phase, dict[type, Handler]] = {
         ev.NeedsMet: _launch, ev.NeedFailed: _need_failed, ev.GoDown: _rest, ev.Reset: _reset,
     },
     "launching": {
-        **_RUNNING, ev.Execed: _execed, ev.LaunchFailed: _launch_failed, ev.Skipped: _skipped,
+        **_RUNNING, ev.Execed: _execed, ev.Ready: _early_ready,
+        ev.LaunchFailed: _launch_failed, ev.Skipped: _skipped,
         ev.Exited: _launch_exited, ev.GoDown: _go_down, ev.GoAgain: _go_again, ev.GoUp: _stay_up,
         ev.Due: _start_due,
     },
     "starting": {
-        **_RUNNING, ev.Ready: _ready, ev.Exited: _start_exited, ev.GoDown: _go_down,
+        **_RUNNING, ev.Execed: _pid, ev.Released: _released, ev.Ready: _ready, ev.Exited: _start_exited, ev.GoDown: _go_down,
         ev.GoAgain: _go_again, ev.GoUp: _stay_up, ev.Due: _start_due,
         ev.LaunchFailed: _launch_failed,
     },
     "up": {
-        **_RUNNING, ev.Ready: _up_ready, ev.Exited: _up_exited, ev.Empty: _up_empty,
+        **_RUNNING, ev.Execed: _pid, ev.Ready: _up_ready, ev.Exited: _up_exited, ev.Empty: _up_empty,
         ev.GoDown: _go_down, ev.GoAgain: _go_again, ev.GoUp: _stay_up, ev.Released: _released,
         ev.Due: _up_due, ev.Measured: _measured, ev.Reloaded: _reloaded,
         ev.LaunchFailed: _launch_failed,
@@ -656,8 +742,10 @@ IGNORED: dict[type, dict[Phase, str]] = {
     ev.GoAgain: {"waiting": "it is about to start"},
     ev.NeedsMet: dict.fromkeys((p for p in PHASES if p != "waiting"), _NO_WAIT),
     ev.NeedFailed: dict.fromkeys((p for p in PHASES if p != "waiting"), _NO_WAIT),
-    ev.Released: dict.fromkeys((p for p in PHASES if p != "up"), "no stop is being held back"),
-    ev.Execed: dict.fromkeys((p for p in PHASES if p != "launching"), "a job's exec is no news"),
+    ev.Released: dict.fromkeys(
+        (p for p in PHASES if p not in ("starting", "up")), "no stop is being held back"
+    ),
+    ev.Execed: dict.fromkeys(("down", "waiting", "backoff", "failed"), _NOTHING_RUNS),
     ev.LaunchFailed: dict.fromkeys(("down", "waiting", "backoff", "failed"), _NOTHING_RUNS),
     ev.Skipped: dict.fromkeys((p for p in PHASES if p != "launching"), "it is past its conditions"),
     ev.Exited: dict.fromkeys(("down", "waiting", "backoff", "failed"), _NOTHING_RUNS),
@@ -666,7 +754,8 @@ IGNORED: dict[type, dict[Phase, str]] = {
         "its emptiness decides nothing now",
     ),
     ev.Ready: dict.fromkeys(
-        (p for p in PHASES if p not in ("starting", "up")), "its readiness decides nothing now"
+        (p for p in PHASES if p not in ("launching", "starting", "up")),
+        "its readiness decides nothing now",
     ),
     ev.Notified: dict.fromkeys(("down", "waiting", "backoff", "failed"), _NOTHING_RUNS),
     ev.Measured: dict.fromkeys((p for p in PHASES if p != "up"), "only what is up is recycled"),
