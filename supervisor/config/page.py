@@ -1,0 +1,121 @@
+"""docs/units.md, made from the schema's table. The prose around the tables is here."""
+from __future__ import annotations
+
+from supervisor.config.schema import LIMIT, UNIT, walk
+from supervisor.config.shapes import EDGE
+from supervisor.config.table import Key, Table
+
+_INTRO = """\
+# Unit files
+
+This page and [unit.schema.json](unit.schema.json) are generated from
+`supervisor/config/schema.py`.
+
+One TOML file is one unit; its file name is its name: `web.toml` is `web`. A name has 1 to 63 of
+a-z, 0-9, `.`, `_` and `-`, and begins with a letter or digit; `unboxed` is taken. The smallest
+unit is one line:
+
+```toml
+command = "/srv/shop/bin/web --port 8080"
+```
+
+`unboxed check FILE` names every error at once, as `file:line: key: cannot ...`.
+
+## Values
+- A **duration** is a number of seconds, or text with units: `"1.5s"`, `"100ms"`, `"1h30m"`,
+  `"2d"` (`d`, `h`, `m`, `s`, `ms`, `us`, `ns`; at most 3650 days).
+- A **size** is a number of bytes, or text: `"512MiB"`, `"1.5GiB"`, `"50MB"`.
+- A **signal** is a name or a number: `"TERM"`, `"SIGTERM"`, `15`, `"RTMIN+3"`.
+- An **octal text** has one to four octal digits in quotes: `"022"`.
+- A **list** of one text may be that text alone.
+- A **command** is a list of words, or one text that is split as a shell splits words. No shell
+  runs it: variables, patterns and pipes mean nothing. Its first word is an absolute path, or a
+  bare name that is looked up in `PATH`.
+- A **user or group name** is never a number, nor anything that begins like one.
+- A **regular expression** is one of Python's `re`, matched against the bytes of a line.
+
+`{instance}`, `{unit}` and `{port:NAME}` (the port of the tcp or udp listener NAME) are filled in
+in commands, hooks, `env` values, `env_files` and `directory`. All other braces are text.
+
+## Where they are found
+Directories, highest rank first: `/etc/unboxed/units`, `units` in the runtime directory (transient
+units), `/usr/lib/unboxed/units`; for an ordinary user `~/.config/unboxed/units`, the runtime
+directory's, `~/.local/share/unboxed/units`. A file hides those of the same name in directories of
+lower rank.
+
+A **drop-in** is a file `NAME.toml.d/*.toml` in any of them. Drop-ins are merged over the unit in
+order of their file names: tables merge, texts, numbers and lists replace, and an empty list takes
+the key away, so that its default holds again. Of two with the same file name the one of higher
+rank counts.
+
+Directories and files must belong to root or to the supervisor's user, and not be writable by
+everybody. A unit file that is a symbolic link is refused, as is one of more than 64 KiB. Names
+that begin with a dot or end with `~` are skipped.
+"""
+
+_TABLE = "| key | value | default | meaning |\n| --- | --- | --- | --- |\n"
+
+
+def units_page() -> str:
+    """The text of docs/units.md."""
+    text = _INTRO + "\n## Top level\n" + _TABLE
+    top = [key for key in UNIT.keys if not key.later and key.type.form not in _SECTIONS]
+    text += "".join(map(_row, top))
+    for key in UNIT.keys:
+        if not key.later and key.type.form in _SECTIONS:
+            title = f"[[{key.name}]]" if key.type.form == "tables" else f"[{key.name}]"
+            text += f"\n## `{title}`\n{_sentence(key.meaning)}\n\n{_TABLE}"
+            text += "".join(map(_row, _supported(key.type.detail)))
+            if key.name == "needs":
+                text += "\nOf a relation `{unit, until, order}`:\n\n" + _TABLE
+                text += "".join(map(_row, EDGE.keys))
+            elif key.name == "restart":
+                text += "\nOf `limit`:\n\n" + _TABLE + "".join(map(_row, LIMIT.keys))
+    text += "\n## Not supported yet\nThese keys are known, and refused until a later version:\n\n"
+    return text + "".join(_later_lines()) + "\n" + _TOGETHER
+
+
+_TOGETHER = """\
+## What cannot be together
+- A `service` or `task` has a `command`; a `group` has none, and nothing else that a program would
+  need: only `description`, `documentation`, `autostart`, `[needs]` and `[conditions]`.
+- A `task` is not restarted `"always"`: its end is its result.
+- `start.watchdog` needs `ready = "notify"`.
+- `ready = "fd:N"`: listeners are passed from descriptor 3 on, so N is above the last of them.
+- `stop.drain` needs `reuse_port` in every listener: a queue that all instances share cannot be
+  taken from one of them.
+- `reload.signal` and `reload.command` exclude each other.
+- `restart.delay` is at most `max_delay`, `max_age_jitter` at most `max_age`, `logs.segment` at
+  most `keep`.
+- Two listeners of a unit differ in name and in address.
+- A unit does not name itself in `[needs]`, and does not conflict with what it needs.
+"""
+
+_SECTIONS = ("table", "tables", "reload")
+
+
+def _supported(table: Table) -> list[Key]:
+    return [key for key in table.keys if not key.later]
+
+
+def _row(key: Key) -> str:
+    default = f"`{key.default}`" if key.default else ""
+    cells = (f"`{key.name}`", key.type.words, default, key.meaning)
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |\n"
+
+
+def _sentence(meaning: str) -> str:
+    return meaning[:1].upper() + meaning[1:] + "."
+
+
+def _later_lines() -> list[str]:
+    """One line a table of later keys; keys that have none are named together."""
+    groups: dict[str, list[str]] = {}
+    for path, key in walk():
+        if key.later and key.type.detail is None:
+            table, _, name = path.rpartition(".")
+            groups.setdefault(table, []).append(f"`{name}`")
+    return [
+        f"- {f'`{table}`' if table else 'top level'}: {', '.join(names)}\n"
+        for table, names in groups.items()
+    ]

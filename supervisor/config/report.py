@@ -1,0 +1,97 @@
+"""Faults to Problems: which file, which line, which key. Imported only when there is a fault.
+
+A unit is made of layers (its file and its drop-ins, later ones stronger), and a fault belongs to
+the strongest layer that holds the key.
+"""
+from __future__ import annotations
+
+from typing import Any
+
+from msgspec import Struct
+
+from supervisor.config.lines import Lines
+from supervisor.config.problem import Problem
+from supervisor.config.table import MAX_FAULTS, Fault, Where, show
+
+
+class Layer(Struct, frozen=True):
+    """One file of a unit."""
+
+    file: str
+    text: str
+    doc: dict[str, Any]
+
+
+def problems(faults: list[Fault], layers: list[Layer]) -> tuple[Problem, ...]:
+    """In order of file and line; at most MAX_FAULTS and one that counts the rest."""
+    lines: dict[int, Lines] = {}
+    found: list[tuple[int, int, Problem]] = []
+    for where, message in faults[:MAX_FAULTS]:
+        index = _layer(where, layers)
+        layer = layers[index]
+        if index not in lines:
+            lines[index] = Lines(layer.text)
+        line = lines[index].find(where) or 1
+        found.append((index, line, Problem(layer.file, line, dotted(where), message)))
+    found.sort(key=lambda row: row[:2])
+    listed = [problem for _, _, problem in found]
+    rest = len(faults) - MAX_FAULTS
+    if rest > 0:
+        listed.append(Problem(layers[0].file, 0, "", f"cannot list {rest} more errors here"))
+    return tuple(listed)
+
+
+def dotted(where: Where) -> str:
+    """`restart.limit.count`, `listen[1].address`."""
+    text = ""
+    for part in where:
+        if type(part) is int:
+            text += f"[{part}]"
+        else:
+            name = str(part)
+            plain = name.isascii() and name.replace("_", "").replace("-", "").isalnum()
+            text += ("." if text else "") + (name if plain and len(name) <= 60 else show(name))
+    return text
+
+
+def _layer(where: Where, layers: list[Layer]) -> int:
+    """The strongest layer among those that hold most of the path; the first for an empty one."""
+    best = best_depth = 0
+    for index, layer in enumerate(layers):
+        depth = _depth(where, layer.doc)
+        if depth and depth >= best_depth:
+            best, best_depth = index, depth
+    return best
+
+
+def _depth(where: Where, value: Any) -> int:
+    depth = 0
+    for part in where:
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            break
+        depth += 1
+    return depth
+
+
+_TOML_WORDS = {  # tomli's words where they do not help, in ours
+    "Cannot overwrite a value": "this key is given twice; remove one",
+    "Invalid value": "this is no TOML value; put texts in quotes",
+    "Expected '=' after a key in a key/value pair": "a key and a value have = between them",
+    "Invalid statement": "this is neither KEY = VALUE nor [TABLE]",
+    "Unterminated string": "a text here has no closing quote",
+}
+
+
+def explain_toml(data: bytes, message: str, line: int) -> str:
+    """Why `data` is no TOML, `message` being tomli's complaint about `line`."""
+    if data.startswith(b"\xef\xbb\xbf"):
+        return "cannot read it: it begins with a byte order mark; save it without one"
+    lines = data.split(b"\n")
+    bad = bytes(lines[line - 1]) if line <= len(lines) else b""
+    for byte in bad.rstrip(b"\r"):
+        if (byte < 32 and byte != 9) or byte == 127:
+            return f"cannot read it: this line holds the control character 0x{byte:02x}; remove it"
+    words = _TOML_WORDS.get(message, message[:1].lower() + message[1:])
+    return f"cannot read it: {words[:200]}"

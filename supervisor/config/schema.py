@@ -1,0 +1,532 @@
+"""The one table of unit-file keys: name, type, field of the model, default, meaning.
+
+The parser runs on it; docs/units.md, docs/unit.schema.json, the CLI's help and the way back from a
+Unit to text are made from it. A key is added here and nowhere else. Keys of later versions stand
+here too, so that they are refused by name ("not supported yet") and not as slips of the pen.
+Defaults are TOML text for readers; a test asserts that each parses to the default of `model.unit`.
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from supervisor.config.address import ADDRESS, LISTENER_NAME, make_listen
+from supervisor.config.quantity import DURATION, MODE, POSITIVE_DURATION, RELOAD_SIGNAL, size
+from supervisor.config.shapes import COMMAND, ENV, HOOKS, LADDER, READINESS, relation, section
+from supervisor.config.table import Key, Refused, Table, Type, each, later, show
+from supervisor.config.values import (
+    ACCOUNT,
+    BOOLEAN,
+    DESCRIPTION,
+    DOCUMENTATION,
+    INSTANCES,
+    PATH,
+    UNIT_NAME,
+    VIRTUALIZATION,
+    WORD,
+    choice,
+    decimal,
+    integer,
+    listed,
+    negatable,
+)
+from supervisor.model.unit import (
+    Conditions,
+    Listen,
+    Logs,
+    Needs,
+    Reload,
+    Restart,
+    RestartLimit,
+    Start,
+    Stop,
+    Unit,
+)
+
+MAX_LISTENERS = 64
+
+
+def _later(table: str, keys: str) -> Key:
+    """A table of a later version: `keys` are "name: meaning" lines."""
+    rows = [line.strip().split(": ", 1) for line in keys.strip().splitlines()]
+    known = Table(dict, *(Key(name, later(f"{table}.{name}"), "", "", why) for name, why in rows))
+    whole = later(table)
+
+    def refuse(value: object) -> None:
+        if value and type(value) is dict:
+            known.read(value)  # names each key, and finds the misspelt ones
+        whole.parse(value)
+
+    return Key(table, Type(refuse, "later", whole.words, known), "", "", "")
+
+
+# --- [restart] ---
+
+
+def _restart_then(value: object) -> str:
+    if value in ("reboot", "poweroff"):
+        raise Refused(f'cannot use {show(value)}: not supported yet; write "fail" or a unit')
+    found: str = UNIT_NAME.parse(value)
+    return found
+
+
+LIMIT = Table(
+    RestartLimit,
+    Key("count", integer(1, 1_000_000), "count", "10", "so many restarts are allowed"),
+    Key("within", POSITIVE_DURATION, "within_ns", '"5m"', "in so long"),
+    Key(
+        "then",
+        Type(_restart_then, "unit", '`"fail"`, or the name of a unit to start'),
+        "then",
+        '"fail"',
+        "what the next one does: the unit fails, and the named unit is started",
+    ),
+)
+
+
+def _limit(value: object) -> RestartLimit | None:
+    if value == "none":
+        return None
+    if type(value) is not dict:
+        raise Refused(
+            f'cannot use {show(value)}: write {{count = 10, within = "5m"}}, or "none"'
+        )
+    found: RestartLimit = LIMIT.read(value)
+    return found
+
+
+def _make_restart(**fields: Any) -> Restart:
+    """A longer `delay` raises the default `max_delay`; said in so many words, they must agree."""
+    delay_ns = fields.get("delay_ns", 0)
+    if delay_ns > fields.setdefault("max_delay_ns", max(delay_ns, Restart().max_delay_ns)):
+        raise Refused("cannot be more than restart.max_delay; lower it, or raise that", "delay")
+    made = Restart(**fields)
+    if made.max_age_jitter_ns > made.max_age_ns:
+        raise Refused(
+            "cannot be more than restart.max_age; lower it, or set that", "max_age_jitter"
+        )
+    return made
+
+
+RESTART = Table(
+    Restart,
+    Key(
+        "when",
+        choice("always", "on-failure", "on-abnormal", "never"),
+        "when",
+        '"on-failure"',
+        "after which ends it is started again; `on-abnormal`: a signal, a core dump, a time-out",
+    ),
+    Key("success_codes", listed(integer(0, 255)), "success_codes", "[0]", "codes of a good end"),
+    Key("delay", DURATION, "delay_ns", '"100ms"', "pause before the first restart; 0 is allowed"),
+    Key("factor", decimal(1, 100), "factor", "2.0", "each further pause is so many times longer"),
+    Key("max_delay", DURATION, "max_delay_ns", '"60s"', "the longest pause"),
+    Key("jitter", decimal(0, 1), "jitter", "0.1", "part of a pause that chance adds or takes"),
+    Key(
+        "reset_after",
+        DURATION,
+        "reset_after_ns",
+        '"10m"',
+        "after so long of good running the pauses begin anew",
+    ),
+    Key(
+        "limit",
+        Type(_limit, "limit", '`{count, within, then}`, or `"none"`', LIMIT),
+        "limit",
+        '{count = 10, within = "5m", then = "fail"}',
+        "when to give up",
+    ),
+    Key("max_age", DURATION, "max_age_ns", '"0s"', "recycle an instance of this age; 0: never"),
+    Key(
+        "max_age_jitter",
+        DURATION,
+        "max_age_jitter_ns",
+        '"0s"',
+        "chance adds up to this, so that not all are recycled at once",
+    ),
+    Key(
+        "memory_budget",
+        size(0),
+        "memory_budget_bytes",
+        "0",
+        "recycle an instance that has grown to this; 0: never",
+    ),
+    make=_make_restart,
+)
+
+# --- [stop], [reload], [start] ---
+
+STOP = Table(
+    Stop,
+    Key(
+        "ladder",
+        LADDER,
+        "ladder",
+        '["TERM", "10s", "KILL"]',
+        "signals, and the time to wait before the next; `cgroup.kill` follows, always",
+    ),
+    Key(
+        "scope",
+        choice("all", "main"),
+        "scope",
+        '"all"',
+        "whom the first signal goes to: the whole process tree, or the main process",
+    ),
+    Key("command", COMMAND, "command", "[]", "run before the first signal"),
+    Key(
+        "drain",
+        DURATION,
+        "drain_ns",
+        '"0s"',
+        "first take it out of its listeners, and wait so long; every listener must have "
+        "`reuse_port`",
+    ),
+)
+
+
+def _make_reload(**fields: Any) -> Reload:
+    if not fields.get("command"):
+        fields.pop("command", None)
+    elif len(fields) > 1:
+        raise Refused("cannot be together with reload.command; remove one of them", "signal")
+    return Reload(kind="command" if "command" in fields else "signal", **fields)
+
+
+RELOAD = Table(
+    Reload,
+    Key("signal", RELOAD_SIGNAL, "signal", '"HUP"', "sent to the main process"),
+    Key("command", COMMAND, "command", "[]", "run instead of a signal"),
+    make=_make_reload,
+)
+
+
+def _reload(value: object) -> Reload:
+    if value == "restart":
+        return Reload(kind="restart")
+    if type(value) is not dict:
+        raise Refused(
+            f'cannot use {show(value)}: write reload = "restart", or [reload] with signal or '
+            "command"
+        )
+    found: Reload = RELOAD.read(value)
+    return found
+
+
+START = Table(
+    Start,
+    Key(
+        "ready",
+        READINESS,
+        "ready",
+        '"exec"',
+        'when it counts as started: `"exec"`: the program runs; `"notify"`: it says so over '
+        '`NOTIFY_SOCKET` (sd_notify); `"fd:N"`: it writes a line to descriptor N (3 to 255, s6 '
+        'style); `{log = "regex"}`: it prints such a line; `{exit = CODE}`: it ends so',
+    ),
+    Key("timeout", DURATION, "timeout_ns", '"60s"', "a start fails after this; 0: no limit"),
+    Key(
+        "before",
+        HOOKS,
+        "before",
+        "[]",
+        "commands to run first, in the unit's own cgroup and as its user; one that fails fails "
+        "the start",
+    ),
+    Key("after", HOOKS, "after", "[]", "commands to run once it is ready"),
+    Key(
+        "watchdog",
+        DURATION,
+        "watchdog_ns",
+        '"0s"',
+        'it must send `WATCHDOG=1` within this time, again and again; needs `ready = "notify"`; '
+        "0: none",
+    ),
+)
+
+# --- [[listen]], [logs], [needs], [conditions] ---
+
+LISTEN = Table(
+    Listen,
+    Key(
+        "address",
+        ADDRESS,
+        "address",
+        "",
+        "`tcp:HOST:PORT`, `tcp:PORT` (all interfaces), `tcp6:[ADDRESS]:PORT`, `udp:`, `udp6:`, "
+        "`unix:/PATH`, `abstract:NAME`, `fifo:/PATH`, `netlink:FAMILY GROUP`; required",
+    ),
+    Key("name", LISTENER_NAME, "name", "", "its name in `LISTEN_FDNAMES`; else the family's"),
+    Key("backlog", integer(1, 65535), "backlog", "4096", "connections that may wait"),
+    Key(
+        "reuse_port",
+        BOOLEAN,
+        "reuse_port",
+        "false",
+        "a socket for each instance (`SO_REUSEPORT`), not one that all share",
+    ),
+    Key("mode", MODE, "mode", '"666"', "permissions of a `unix` or `fifo` path"),
+    Key("user", ACCOUNT, "user", "", "its owner; else the supervisor's user"),
+    Key("group", ACCOUNT, "group", "", "its group"),
+    Key("on_demand", later("listen.on_demand"), "", "", "start on the first connection"),
+    Key("idle_stop", later("listen.idle_stop"), "", "", "stop when nobody has connected for long"),
+    make=make_listen,
+)
+
+
+def _listeners(value: object) -> tuple[Listen, ...]:
+    if type(value) is not list or len(value) > MAX_LISTENERS:
+        raise Refused(
+            f"cannot use {show(value)}: write [[listen]] above each listener, {MAX_LISTENERS} at "
+            "most"
+        )
+    return each(value, LISTEN.read)
+
+
+def _make_logs(**fields: Any) -> Logs:
+    """A smaller `keep` lowers the default `segment`; said in so many words, they must agree."""
+    keep_bytes = fields.get("keep_bytes")
+    if keep_bytes is not None:
+        fields.setdefault("segment_bytes", min(Logs().segment_bytes, keep_bytes // 4))
+    made = Logs(**fields)
+    if made.segment_bytes > made.keep_bytes:
+        raise Refused("cannot be more than logs.keep; lower it, or raise that", "segment")
+    return made
+
+
+LOGS = Table(
+    Logs,
+    Key(
+        "keep",
+        size(256 << 10),
+        "keep_bytes",
+        '"256MiB"',
+        "the newest so many bytes are kept, for each instance",
+    ),
+    Key(
+        "segment",
+        size(64 << 10),
+        "segment_bytes",
+        '"16MiB"',
+        "size of one file of them; at most a quarter of a smaller `keep` unless set",
+    ),
+    *(
+        Key(name, later(f"logs.{name}"), "", "", meaning)
+        for name, meaning in (
+            ("max_age", "the oldest that is kept"),
+            ("compress", "compress closed segments"),
+            ("stderr", "merge it into standard output, or keep it apart"),
+            ("on_full", "block or drop when the disk is full"),
+            ("rate", "bytes a second"),
+            ("to", "files, console, null or inherit"),
+        )
+    ),
+    make=_make_logs,
+)
+
+_UNORDERED, _ORDERED = relation(may_be_unordered=True), relation(may_be_unordered=False)
+
+NEEDS = Table(
+    Needs,
+    Key("requires", _UNORDERED, "requires", "[]", "started first; if one fails, so does this"),
+    Key("wants", _UNORDERED, "wants", "[]", "started first; this starts whether or not it did"),
+    Key("after", _ORDERED, "after", "[]", "goes after these, if they are started at all"),
+    Key("before", _ORDERED, "before", "[]", "goes before these"),
+    Key("conflicts", listed(UNIT_NAME), "conflicts", "[]", "stopped before this starts"),
+    Key("binds_to", _ORDERED, "binds_to", "[]", "as `requires`, and stops when one of them stops"),
+)
+
+CONDITIONS = Table(
+    Conditions,
+    Key("path_exists", listed(negatable(PATH)), "path_exists", "[]", "these paths exist"),
+    Key(
+        "virtualization",
+        listed(negatable(VIRTUALIZATION)),
+        "virtualization",
+        "[]",
+        "the machine is one of these",
+    ),
+    Key(
+        "kernel_cmdline",
+        listed(negatable(WORD)),
+        "kernel_cmdline",
+        "[]",
+        "the kernel command line has these words (`quiet`, `a=b`)",
+    ),
+    Key("first_boot", BOOLEAN, "first_boot", "", "this is, or is not, the machine's first boot"),
+    Key("host", listed(negatable(WORD)), "host", "[]", "the host has one of these names (globs)"),
+)
+
+# --- the unit ---
+
+UNIT = Table(
+    Unit,
+    Key("description", DESCRIPTION, "description", '""', "one line, for people"),
+    Key("documentation", listed(DOCUMENTATION), "documentation", "[]", "where to read more"),
+    Key("command", COMMAND, "command", "[]", "the program and its arguments; no shell runs it"),
+    Key(
+        "kind",
+        choice("service", "task", "group"),
+        "kind",
+        '"service"',
+        "`task`: runs to its end, its result is kept; `group`: no command, only `[needs]`",
+    ),
+    Key("autostart", BOOLEAN, "autostart", "true", "start with the supervisor"),
+    Key(
+        "instances",
+        INSTANCES,
+        "instances",
+        "1",
+        "so many processes of it, or one a core; each has its number in `INSTANCE`, and all share "
+        "the listeners",
+    ),
+    Key("pin", BOOLEAN, "pin", "false", "give each instance a core of its own"),
+    Key("directory", PATH, "directory", "", "the working directory; else /"),
+    Key("umask", MODE, "umask", '"077"', "permissions that new files do not get"),
+    Key("user", ACCOUNT, "user", "", "whom it runs as; else the supervisor's user"),
+    Key("group", ACCOUNT, "group", "", "its group; else the user's"),
+    Key("groups", listed(ACCOUNT, 64), "groups", "[]", "further groups"),
+    Key("env", ENV, "env", "{}", "its environment, which is otherwise clean"),
+    Key("env_files", listed(PATH), "env_files", "[]", "files of `NAME=value` lines; read at start"),
+    Key("attach", later("attach"), "", "", "this unit is an agent of those units"),
+    Key("secrets", later("secrets"), "", "", "files that only it can read"),
+    Key("root", later("root"), "", "", "a directory to run in as root file system"),
+    Key("needs", section(NEEDS), "needs", "", "relations to other units"),
+    Key(
+        "conditions",
+        section(CONDITIONS),
+        "conditions",
+        "",
+        "all must hold, or the start is skipped; `!` before a text negates it",
+    ),
+    Key("start", section(START), "start", "", "when a start counts as done"),
+    Key("restart", section(RESTART), "restart", "", "what follows an end"),
+    Key("stop", section(STOP), "stop", "", "how it is stopped"),
+    Key(
+        "reload",
+        Type(_reload, "reload", 'table, or `"restart"`', RELOAD),
+        "reload",
+        "",
+        'how it reads its configuration again; `reload = "restart"` for one that cannot',
+    ),
+    Key(
+        "listen",
+        Type(_listeners, "tables", "array of tables", LISTEN),
+        "listen",
+        "",
+        "sockets held for it across restarts, passed as systemd does (`LISTEN_FDS`)",
+    ),
+    Key("logs", section(LOGS), "logs", "", "how much of its output is kept"),
+    _later(
+        "rollout",
+        """strategy: restart, rolling or surge
+        max_unavailable: so many instances at a time
+        auto_rollback: go back when it fails
+        watch: healthy so long before it counts as done""",
+    ),
+    _later(
+        "release",
+        """directory: where releases are kept
+        keep: so many of them""",
+    ),
+    _later(
+        "health",
+        """http: an address that answers
+        tcp: a port that accepts
+        exec: a command that succeeds
+        interval: time between probes
+        timeout: of one probe
+        failures: so many in a row are bad
+        successes: so many in a row are good
+        start_period: no probe before
+        then: what to do
+        live: a probe of its own for being alive
+        ready: a probe of its own for being ready""",
+    ),
+    _later(
+        "schedule",
+        """calendar: days and times
+        cron: the same, as cron writes it
+        every: an interval
+        after_boot: so long after boot
+        timezone: of the calendar
+        jitter: chance adds up to this
+        catch_up: run once what was missed
+        overlap: skip, queue, kill, or a number""",
+    ),
+    _later(
+        "limits",
+        """memory: the most it may use
+        memory_high: slowed down above this
+        memory_min: never taken from it
+        swap: the most it may swap
+        cpu: cores, as in "150%"
+        cpu_weight: its share when cores are short
+        cpus: the cores it may use
+        io_weight: its share of the disk
+        io: bytes and operations a second, by path
+        tasks: processes and threads
+        oom: kill all of it, or one process
+        oom_score_adjust: who is killed first
+        nice: scheduling priority
+        files: open files
+        core: size of a core dump
+        rlimits: any other
+        require: refuse what cannot be enforced
+        slice: share the budget of a group""",
+    ),
+    _later(
+        "sandbox",
+        """level: off, base, app or strict
+        promises: pledge words
+        read: paths it may read
+        write: paths it may write
+        exec: paths it may execute
+        view: hide or deny other paths
+        open: files opened for it
+        processes: see all, own or hidden ones
+        ipc: own namespace
+        hostname: own namespace
+        time: own namespace
+        cgroup: own namespace
+        tmp: shared or private
+        state: directory made for it
+        runtime: directory made for it
+        cache: directory made for it
+        users: user namespace
+        devices: that it may use
+        gpus: that it may use
+        capabilities: that it keeps
+        jit: memory both written and executed
+        on_violation: errno, kill or log
+        require: refuse what cannot be enforced""",
+    ),
+    _later(
+        "network",
+        """mode: host, none or private
+        listen: what it may bind
+        connect: what it may reach
+        unix: sockets it may connect to""",
+    ),
+    _later(
+        "agent",
+        """receives: what it is told of those it is attached to
+        cursor: acknowledged log reading
+        share: namespaces or budget of the main""",
+    ),
+)
+
+
+_HOLDS_KEYS = frozenset(("table", "tables", "reload", "limit", "ready", "later"))
+
+
+def walk(table: Table = UNIT, above: str = "") -> Iterator[tuple[str, Key]]:
+    """Every key with its dotted path, a table before its own keys."""
+    for key in table.keys:
+        yield above + key.name, key
+        if key.type.form in _HOLDS_KEYS and key.type.detail is not None:
+            yield from walk(key.type.detail, f"{above}{key.name}.")
+
+
+def paths() -> list[str]:
+    """Dotted paths of all keys and tables that are supported."""
+    return [path for path, key in walk() if not key.later]
