@@ -1,0 +1,122 @@
+"""Tables of keys that later versions will know, and that are refused until then, by name.
+
+A part of the schema. When one is delivered its keys move to `schema`, with their types.
+"""
+from __future__ import annotations
+
+from supervisor.config.table import Key, Table, Type, later
+
+
+def _later(table: str, keys: str) -> Key:
+    """A table of a later version: `keys` are "name: meaning" lines."""
+    rows = [line.strip().split(": ", 1) for line in keys.strip().splitlines()]
+    known = Table(dict, *(Key(name, later(f"{table}.{name}"), "", "", why) for name, why in rows))
+    whole = later(table)
+
+    def refuse(value: object) -> None:
+        if value and type(value) is dict:
+            known.read(value)  # names each key, and finds the misspelt ones
+        whole.parse(value)
+
+    return Key(table, Type(refuse, "later", whole.words, known), "", "", "")
+
+
+PLANNED = (
+    _later(
+        "rollout",
+        """strategy: restart, rolling or surge
+        max_unavailable: so many instances at a time
+        auto_rollback: go back when it fails
+        watch: healthy so long before it counts as done""",
+    ),
+    _later(
+        "release",
+        """directory: where releases are kept
+        keep: so many of them""",
+    ),
+    _later(
+        "health",
+        """http: an address that answers
+        tcp: a port that accepts
+        exec: a command that succeeds
+        interval: time between probes
+        timeout: of one probe
+        failures: so many in a row are bad
+        successes: so many in a row are good
+        start_period: no probe before
+        then: what to do
+        live: a probe of its own for being alive
+        ready: a probe of its own for being ready""",
+    ),
+    _later(
+        "schedule",
+        """calendar: days and times
+        cron: the same, as cron writes it
+        every: an interval
+        after_boot: so long after boot
+        timezone: of the calendar
+        jitter: chance adds up to this
+        catch_up: run once what was missed
+        overlap: skip, queue, kill, or a number""",
+    ),
+    _later(
+        "limits",
+        """memory: the most it may use
+        memory_high: slowed down above this
+        memory_min: never taken from it
+        swap: the most it may swap
+        cpu: cores, as in "150%"
+        cpu_weight: its share when cores are short
+        cpus: the cores it may use
+        io_weight: its share of the disk
+        io: bytes and operations a second, by path
+        tasks: processes and threads
+        oom: kill all of it, or one process
+        oom_score_adjust: who is killed first
+        nice: scheduling priority
+        files: open files
+        core: size of a core dump
+        rlimits: any other
+        require: refuse what cannot be enforced
+        slice: share the budget of a group""",
+    ),
+    _later(
+        "sandbox",
+        """level: off, base, app or strict
+        promises: pledge words
+        read: paths it may read
+        write: paths it may write
+        exec: paths it may execute
+        view: hide or deny other paths
+        open: files opened for it
+        processes: see all, own or hidden ones
+        ipc: own namespace
+        hostname: own namespace
+        time: own namespace
+        cgroup: own namespace
+        tmp: shared or private
+        state: directory made for it
+        runtime: directory made for it
+        cache: directory made for it
+        users: user namespace
+        devices: that it may use
+        gpus: that it may use
+        capabilities: that it keeps
+        jit: memory both written and executed
+        on_violation: errno, kill or log
+        require: refuse what cannot be enforced""",
+    ),
+    _later(
+        "network",
+        """mode: host, none or private
+        listen: what it may bind
+        connect: what it may reach
+        unix: sockets it may connect to""",
+    ),
+    _later(
+        "agent",
+        """receives: what it is told of those it is attached to
+        cursor: acknowledged log reading
+        share: namespaces or budget of the main""",
+    ),
+)
