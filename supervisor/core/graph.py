@@ -35,7 +35,7 @@ class Graph(Struct, gc=False):
 
 
 def build(units: Mapping[str, Unit]) -> Graph:
-    """The graph of `units`. Units in a cycle, or that require one that is not there, are `broken`."""
+    """The graph of `units`. `broken`: those in a cycle, or that require one that is not there."""
     deps: dict[str, list[Dep]] = {}
     conflicts: dict[str, set[str]] = {}
     broken: dict[str, str] = {}
@@ -58,7 +58,7 @@ def build(units: Mapping[str, Unit]) -> Graph:
             late = Dep(name, edge.until, False, False, False, True)
             deps.setdefault(edge.unit, []).append(late)
         for other in needs.conflicts:
-            if other in units:
+            if other in units and other != name:
                 conflicts.setdefault(name, set()).add(other)
                 conflicts.setdefault(other, set()).add(name)
     known = {
@@ -119,7 +119,8 @@ def closure(graph: Graph, names: Iterable[str]) -> list[str]:
 
 def members(graph: Graph, name: str) -> list[str]:
     """A group and all that it pulls in (through groups in it too); any other unit: itself."""
-    if graph.units[name].kind != "group":
+    unit = graph.units.get(name)
+    if unit is None or unit.kind != "group":
         return [name]
     seen = {name: None}
     todo = [name]

@@ -36,7 +36,7 @@ class Turn(Struct, gc=False):
     seed: int
     actions: list[do.Action]
     transitions: list[Transition]
-    wanted: list[tuple[str, str]]  # units to start because of a restart limit's `then`, with cause
+    wanted: list[tuple[str, str, int]]  # units to start (a restart limit's `then`), cause, its id
 
     def launch(self) -> int:
         self.next_launch += 1
@@ -49,7 +49,7 @@ Handler = Callable[[Turn, Unit, Instance, Any], None]
 def step(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
     """Let `event` happen to `inst`. Events of earlier launches change nothing."""
     launch = getattr(event, "launch", None)
-    if launch is not None and launch != inst.launch and launch != inst.job:
+    if launch is not None and launch not in (inst.launch, inst.job):
         return  # stale: that process is not ours any more
     handler = TABLE[inst.phase, type(event)]
     if handler is not None:
@@ -175,7 +175,7 @@ def _up(turn: Turn, unit: Unit, inst: Instance, cause: str) -> None:
 
 
 def adopt(turn: Turn, unit: Unit, inst: Instance, launch: int, pid: int, cause: str) -> None:
-    """No event, but what a manager without memory finds: a main process that runs, hence is ready."""
+    """No event, but what a manager without memory finds: a main process, which counts as ready."""
     inst.goal, inst.again, inst.emptied = "up", False, False
     inst.launch, inst.pid, inst.started_ns = launch, pid, turn.now
     inst.watchdog_ns = unit.start.watchdog_ns
@@ -631,7 +631,8 @@ def _again(turn: Turn, unit: Unit, inst: Instance, why: str) -> None:
             _to(turn, inst, "failed", f"{words} are its limit", inst.cause_id)
             turn.actions.append(do.Release(inst.key))
             if limit.then != "fail":
-                turn.wanted.append((limit.then, f"{inst.key} reached its restart limit"))
+                words = f"{inst.key} reached its restart limit"
+                turn.wanted.append((limit.then, words, inst.cause_id))
             return
         inst.recent_ns = (*recent, now)
     if inst.started_ns and now - inst.started_ns >= restart.reset_after_ns:
@@ -648,7 +649,7 @@ def _again(turn: Turn, unit: Unit, inst: Instance, why: str) -> None:
 
 
 def _delay_ns(turn: Turn, unit: Unit, inst: Instance) -> int:
-    """min(max_delay, delay * factor^n) and up to `jitter` of it more, n failures in a row before."""
+    """min(max_delay, delay * factor^n) and up to `jitter` of it more, after n failures in a row."""
     restart = unit.restart
     if not restart.delay_ns:
         return 0
@@ -697,8 +698,8 @@ def _reset(turn: Turn, unit: Unit, inst: Instance, event: ev.Reset) -> None:
 
 _RUNNING: dict[type, Handler] = {ev.Reset: _reset, ev.Froze: _froze, ev.Notified: _notified}
 _STOPPING: dict[type, Handler] = {
-    **_RUNNING, ev.Execed: _pid, ev.GoUp: _up_after_stop, ev.GoAgain: _up_after_stop, ev.GoDown: _down_after_stop,
-    ev.Exited: _stop_exited, ev.Empty: _stop_empty, ev.Due: _stop_due,
+    **_RUNNING, ev.GoUp: _up_after_stop, ev.GoAgain: _up_after_stop, ev.GoDown: _down_after_stop,
+    ev.Execed: _pid, ev.Exited: _stop_exited, ev.Empty: _stop_empty, ev.Due: _stop_due,
     ev.LaunchFailed: _launch_failed,
 }  # fmt: skip
 _HANDLED: dict[Phase, dict[type, Handler]] = {
@@ -707,21 +708,20 @@ _HANDLED: dict[Phase, dict[type, Handler]] = {
         ev.NeedsMet: _launch, ev.NeedFailed: _need_failed, ev.GoDown: _rest, ev.Reset: _reset,
     },
     "launching": {
-        **_RUNNING, ev.Execed: _execed, ev.Ready: _early_ready,
-        ev.LaunchFailed: _launch_failed, ev.Skipped: _skipped,
-        ev.Exited: _launch_exited, ev.GoDown: _go_down, ev.GoAgain: _go_again, ev.GoUp: _stay_up,
-        ev.Due: _start_due,
+        **_RUNNING, ev.Execed: _execed, ev.LaunchFailed: _launch_failed, ev.Skipped: _skipped,
+        ev.Ready: _early_ready, ev.Exited: _launch_exited, ev.GoDown: _go_down,
+        ev.GoAgain: _go_again, ev.GoUp: _stay_up, ev.Due: _start_due,
     },
     "starting": {
-        **_RUNNING, ev.Execed: _pid, ev.Released: _released, ev.Ready: _ready, ev.Exited: _start_exited, ev.GoDown: _go_down,
-        ev.GoAgain: _go_again, ev.GoUp: _stay_up, ev.Due: _start_due,
-        ev.LaunchFailed: _launch_failed,
+        **_RUNNING, ev.Execed: _pid, ev.LaunchFailed: _launch_failed, ev.Ready: _ready,
+        ev.Exited: _start_exited, ev.GoDown: _go_down, ev.GoAgain: _go_again, ev.GoUp: _stay_up,
+        ev.Released: _released, ev.Due: _start_due,
     },
     "up": {
-        **_RUNNING, ev.Execed: _pid, ev.Ready: _up_ready, ev.Exited: _up_exited, ev.Empty: _up_empty,
-        ev.GoDown: _go_down, ev.GoAgain: _go_again, ev.GoUp: _stay_up, ev.Released: _released,
-        ev.Due: _up_due, ev.Measured: _measured, ev.Reloaded: _reloaded,
-        ev.LaunchFailed: _launch_failed,
+        **_RUNNING, ev.Execed: _pid, ev.LaunchFailed: _launch_failed, ev.Ready: _up_ready,
+        ev.Exited: _up_exited, ev.Empty: _up_empty, ev.GoDown: _go_down, ev.GoAgain: _go_again,
+        ev.GoUp: _stay_up, ev.Released: _released, ev.Due: _up_due, ev.Measured: _measured,
+        ev.Reloaded: _reloaded,
     },
     "stopping": _STOPPING,
     "killing": {**_STOPPING, ev.Due: _kill_due},

@@ -26,6 +26,7 @@ from supervisor.model.unit import SECOND_NS, Unit
 
 RESTING = frozenset({"down", "failed", "waiting", "backoff"})  # nothing of it runs
 ENDED = frozenset({"down", "failed"})
+SERVING = frozenset({"starting", "up"})  # others may rely on it
 HISTORY = 4096  # transitions kept for `why`
 CLOSE_NS = 90 * SECOND_NS  # how long a shutdown may take in all
 
@@ -52,12 +53,14 @@ class World:
         self.closing_ns = 0  # deadline of the shutdown that is going on
         self._timers: list[tuple[int, str]] = []
         self._due: dict[str, int] = {}  # key -> its only valid entry in _timers
-        self.old: dict[str, Unit] = {}  # definitions of what still runs but has no file any more
+        self.old: dict[str, Unit] = {}  # key -> definition, of what runs without a unit file
+        self.left: dict[str, tuple[str, ...]] = {}  # unit -> what runs beyond its definition
 
     # --- definitions --------------------------------------------------------------------------
 
     def define(self, units: dict[str, Unit]) -> None:
-        """Replace all definitions. What runs goes on; its new definition counts from its next start."""
+        """Replace all definitions; `recheck` when instances may be waiting. What runs goes on, also
+        what the new definitions have no more: that is forgotten once it has ended."""
         old = self.graph.units
         self.graph = graphs.build(units)
         for unit in units.values():
@@ -78,6 +81,7 @@ class World:
             return
         self.keys[unit.name] = keys
         for index, key in enumerate(keys):
+            self._unleave(unit.name, key)
             if key not in self.instances:
                 self.instances[key] = Instance(key, unit.name, index)
                 self.dirty.add(key)
@@ -86,6 +90,8 @@ class World:
                 self._leave(key)
 
     def _retire(self, name: str, unit: Unit) -> None:
+        for key in self.left.get(name, ()):
+            self.old[key] = unit
         for key in self.keys.pop(name, ()):
             self.old[key] = unit
             self._leave(key)
@@ -95,12 +101,25 @@ class World:
         inst = self.instances[key]
         if inst.phase in ENDED:
             self._forget(key)
+        else:
+            self.left[inst.unit] = (*self.left.get(inst.unit, ()), key)
+
+    def _unleave(self, name: str, key: str) -> None:
+        self.old.pop(key, None)
+        if name in self.left:
+            rest = tuple(k for k in self.left.pop(name) if k != key)
+            if rest:
+                self.left[name] = rest
 
     def _forget(self, key: str) -> None:
-        del self.instances[key]
-        self.old.pop(key, None)
+        self._unleave(self.instances.pop(key).unit, key)
         self._due.pop(key, None)
         self.dirty.add(key)
+
+    def _all(self, name: str) -> tuple[str, ...]:
+        """The keys of a unit's instances, with those that are only still there."""
+        keys = self.keys.get(name, ())
+        return (*keys, *self.left[name]) if name in self.left else keys
 
     def unit_of(self, inst: Instance) -> Unit:
         unit = self.graph.units.get(inst.unit)
@@ -108,43 +127,64 @@ class World:
 
     # --- requests -----------------------------------------------------------------------------
 
-    def start(self, names: Iterable[str], cause: str, now: int) -> None:
-        """Start units (groups: their members) and all that they pull in."""
-        self.turn.now = now
-        asked = list(names)
-        wanted = graphs.closure(self.graph, asked)
-        explicit = set(asked)
-        fresh = [
-            inst
-            for name in wanted
-            for key in self.keys.get(name, ())
-            if (inst := self.instances[key]).goal == "down"
-            or inst.phase in ENDED
-            or (name in explicit)
-        ]
-        both = set(wanted)
-        for inst in fresh:
-            words = cause if inst.unit in explicit else f"needed by what was asked for ({cause})"
-            clash = [o for o in self.graph.conflicts.get(inst.unit, ()) if o in both]
-            if clash and min(clash) < inst.unit:
-                self._step(inst, ev.GoUp(words))
-                self._step(inst, ev.NeedFailed(f"it conflicts with {min(clash)}, also asked for"))
-                continue
-            for other in self.graph.conflicts.get(inst.unit, ()):
-                self.stop([other], f"it conflicts with {inst.unit}, which starts", now)
-            self._step(inst, ev.GoUp(words))
-        self._settle()
+    def start(self, names: Iterable[str], cause: str, now: int, cause_id: int = 0) -> None:
+        """Start units (groups: their members) and all that they pull in; in a shutdown, nothing."""
+        asked = dict.fromkeys(names)
+        keys = [key for name in asked for key in self.keys.get(name, ())]
+        self._start(graphs.closure(self.graph, asked), keys, cause, now, cause_id)
 
     def start_key(self, key: str, cause: str, now: int) -> None:
         """Start one instance, and what its unit needs."""
+        name = self.instances[key].unit
+        pulled = [n for n in graphs.closure(self.graph, [name]) if n != name]
+        self._start(pulled, [key], cause, now)
+
+    def _start(
+        self, names: list[str], keys: list[str], cause: str, now: int, cause_id: int = 0
+    ) -> None:
+        """`keys` whatever they do now, and of `names` what does not run, has not failed to be kept
+        running, nor has done its work (a finished task)."""
         self.turn.now = now
-        inst = self.instances[key]
-        needed = [n for n in graphs.closure(self.graph, [inst.unit]) if n != inst.unit]
-        if needed:
-            down = [n for n in needed if self._status(n, "started") == "absent"]
-            self.start(down, f"needed by {key}", now)
-        self._step(inst, ev.GoUp(cause))
+        if self.closing_ns:
+            return
+        asked = dict.fromkeys(keys)
+        fresh = [self.instances[key] for key in asked]
+        pulled = [self.instances[key] for name in names for key in self.keys.get(name, ())]
+        fresh += [
+            inst
+            for inst in pulled
+            if inst.key not in asked
+            and not inst.finished
+            and (inst.goal == "down" or inst.phase in ENDED)
+        ]
+        losers = self._losers({*names, *(inst.unit for inst in fresh)})
+        for name in dict.fromkeys(inst.unit for inst in fresh if inst.unit not in losers):
+            for other in self.graph.conflicts.get(name, ()):
+                self.stop([other], f"it conflicts with {name}, which starts", now)
+        for inst in fresh:
+            words = cause if inst.key in asked else f"needed by what was asked for ({cause})"
+            winner = losers.get(inst.unit)
+            if winner is None:
+                self._step(inst, ev.GoUp(words, cause_id))
+            elif inst.phase in ENDED:
+                self._step(inst, ev.GoUp(words, cause_id))
+                self._step(inst, ev.NeedFailed(f"it conflicts with {winner}, also asked for"))
+        for inst in fresh:  # whose stop is called off holds nobody back any more
+            for dep in self.graph.deps.get(inst.unit, ()):
+                for key in self._all(dep.unit):
+                    self._release(self.instances[key])
         self._settle()
+
+    def _losers(self, wanted: set[str]) -> dict[str, str]:
+        """Of units asked for at once that conflict, the first by name wins. Loser -> winner."""
+        losers: dict[str, str] = {}
+        if self.graph.conflicts:
+            for name in sorted(wanted):
+                for other in self.graph.conflicts.get(name, ()):
+                    if other in wanted and other < name and other not in losers:
+                        losers[name] = other
+                        break
+        return losers
 
     def stop(self, names: Iterable[str], cause: str, now: int) -> None:
         """Stop units (groups: their members) and all that cannot be without them."""
@@ -154,7 +194,7 @@ class World:
         todo = list(seen)
         while todo:
             name = todo.pop()
-            keys += self.keys.get(name, ())
+            keys += self._all(name)
             for other in self.graph.dependents.get(name, ()):
                 hard = any(d.unit == name and d.hard for d in self.graph.deps[other])
                 if hard and other not in seen:
@@ -164,7 +204,7 @@ class World:
 
     def stop_key(self, key: str, cause: str, now: int) -> None:
         self.turn.now = now
-        if self.keys.get(self.instances[key].unit, ()) == (key,):
+        if self._all(self.instances[key].unit) == (key,):
             self.stop([self.instances[key].unit], cause, now)
         else:
             self._leave_all([key], ev.GoDown(cause))
@@ -172,20 +212,22 @@ class World:
     def restart(self, keys: Iterable[str], cause: str, now: int) -> None:
         """Stop and start instances; what is bound to them comes along. What is down starts."""
         self.turn.now = now
+        if self.closing_ns:
+            return
         seen = dict.fromkeys(keys)
         todo = list(seen)
         while todo:
             name = self.instances[todo.pop()].unit
             for other in self.graph.dependents.get(name, ()):
                 if any(d.unit == name and d.bound for d in self.graph.deps[other]):
-                    for key in self.keys.get(other, ()):
+                    for key in self._all(other):
                         if key not in seen and self.instances[key].phase not in ENDED:
                             seen[key] = None
                             todo.append(key)
-        for key in seen:
-            if self.instances[key].phase in ENDED:
-                self.start_key(key, cause, now)
-        self._leave_all(seen, ev.GoAgain(cause))
+        down = [key for key in seen if self.instances[key].phase in ENDED]
+        self._leave_all([key for key in seen if key not in down], ev.GoAgain(cause))
+        for key in down:
+            self.start_key(key, cause, now)
 
     def _leave_all(self, keys: Iterable[str], event: ev.GoDown | ev.GoAgain) -> None:
         """First everybody learns that it leaves, then those for whom nobody waits begin."""
@@ -249,19 +291,29 @@ class World:
     def _close(self, now: int) -> None:
         """The shutdown's time is over: kill what is left, then wait for it no longer than that."""
         self.closing_ns = now + machine.KILL_GRACE_NS
+        self.turn.now = now
         for inst in list(self.instances.values()):
-            if inst.phase in RESTING:
-                continue
-            if inst.phase == "killing":
-                inst.stuck = True
-                continue
-            inst.goal, inst.again = "down", False
-            inst.rung = 1 << 16  # past any ladder: the next rung is cgroup.kill
-            inst.phase = "stopping"
-            inst.deadline_ns = now
-            self.turn.now = now
-            self._step(inst, ev.Due())
+            self._cut(inst, "the time of the shutdown is over")
         self._settle()
+
+    def force_down(self, key: str, words: str, now: int) -> None:
+        """Give an instance up after an internal error: kill what runs of it, leave the reason."""
+        inst = self.instances[key]
+        self.turn.now = now
+        if inst.phase not in RESTING:
+            inst.result = words
+        if inst.phase == "killing":
+            inst.goal, inst.again = "down", False
+        self._cut(inst, words)
+        self._settle()
+
+    def _cut(self, inst: Instance, cause: str) -> None:
+        """Go to the end of the stop ladder at once, from any phase."""
+        if inst.phase in RESTING:
+            self._step(inst, ev.GoDown(cause))
+        else:
+            machine.cut(self.turn, self.unit_of(inst), inst, cause)
+            self._arm(inst)
 
     def _step(self, inst: Instance, event: object) -> None:
         machine.step(self.turn, self.unit_of(inst), inst, event)
@@ -281,7 +333,7 @@ class World:
             heappush(self._timers, (due, inst.key))
 
     def _settle(self) -> None:
-        """Follow every transition to the units at the other ends of its edges, until none is new."""
+        """Follow each transition to the units at the other ends of its edges, until none is new."""
         turn = self.turn
         while turn.transitions or turn.wanted:
             fresh, turn.transitions = turn.transitions, []
@@ -292,9 +344,8 @@ class World:
                 if inst is not None:
                     self._moved(inst, moved)
             wanted, turn.wanted = turn.wanted, []
-            for name, cause in wanted:
-                if name in self.graph.units and not self.closing_ns:
-                    self.start([name], cause, turn.now)
+            for name, cause, cause_id in wanted:
+                self.start([name], cause, turn.now, cause_id)
 
     def _moved(self, inst: Instance, moved: Transition) -> None:
         graph, unit = self.graph, inst.unit
@@ -305,29 +356,29 @@ class World:
         for name in graph.conflicts.get(unit, ()):
             for key in self.keys.get(name, ()):
                 self._check(self.instances[key])
-        if inst.phase in RESTING:
+        if inst.phase in RESTING or inst.stuck:
             for dep in graph.deps.get(unit, ()):
-                for key in self.keys.get(dep.unit, ()):
+                for key in self._all(dep.unit):
                     self._release(self.instances[key])
             if inst.phase in ENDED and inst.key not in self.keys.get(unit, ()):
                 self._forget(inst.key)
 
     def _look(self, name: str, inst: Instance, moved: Transition) -> None:
         """What `name`, which looks at `inst`'s unit, makes of its move."""
-        gone = inst.phase not in ("up", "starting") and moved.source in ("up", "starting")
+        gone = moved.target not in SERVING and moved.source in SERVING
         bound = gone and any(d.bound and d.unit == inst.unit for d in self.graph.deps[name])
-        for key in self.keys.get(name, ()):
+        for key in self._all(name):
             other = self.instances[key]
             if other.phase == "waiting":
                 self._check(other)
-            elif bound and other.phase not in ENDED and other.goal == "up" and not other.again:
+            elif bound and other.phase not in RESTING and other.goal == "up" and not other.again:
                 cause = f"it is bound to {inst.unit}, which left"
                 kind = ev.GoAgain if inst.goal == "up" else ev.GoDown
                 self._step(other, kind(cause, moved.id))
                 self._release(other)
 
     def _check(self, inst: Instance) -> None:
-        """An instance in waiting: are its needs met, can they still be?"""
+        """For an instance in waiting: are its needs met, or can they be no more."""
         if inst.phase != "waiting":
             return
         broken = self.graph.broken.get(inst.unit)
@@ -347,8 +398,7 @@ class World:
             elif state == "met":
                 cause, cause_id = f"{dep.unit} is {dep.until}", self._last(dep.unit)
         for name in self.graph.conflicts.get(inst.unit, ()):
-            rest = all(self.instances[k].phase in RESTING for k in self.keys.get(name, ()))
-            pending = pending or not rest
+            pending = pending or not self._rests(name)
         if not pending:
             self._step(inst, ev.NeedsMet(cause, cause_id))
 
@@ -367,7 +417,7 @@ class World:
                 continue
             if phase == "failed":
                 return "failed"
-            if phase == "down" or (phase == "up" and inst.goal == "down"):
+            if phase == "down" or (phase in SERVING and inst.goal == "down"):
                 over = until == "finished" and inst.ended == "clean"
                 worst = worst if over else "absent"
             elif phase == "up" and not inst.again:
@@ -376,9 +426,12 @@ class World:
                 worst = "pending"
         return worst
 
+    def _rests(self, name: str) -> bool:
+        return all(self.instances[key].phase in RESTING for key in self._all(name))
+
     def _release(self, inst: Instance) -> None:
-        """An instance held in up: may its stop begin?"""
-        if inst.phase != "up" or (inst.goal == "up" and not inst.again):
+        """Begin a stop that is held back, if nobody is in its way any more."""
+        if inst.phase not in SERVING or (inst.goal == "up" and not inst.again):
             return
         if not self.blockers(inst):
             self._step(inst, ev.Released())
@@ -387,9 +440,11 @@ class World:
         """The instances that must be gone before this one may stop."""
         found = []
         for name in self.graph.dependents.get(inst.unit, ()):
+            if name in self.graph.broken:  # it may be part of a cycle: then nobody could begin
+                continue
             if not any(d.order and d.unit == inst.unit for d in self.graph.deps[name]):
                 continue
-            for key in self.keys.get(name, ()):
+            for key in self._all(name):
                 other = self.instances[key]
                 leaves = other.goal == "down" or other.again
                 if other.phase not in RESTING and not other.stuck and leaves:
@@ -397,11 +452,9 @@ class World:
         return found
 
     def waiting_for(self, inst: Instance) -> list[str]:
-        """What an instance in waiting waits for, in words."""
-        if inst.phase == "up":
-            return [f"{key} to stop" for key in self.blockers(inst)] if (
-                inst.goal == "down" or inst.again
-            ) else []
+        """What an instance in waiting, or one whose stop is held back, waits for, in words."""
+        if inst.phase in SERVING and (inst.goal == "down" or inst.again):
+            return [f"{key} to stop" for key in self.blockers(inst)]
         if inst.phase != "waiting":
             return []
         found = [
@@ -409,10 +462,8 @@ class World:
             for dep in self.graph.deps.get(inst.unit, ())
             if dep.order and self._status(dep.unit, dep.until) == "pending"
         ]
-        for name in self.graph.conflicts.get(inst.unit, ()):
-            if not all(self.instances[k].phase in RESTING for k in self.keys.get(name, ())):
-                found.append(f"{name} to stop")
-        return found
+        rivals = self.graph.conflicts.get(inst.unit, ())
+        return found + [f"{name} to stop" for name in rivals if not self._rests(name)]
 
     # --- after the death of an earlier manager (resume.py) ------------------------------------
 
@@ -423,10 +474,12 @@ class World:
             if old is None:
                 return False
             self.old[inst.key] = old
-        if inst.phase in ENDED and inst.key not in self.keys.get(inst.unit, ()):
-            self.old.pop(inst.key, None)
-            self.dirty.add(inst.key)
-            return False
+        if inst.key not in self.keys.get(inst.unit, ()):
+            if inst.phase in ENDED:
+                self.old.pop(inst.key, None)
+                self.dirty.add(inst.key)
+                return False
+            self.left[inst.unit] = (*self.left.get(inst.unit, ()), inst.key)
         self.instances[inst.key] = inst
         self._arm(inst)
         return True
