@@ -108,7 +108,7 @@ def read_parameters(raw: Raw | None, decoder: msgspec.json.Decoder[T]) -> T:
     except _BAD as exc:
         reason, _, path = _words(exc).partition(" - at `")
         where = path.rstrip("`").removeprefix("$").removeprefix(".")
-        if not where and reason.count("`") == 2:  # noqa: PLR2004 - unknown or missing field `x`
+        if not where and reason.count("`") == 2:  # unknown or missing field `x`
             where = reason.split("`")[1]
         raise Malformed(reason, where) from exc
 

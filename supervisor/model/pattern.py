@@ -1,7 +1,7 @@
 """Globs over names of units: `*` any characters, `?` exactly one, everything else itself.
 
-No regular expression: patterns come from clients too, and this takes at most len(pattern) x len(name)
-steps whatever they write (fnmatch turns them into expressions that it then keeps).
+No regular expression: patterns come from clients too, and this takes at most len(pattern) x
+len(name) steps whatever they write (fnmatch turns them into expressions, and keeps those).
 """
 from __future__ import annotations
 

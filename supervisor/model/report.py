@@ -32,7 +32,7 @@ Tracking = Literal["cgroup", "session"]
 
 
 class InstanceStatus(Struct, frozen=True, gc=False):
-    """`pid` 0: no main process. `status_text` is what the service says of itself (sd_notify STATUS).
+    """`pid` 0: no main process. `status_text`: what the service says of itself (sd_notify STATUS).
     `recent_restarts` of at most `restart_limit` count for the limit now."""
 
     key: str
@@ -150,7 +150,7 @@ class StatusReply(Struct, frozen=True, gc=False):
 
 
 class UnitDescription(Struct, frozen=True, gc=False):
-    """`definition`: the unit as it is understood; None for who may not see it. `cgroup` "": none."""
+    """`definition`: the unit as understood; None for who may not see it. `cgroup` "": none."""
 
     status: InstanceStatus
     tree: tuple[ProcessStatus, ...] = ()

@@ -1,0 +1,85 @@
+"""One client's connection: its peer, what it sent, and what it has not read yet. Never waits."""
+from __future__ import annotations
+
+import _socket
+import os
+import sys
+from select import EPOLLERR, EPOLLHUP, poll
+
+from supervisor.control.access import Peer, Socket
+from supervisor.control.call import OpenCall
+from supervisor.control.wire import Inbox
+
+_READ_BYTES = 64 * 1024
+_SO_PEERGROUPS = 59  # Linux 4.13; not in Python's socket module
+_MAX_OPTION_BYTES = 1024  # what Python lets getsockopt(2) fill: 256 groups
+
+
+class Connection:
+    """Owns its socket. `mask`: what the owner's epoll watches it for, -1 before it does."""
+
+    __slots__ = ("call", "closing", "fd", "gone", "inbox", "mask", "out", "peer", "sock")
+
+    def __init__(self, fd: int, socket: Socket) -> None:
+        os.set_blocking(fd, False)
+        self.sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM, 0, fd)
+        self.fd = fd
+        self.peer = _peer(self.sock, socket)
+        self.inbox = Inbox()
+        self.out = bytearray()
+        self.call: OpenCall | None = None
+        self.mask = -1
+        self.closing = False  # to be closed once `out` is written
+        self.gone = False  # closed
+
+    def is_idle(self) -> bool:
+        """Whether nobody would lose an answer if it were closed."""
+        return self.closing or not (self.call or self.out or self.inbox)
+
+    def read(self) -> bool:
+        """Take what is there, within bounds. False: the peer has ended the connection."""
+        try:
+            data = self.sock.recv(_READ_BYTES)
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        self.inbox.feed(data)
+        return bool(data)
+
+    def write(self, data: bytes = b"") -> bool:
+        """Send what is left and then `data`, as far as it goes. False: nobody is there to read."""
+        self.out += data
+        try:
+            while self.out:
+                del self.out[: self.sock.send(self.out, _socket.MSG_NOSIGNAL)]
+        except (BlockingIOError, InterruptedError):
+            return True
+        except OSError:
+            return False
+        return True
+
+    def hung_up(self) -> bool:
+        """Whether the peer is gone now. An event may be older than the descriptor it names."""
+        ask = poll()
+        ask.register(self.fd, 0)
+        return any(mask & (EPOLLHUP | EPOLLERR) for _, mask in ask.poll(0))
+
+    def close(self) -> None:
+        self.gone = True
+        self.sock.close()
+
+
+def _peer(sock: _socket.socket, socket: Socket) -> Peer:
+    """Who connected, as the kernel noted it then (unix(7), socket(7)). With more groups than we can
+    ask for, only the primary one counts."""
+    cred = sock.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)  # pid, uid, gid
+    try:
+        groups = sock.getsockopt(_socket.SOL_SOCKET, _SO_PEERGROUPS, _MAX_OPTION_BYTES)
+    except OSError:
+        groups = b""
+    uid, *gids = (
+        int.from_bytes((cred[4:] + groups)[i : i + 4], sys.byteorder)
+        for i in range(0, len(cred) - 4 + len(groups), 4)
+    )
+    return Peer(uid, frozenset(gids), socket)
