@@ -94,6 +94,7 @@ class World:
             self.old[key] = unit
         for key in self.keys.pop(name, ()):
             self.old[key] = unit
+            self.dirty.add(key)
             self._leave(key)
 
     def _leave(self, key: str) -> None:

@@ -27,13 +27,13 @@ class Paths:
     """
 
     __slots__ = (
-        "admin_units", "log", "runtime", "shared_tmp", "state", "transient_units", "units",
+        "access", "admin_units", "log", "runtime", "shared_tmp", "state", "transient_units", "units",
         "vendor_units",
     )
 
     def __init__(  # noqa: PLR0913 - a record: one argument for each field
         self, *, runtime: str, state: str, log: str, units: tuple[str, ...], admin_units: str,
-        vendor_units: str, shared_tmp: bool,
+        vendor_units: str, shared_tmp: bool, access: str,
     ) -> None:
         self.runtime = runtime
         self.state = state
@@ -43,6 +43,7 @@ class Paths:
         self.admin_units = admin_units
         self.vendor_units = vendor_units
         self.shared_tmp = shared_tmp
+        self.access = access  # access.toml: who may do what; "" where there is no home directory
 
     @property
     def control(self) -> str:
@@ -102,7 +103,7 @@ def paths(  # noqa: PLR0913 - one argument for each flag of the command line
         ranked = tuple(filter(None, (admin, transient, vendor)))
     return Paths(
         runtime=runtime, state=state, log=log, units=ranked, admin_units=admin,
-        vendor_units=vendor, shared_tmp=shared_tmp and not elsewhere,
+        vendor_units=vendor, shared_tmp=shared_tmp and not elsewhere, access=_access(env, root=root),
     )
 
 
@@ -121,6 +122,11 @@ def _unit_dirs(env: Mapping[str, str], *, root: bool) -> tuple[str, str]:
     admin = _xdg(env, "XDG_CONFIG_HOME", ".config")
     vendor = _xdg(env, "XDG_DATA_HOME", ".local/share")
     return admin and admin + "/units", vendor and vendor + "/units"
+
+
+def _access(env: Mapping[str, str], *, root: bool) -> str:
+    home = "/etc/unboxed" if root else _xdg(env, "XDG_CONFIG_HOME", ".config")
+    return home and home + "/access.toml"
 
 
 def _xdg(env: Mapping[str, str], variable: str, below_home: str) -> str:

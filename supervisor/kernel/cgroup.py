@@ -1,0 +1,185 @@
+"""Tracking by cgroup v2: every instance in a group of its own, below one that is ours.
+
+`BASE/KEY` (or `BASE/UNIT/INDEX`) is made by the keeper when the first process is born into it and
+removed here when the instance is down. "Stopped" means cgroup.events says populated 0, so nothing
+that forks, daemonises or changes its session escapes. No controller is needed: a hybrid host's
+controller-less v2 mount serves as well.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from errno import EBUSY, ENODEV, ENOENT
+
+from supervisor.kernel.host import read
+from supervisor.kernel.tracking import Figures, send, statm_bytes
+
+
+class CgroupTracker:
+    name = "cgroup"
+
+    def __init__(self, base: str, prefix: str) -> None:
+        """`base`: directory of the units' groups; `prefix`: its path as /proc/PID/cgroup has it."""
+        self.base = base
+        self._prefix = prefix + "/"
+        self._memory = os.path.exists(f"{base}/memory.current")
+
+    def group(self, key: str) -> str:
+        """The path of an instance's group relative to `base`: what a CGROUP step takes."""
+        return key
+
+    def empty(self, key: str) -> bool:
+        """True if no process of the instance is left (zombies do not count)."""
+        try:
+            fd = os.open(f"{self.base}/{key}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return True
+        try:
+            return b"populated 0" in os.read(fd, 128)
+        except OSError as exc:
+            return exc.errno == ENODEV
+        finally:
+            os.close(fd)
+
+    def watch(self, key: str) -> list[int]:
+        """A descriptor on which EPOLLPRI comes when the group fills or empties. Yours to close."""
+        try:
+            return [os.open(f"{self.base}/{key}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)]
+        except FileNotFoundError:
+            return []
+
+    def _groups(self, key: str) -> Iterator[str]:
+        """The instance's group and those that its processes made below it, the deepest first."""
+        for root, _, _ in os.walk(f"{self.base}/{key}", topdown=False, followlinks=False):
+            yield root
+
+    def pids(self, key: str) -> list[int]:
+        return [int(p) for group in self._groups(key) for p in read(f"{group}/cgroup.procs").split()]
+
+    def signal(self, key: str, number: int, but: int) -> None:
+        """To every process of the instance except `but`, who is signalled by the keeper.
+
+        A pid is held by a pidfd and seen to be in the group after that, so a number that was given
+        to somebody else meanwhile is never hit.
+        """
+        group = f"{self.base}/{key}"
+        pids = [int(p) for p in read(f"{group}/cgroup.procs").split()]
+        if os.stat(group).st_nlink > 2 if pids != [but] else False:  # noqa: PLR2004 - it has children
+            pids = self.pids(key)
+        for pid in pids:
+            if pid != but:
+                send(pid, number, lambda pid=pid: self.owner(pid) == key)  # type: ignore[misc]
+
+    def kill(self, key: str) -> None:
+        """SIGKILL to all at once, forks in flight included."""
+        path = f"{self.base}/{key}"
+        try:
+            fd = os.open(f"{path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            if os.path.exists(path):  # a kernel before 5.14: freeze, so that nothing forks away
+                self.freeze(key, frozen=True)
+                self.signal(key, 9, 0)
+                self.freeze(key, frozen=False)
+            return
+        try:
+            os.write(fd, b"1")
+        except OSError as exc:
+            if exc.errno != ENODEV:
+                raise
+        finally:
+            os.close(fd)
+
+    def freeze(self, key: str, *, frozen: bool) -> None:
+        fd = os.open(f"{self.base}/{key}/cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, b"1" if frozen else b"0")
+        finally:
+            os.close(fd)
+
+    def owner(self, pid: int) -> str | None:
+        """The key of the instance that `pid` belongs to, None for a stranger or the dead."""
+        for line in read(f"/proc/{pid}/cgroup").splitlines():
+            if line.startswith("0::" + self._prefix):
+                path = line[3 + len(self._prefix) :]
+                first, _, rest = path.partition("/")
+                second = rest.partition("/")[0]
+                return f"{first}/{second}" if second.isdigit() else first
+        return None
+
+    def remove(self, key: str) -> None:
+        """Remove the instance's group. One that is not empty yet stays, for the next time."""
+        try:
+            os.rmdir(f"{self.base}/{key}")
+        except OSError as exc:
+            if exc.errno == ENOENT:
+                return
+            if exc.errno == EBUSY:
+                for group in self._groups(key):
+                    try:
+                        os.rmdir(group)
+                    except OSError:
+                        return
+        if "/" in key:
+            try:
+                os.rmdir(f"{self.base}/{key.partition('/')[0]}")
+            except OSError:
+                pass  # another instance is in it
+
+    def figures(self, key: str, pid: int) -> Figures:
+        """Memory, CPU and tasks of everything in the group; a controller's own count if it is there."""
+        group = f"{self.base}/{key}"
+        cpu = read(f"{group}/cpu.stat", 256)
+        cpu_ns = int(cpu.split()[1]) * 1000 if cpu.startswith("usage_usec") else None
+        pids = read(f"{group}/cgroup.procs").split()
+        if self._memory:
+            text = read(f"{group}/memory.current").strip()
+            return Figures(int(text) if text else None, cpu_ns, len(pids))
+        return Figures(sum(statm_bytes(p) for p in pids), cpu_ns, len(pids))
+
+    def leftovers(self) -> list[str]:
+        """Keys of groups with processes in them that an earlier supervisor left behind."""
+        found = []
+        for name in sorted(os.listdir(self.base)):
+            if os.path.isdir(f"{self.base}/{name}") and not self.empty(name):
+                found.append(name)
+        return found
+
+    def close(self) -> None:
+        """Remove every group that is empty, ours last."""
+        for root, _, _ in os.walk(self.base, topdown=False):
+            try:
+                os.rmdir(root)
+            except OSError:
+                pass
+        try:
+            os.rmdir(os.path.dirname(self.base))
+        except OSError:
+            pass
+
+
+def find(name: str) -> tuple[CgroupTracker | None, str]:
+    """The tracker below our own group of the v2 hierarchy, or None and the reason.
+
+    `name`: of the directory that is made there, one for each supervisor on a host.
+    """
+    mount = ""
+    for line in read("/proc/self/mountinfo", 1 << 20).splitlines():
+        left, _, right = line.partition(" - ")
+        if right.startswith("cgroup2 "):
+            mount = left.split()[4]
+            break
+    if not mount:
+        return None, "no cgroup v2 hierarchy is mounted"
+    own = next((x[3:] for x in read("/proc/self/cgroup").splitlines() if x.startswith("0::")), "/")
+    own = own.rstrip("/")
+    top = f"{mount}{own}/{name}"
+    base = f"{top}/units"
+    try:
+        os.makedirs(base, exist_ok=True)
+        if not os.access(f"{base}/cgroup.procs", os.W_OK):
+            return None, f"{base} is not ours to write"
+        os.mkdir(f"{base}/.probe")
+        os.rmdir(f"{base}/.probe")
+    except OSError as exc:
+        return None, f"cannot make {base}: {exc.strerror}"
+    return CgroupTracker(base, f"{own}/{name}/units"), ""

@@ -1,0 +1,56 @@
+"""Facts of this host that conditions and status ask for. Every file read here is the kernel's own
+or small and local, so nothing blocks."""
+from __future__ import annotations
+
+import os
+
+
+def read_bytes(path: str, limit: int = 65536) -> bytes:
+    """The content of a small file, b"" if it cannot be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return b""
+    try:
+        return os.read(fd, limit)
+    except OSError:
+        return b""
+    finally:
+        os.close(fd)
+
+
+def read(path: str, limit: int = 65536) -> str:
+    """The text of a small file, "" if it cannot be read."""
+    return read_bytes(path, limit).decode(errors="replace")
+
+
+def virtualization() -> str:
+    """"container", "vm", or "none"; a container inside a machine counts as a container."""
+    if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
+        return "container"
+    if "container=" in "\n" + read("/proc/1/environ").replace("\0", "\n"):
+        return "container"
+    flags = next((x for x in read("/proc/cpuinfo", 8192).splitlines() if x.startswith("flags")), "")
+    if " hypervisor" in flags or os.path.exists("/proc/xen") or "User Mode Linux" in read(
+        "/proc/cpuinfo", 256
+    ):
+        return "vm"
+    return "none"
+
+
+def host_name() -> str:
+    return os.uname().nodename
+
+
+def kernel_cmdline() -> list[str]:
+    return read("/proc/cmdline").split()
+
+
+def first_boot() -> bool:
+    """As systemd tells it: no machine id yet, or it says "uninitialized"."""
+    return read("/etc/machine-id").strip() in ("", "uninitialized")
+
+
+def cores() -> int:
+    """CPUs that we may use."""
+    return len(os.sched_getaffinity(0))

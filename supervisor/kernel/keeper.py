@@ -1,0 +1,154 @@
+"""The manager's end of its socket to the keeper: frames out, frames in, never blocking.
+
+Frames are queued and leave with `flush`, as many to a datagram as fit, so a thousand launches are
+a few dozen system calls. docs/keeper-protocol.md has the layouts.
+"""
+from __future__ import annotations
+
+import os
+from _socket import SCM_RIGHTS, SOL_SOCKET, socket
+from struct import Struct, error
+from typing import NamedTuple
+
+from supervisor.kernel.wire import MAX_FDS, MAX_FRAME, TO_KEEPER, TO_MANAGER, VERSION
+
+OPS = {number: name for name, number in TO_MANAGER.items()}
+_HEADER = Struct("<IHHQ")
+_CHILD = Struct("<iIQQiiIIIhh")
+_DATAGRAM = 48 * 1024  # small enough that a full socket buffer holds several
+_INT = 4  # bytes of a descriptor number in SCM_RIGHTS
+_MSG_CMSG_CLOEXEC, _MSG_DONTWAIT = 0x40000000, 0x40
+
+
+class Frame(NamedTuple):
+    """One frame from the keeper. Whoever handles it owns `fds`."""
+
+    op: str
+    tag: int
+    payload: bytes
+    fds: tuple[int, ...]
+
+
+class Child(NamedTuple):
+    """The CHILD layout: one slot of the keeper. Times: monotonic ns; cpu: ms; memory: KiB."""
+
+    launch: int
+    key: str
+    pid: int
+    state: int
+    started_ns: int
+    ended_ns: int
+    code: int
+    status: int
+    user_ms: int
+    system_ms: int
+    peak_kib: int
+    step: int
+    error: int
+
+
+class KeeperGone(Exception):
+    """The keeper closed the socket: there is nothing left to manage."""
+
+
+class Keeper:
+    def __init__(self, fd: int) -> None:
+        self._socket = socket(fileno=fd)
+        self._socket.setblocking(False)
+        self._queue: list[tuple[bytes, tuple[int, ...]]] = []
+        self._buffer = bytearray(MAX_FRAME)
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    # --- out ----------------------------------------------------------------------------------
+
+    def send(self, op: str, tag: int = 0, payload: bytes = b"", fds: tuple[int, ...] = ()) -> None:
+        """Queue a frame. `fds` stay the caller's, who must keep them open until they are flushed."""
+        header = _HEADER.pack(16 + len(payload), TO_KEEPER[op], len(fds), tag)
+        self._queue.append((header + payload, fds))
+
+    def hello(self) -> None:
+        self.send("HELLO", 0, VERSION.to_bytes(4, "little"))
+
+    def named(self, op: str, name: str, fds: tuple[int, ...] = (), tag: int = 0) -> None:
+        """PUT, GET, DROP and their like."""
+        self.send(op, tag, name.encode() + b"\0", fds)
+
+    def put(self, name: str, fd: int) -> None:
+        """Store a descriptor now (the only call that may wait: the keeper always reads again)."""
+        self.named("PUT", name, (fd,))
+        self.flush()
+
+    def signal(self, launch: int, number: int) -> None:
+        self.send("SIGNAL", launch, number.to_bytes(4, "little") + b"\0\0\0\0")
+
+    def flush(self) -> bool:
+        """Send what is queued. False: the socket is full, call again when it is writable."""
+        queue = self._queue
+        while queue:
+            data, fds = queue[0]
+            used = 1
+            if not fds:
+                size = len(data)
+                while used < len(queue) and not queue[used][1]:
+                    size += len(queue[used][0])
+                    if size > _DATAGRAM:
+                        break
+                    used += 1
+                if used > 1:
+                    data = b"".join([frame for frame, _ in queue[:used]])
+            rights = b"".join([fd.to_bytes(_INT, "little") for fd in fds])
+            control = [(SOL_SOCKET, SCM_RIGHTS, rights)] if fds else []
+            try:
+                self._socket.sendmsg([data], control, _MSG_DONTWAIT)
+            except BlockingIOError:
+                return False
+            except (BrokenPipeError, ConnectionResetError) as exc:
+                raise KeeperGone from exc
+            del queue[:used]
+        return True
+
+    # --- in -----------------------------------------------------------------------------------
+
+    def receive(self) -> list[Frame]:
+        """All frames of one datagram; none if nothing is there. Raises KeeperGone."""
+        try:
+            size, control, _flags, _ = self._socket.recvmsg_into(
+                [self._buffer], MAX_FDS * _INT + 32, _MSG_DONTWAIT | _MSG_CMSG_CLOEXEC
+            )
+        except (BlockingIOError, InterruptedError):
+            return []
+        except ConnectionResetError as exc:
+            raise KeeperGone from exc
+        if not size:
+            raise KeeperGone
+        fds = [
+            int.from_bytes(data[i : i + _INT], "little")
+            for level, kind, data in control
+            if level == SOL_SOCKET and kind == SCM_RIGHTS
+            for i in range(0, len(data) - _INT + 1, _INT)
+        ]
+        frames = []
+        at, data = 0, bytes(memoryview(self._buffer)[:size])
+        try:
+            while at < size:
+                length, op, count, tag = _HEADER.unpack_from(data, at)
+                taken, fds = tuple(fds[:count]), fds[count:]
+                frames.append(Frame(OPS.get(op, ""), tag, data[at + 16 : at + length], taken))
+                at += max(length, 16)
+        except error:  # a keeper of another version: what cannot be read is not there
+            pass
+        for fd in fds:
+            os.close(fd)
+        return frames
+
+
+def child(frame: Frame) -> Child:
+    """The slot in a CHILD or EXITED frame."""
+    fields = _CHILD.unpack_from(frame.payload)
+    key = frame.payload[_CHILD.size :].split(b"\0", 1)[0].decode()
+    pid, state, started, ended, code, status, user, system, peak, step, err = fields
+    return Child(
+        frame.tag, key, pid, state, started, ended, code, status, user, system, peak, step, err
+    )

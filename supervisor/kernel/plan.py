@@ -1,0 +1,176 @@
+"""A launch plan: everything between fork and exec, as data.
+
+`compile` turns a unit into named steps, in the one order that is safe (docs/architecture.md);
+`explain` prints them, `encode` makes the bytes that the keeper's child executes in a dumb loop.
+Nothing here touches the host: names of users, programs and descriptors are resolved before.
+"""
+from __future__ import annotations
+
+from struct import Struct
+from typing import NamedTuple
+
+from supervisor.kernel.wire import MAX_FRAME, STEPS
+
+CODES = {name: code for name, code, _, _ in STEPS}
+NAMES = {code: name for name, code, _, _ in STEPS}
+FIRST_LISTEN_FD = 3  # sd_listen_fds(3)
+NO_ID = 0xFFFFFFFF  # leave owner or group as it is
+_HEAD = Struct("<HHI")
+_U32 = Struct("<I")
+_I32 = Struct("<i")
+_LIMIT = Struct("<IIQQ")
+RLIMIT_NAMES = {7: "NOFILE", 4: "CORE"}
+
+
+class Step(NamedTuple):
+    name: str
+    args: tuple[object, ...] = ()
+
+
+class Identity(NamedTuple):
+    """Whom to become. None for `uid`: stay who the supervisor is."""
+
+    name: str
+    uid: int | None
+    gid: int
+    groups: tuple[int, ...]
+    home: str
+    shell: str
+
+
+class Launch(NamedTuple):
+    """All that one start needs to know, names resolved. `fds`: (target, stored name)."""
+
+    command: tuple[str, ...]
+    program: str  # absolute path
+    env: tuple[tuple[str, str], ...]
+    identity: Identity
+    cgroup: str = ""  # relative to the units' group; "": none
+    stream: str = ""  # log stream; "": the supervisor's own output
+    log_options: str = ""
+    directory: str = ""
+    umask: int = 0o077
+    cpu: int = -1
+    fds: tuple[tuple[int, str], ...] = ()
+    pid_vars: tuple[str, ...] = ()  # variables that hold the service's own pid
+    sent_fd: int = -1  # target of the descriptor that is sent along; -1: none
+    close_from: int = FIRST_LISTEN_FD
+
+
+def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads right
+    """The steps of one start, in order."""
+    who = launch.identity
+    steps: list[Step] = []
+    if launch.cgroup:
+        steps.append(Step("CGROUP", (launch.cgroup,)))
+    if launch.stream:
+        owner = (NO_ID, NO_ID) if who.uid is None else (who.uid, who.gid)
+        steps.append(Step("LOG", (launch.stream, launch.log_options, *owner)))
+    steps += (Step("SIGNALS", (0,)), Step("SESSION"), Step("OOM_SCORE", (0,)))
+    if launch.cpu >= 0:
+        steps.append(Step("AFFINITY", (launch.cpu,)))
+    steps.append(Step("UMASK", (launch.umask,)))
+    if who.uid is not None:
+        steps.append(Step("GROUPS", who.groups))
+        steps += (Step("GID", (who.gid,)), Step("UID", (who.uid,)))
+    steps.append(Step("DIRECTORY", (launch.directory or "/",)))
+    steps.append(Step("ENV", tuple(f"{k}={v}" for k, v in launch.env)))
+    steps += [Step("ENV_PID", (name,)) for name in launch.pid_vars]
+    steps.append(Step("OPEN", (0, 0, "/dev/null")))
+    steps += [Step("FD", pair) for pair in launch.fds]
+    if launch.sent_fd >= 0:
+        steps.append(Step("SENT_FD", (launch.sent_fd, 0)))
+    steps += (
+        Step("CLOSE_FROM", (launch.close_from,)),
+        Step("NO_NEW_PRIVS"),
+        Step("EXEC", (launch.program, *launch.command)),
+    )
+    return steps
+
+
+def _text(value: object) -> bytes:
+    return str(value).encode(errors="surrogateescape") + b"\0"
+
+
+def _payload(name: str, args: tuple[object, ...]) -> bytes:  # noqa: PLR0911 - one layout each
+    if name in ("SESSION", "NO_NEW_PRIVS"):
+        return b""
+    if name in ("CGROUP", "DIRECTORY", "ENV_PID"):
+        return _text(args[0])
+    if name in ("EXEC", "ENV"):
+        count = len(args) - (name == "EXEC")
+        return _U32.pack(count) + b"".join(map(_text, args))
+    if name == "LOG":
+        stream, options, uid, gid = args
+        ids = _U32.pack(uid) + _U32.pack(gid)
+        return _text(stream) + _text(options) + ids
+    if name == "GROUPS":
+        return _U32.pack(len(args)) + b"".join(map(_U32.pack, args))
+    if name == "SIGNALS":
+        return int(str(args[0])).to_bytes(8, "little")
+    if name == "OPEN":
+        return _I32.pack(args[0]) + _U32.pack(args[1]) + _text(args[2])
+    if name == "FD":
+        return _I32.pack(args[0]) + _text(args[1])
+    if name == "SENT_FD":
+        return _I32.pack(args[0]) + _U32.pack(args[1])
+    if name == "RLIMIT":
+        return _LIMIT.pack(args[0], 0, args[1], args[2])
+    if name in ("OOM_SCORE", "NICE"):
+        return _I32.pack(args[0])
+    return _U32.pack(args[0])  # AFFINITY, UMASK, GID, UID, CLOSE_FROM
+
+
+class PlanTooLong(Exception):
+    """The encoded plan would not fit the keeper's frame. `size` and `limit` in bytes."""
+
+    def __init__(self, size: int, limit: int) -> None:
+        super().__init__(f"its launch plan takes {size} bytes, the limit is {limit}")
+
+
+def encode(steps: list[Step]) -> bytes:
+    """The bytes of a plan. Raises PlanTooLong."""
+    parts: list[bytes] = []
+    for name, args in steps:
+        payload = _payload(name, args)
+        parts.append(_HEAD.pack(CODES[name], 0, len(payload)) + payload)
+    plan = b"".join(parts)
+    limit = MAX_FRAME - 256
+    if len(plan) > limit:
+        raise PlanTooLong(len(plan), limit)
+    return plan
+
+
+def describe(step: Step) -> str:
+    """One step for people: the kernel's own names, then the values."""
+    name, args = step
+    words = {
+        "CGROUP": "clone3(CLONE_INTO_CGROUP) {0}",
+        "LOG": "descriptors 1 and 2 = log stream {0}",
+        "SIGNALS": "all signals to their default, none blocked",
+        "SESSION": "setsid()",
+        "OOM_SCORE": "oom_score_adj = {0}",
+        "NICE": "setpriority({0})",
+        "AFFINITY": "sched_setaffinity(cpu {0})",
+        "GID": "setresgid({0})",
+        "UID": "setresuid({0})",
+        "DIRECTORY": "chdir {0}, without magic links, verified",
+        "ENV_PID": "{0} = own pid",
+        "OPEN": "descriptor {0} = open {2}",
+        "FD": "descriptor {0} = {1}, held by the keeper",
+        "SENT_FD": "descriptor {0} = readiness pipe",
+        "CLOSE_FROM": "close_range({0}, ~0)",
+        "NO_NEW_PRIVS": "prctl(PR_SET_NO_NEW_PRIVS)",
+    }
+    if name == "UMASK":
+        return f"umask({int(str(args[0])):03o})"
+    if name == "GROUPS":
+        return f"setgroups({', '.join(map(str, args))})"
+    if name == "RLIMIT":
+        kind = RLIMIT_NAMES.get(int(str(args[0])), str(args[0]))
+        return f"setrlimit(RLIMIT_{kind}, {args[1]}, {args[2]})"
+    if name == "ENV":
+        return "environment: " + " ".join(str(a).split("=", 1)[0] for a in args)
+    if name == "EXEC":
+        return "execve " + " ".join(map(str, args[1:])) + f" ({args[0]})"
+    return words[name].format(*args)

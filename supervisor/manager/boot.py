@@ -1,0 +1,94 @@
+"""A fresh start: unit files in, first services out while the last files are still being read.
+
+The keeper forks on one core while this parses on another. A unit may be started before all
+others are known only if no other can have a say in it: it has no relations of its own, and no
+file orders anybody else (`needs.before`, `needs.conflicts`). One look at the raw text of all files
+tells whether such a word is there at all; if it is, everything is read first.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+
+from supervisor.config.load import iter_units
+from supervisor.config.problem import Broken, Problem
+from supervisor.kernel.host import read_bytes
+from supervisor.manager.supervisor import Supervisor
+from supervisor.model.unit import Needs, Unit
+
+_BATCH = 16  # launches that are sent together
+_FREE = Needs()
+AT_BOOT = "started with the supervisor"
+
+
+def boot(
+    sup: Supervisor, names: Sequence[str], before_start: Callable[[], None] | None = None
+) -> None:
+    """Read all units and start `names`, or those with autostart. `before_start` is called when all
+    definitions are known and nothing was started yet."""
+    eager = not names and before_start is None and not may_order(sup.paths.units)
+    warnings: list[Problem] = []
+    units: dict[str, Unit] = {}
+    early: list[Unit] = []
+    for unit in iter_units(sup.paths.units, warnings):
+        if type(unit) is Broken:
+            for problem in unit.problems:
+                sup.report(f"{problem}; {unit.name or 'the directory'} is left out")
+            continue
+        assert type(unit) is Unit
+        units[unit.name] = unit
+        if eager and unit.autostart and unit.needs == _FREE:
+            early.append(unit)
+            if len(early) == _BATCH:
+                _start_free(sup, early)
+    for warning in warnings:
+        sup.report(str(warning))
+    world = sup.world
+    if early:
+        _start_free(sup, early)
+    world.define(units)
+    sup.defined = [u for u in units.values() if u.name not in sup.started_early]
+    if before_start is not None:
+        before_start()
+    wanted = _wanted(sup, names, units)
+    world.start([n for n in wanted if n not in sup.started_early], AT_BOOT, sup.now())
+    sup.started_early.clear()
+    sup.commit()
+    sup.journal.settle()
+
+
+def may_order(folders: Sequence[str]) -> bool:
+    """Could any file there say `before` or `conflicts`? Backslashes count: keys can be escaped."""
+    for folder in folders:
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            continue
+        for name in names:
+            path = f"{folder}/{name}"
+            if name.endswith(".toml.d"):
+                return True
+            if name.endswith(".toml"):
+                text = read_bytes(path)
+                if b"before" in text or b"conflicts" in text or b"\\" in text:
+                    return True
+    return False
+
+
+def _start_free(sup: Supervisor, units: list[Unit]) -> None:
+    for unit in units:
+        sup.world.add(unit)
+        sup.defined.append(unit)
+        sup.started_early.add(unit.name)
+        sup.world.start([unit.name], AT_BOOT, sup.now())
+    units.clear()
+    sup.commit()
+
+
+def _wanted(sup: Supervisor, names: Sequence[str], units: dict[str, Unit]) -> list[str]:
+    if not names:
+        return [u.name for u in units.values() if u.autostart]
+    for name in names:
+        if name not in units:
+            sup.report(f"cannot start {name}: no unit file of that name; the others are started")
+    return [name for name in names if name in units]

@@ -1,0 +1,61 @@
+"""`unboxed explain`: the steps of a launch, and what in the kernel stands behind each key."""
+from __future__ import annotations
+
+from supervisor.config.render import describe
+from supervisor.kernel import plan
+from supervisor.manager.launcher import CannotLaunch
+from supervisor.manager.supervisor import Supervisor
+from supervisor.model.report import Explanation, Mechanism, Step
+from supervisor.model.state import Instance
+
+# Longest matching key wins. What is not here is decided by the manager, not by the kernel.
+MECHANISMS = {
+    "command": "execve(2); never a shell",
+    "directory": "openat2(2) without magic links, fchdir(2), verified by getcwd(2)",
+    "umask": "umask(2)",
+    "user": "setgroups(2), setresgid(2), setresuid(2), verified; names from /etc/passwd only",
+    "group": "setresgid(2); names from /etc/group only",
+    "groups": "setgroups(2)",
+    "env": "a new environment at execve(2); nothing of the supervisor's is inherited",
+    "env_files": "read by the supervisor at each start",
+    "instances": "one cgroup, log stream and process tree each",
+    "pin": "sched_setaffinity(2)",
+    "listen": "bind(2) and listen(2) by the supervisor; held by the keeper, passed as LISTEN_FDS",
+    "start.ready": "see docs/units.md: exec status pipe, sd_notify(3), a pipe, the log, the exit",
+    "start.watchdog": "WATCHDOG=1 on NOTIFY_SOCKET; then SIGABRT and the stop ladder",
+    "stop": "signals to every process of its cgroup, then cgroup.kill",
+    "stop.drain": "shutdown(2) on its own SO_REUSEPORT listeners",
+    "reload": "a signal to the main process, or a command in its cgroup",
+    "restart.memory_budget": "memory.current, or the sum of its processes' resident memory",
+    "logs": "splice(2) from its pipe to segment files by the logger process",
+    "conditions": "looked at before each start",
+}
+_POLICY = "the supervisor's own state machine"
+
+
+def explain(sup: Supervisor, inst: Instance) -> Explanation:
+    """For a stopped unit too: what its next start would do, nothing is opened or changed."""
+    unit = sup.world.unit_of(inst)
+    keys = tuple(Mechanism(key, str(value), _mechanism(key)) for key, value in describe(unit))
+    if unit.kind == "group":
+        return Explanation((Step("GROUP", "no process: up when its members are"),), keys)
+    try:
+        steps, _ = sup.launcher.plan(unit, inst, "", 0, dry=True)
+    except CannotLaunch as exc:
+        return Explanation((Step("REFUSED", f"cannot start {inst.key}: {exc}"),), keys)
+    if sup.tracking_note:
+        note = f"no cgroup of its own: {sup.tracking_note}; tracked by session and ancestry"
+        first: tuple[Step, ...] = (Step("TRACKING", note),)
+    else:
+        first = ()
+    return Explanation((*first, *(Step(s.name, plan.describe(s)) for s in steps)), keys)
+
+
+def _mechanism(key: str) -> str:
+    words = key.replace("[", ".").split(".")
+    while words:
+        found = MECHANISMS.get(".".join(words))
+        if found is not None:
+            return found
+        words.pop()
+    return _POLICY

@@ -1,0 +1,63 @@
+"""What the keeper knows when a manager begins: the only conversation that waits for its answer."""
+from __future__ import annotations
+
+from supervisor.kernel.keeper import Child, Frame, Keeper, child
+
+
+class Facts:
+    """What the keeper knows when a manager begins."""
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.children: list[Child] = []
+        self.stored: set[str] = set()
+        self.highest = self.orphans = self.flags = self.logger = self.starts = 0
+        self.later: list[Frame] = []  # what happened meanwhile
+        keeper.hello()
+        keeper.flush()
+        while not self._take(keeper):
+            _wait(keeper)
+
+    def _take(self, keeper: Keeper) -> bool:
+        done = False
+        for frame in keeper.receive():
+            data = frame.payload
+            if done or frame.op not in ("CHILD", "STORED", "READY"):
+                self.later.append(frame)
+            elif frame.op == "CHILD":
+                self.children.append(child(frame))
+            elif frame.op == "STORED":
+                self.stored.add(data.split(b"\0", 1)[0].decode())
+            else:
+                number = [int.from_bytes(data[i : i + 8], "little") for i in (0, 8)]
+                self.highest, self.orphans = number
+                small = [int.from_bytes(data[i : i + 4], "little") for i in (16, 20, 24)]
+                self.flags, self.logger, self.starts = small
+                done = True
+        return done
+
+
+def _wait(keeper: Keeper) -> None:
+    """Until the keeper says something: only while nothing else could happen yet."""
+    from select import POLLIN, poll
+
+    waiter = poll()
+    waiter.register(keeper.fileno(), POLLIN)
+    waiter.poll()
+
+
+def fetch(keeper: Keeper, name: str) -> tuple[int, list[Frame]]:
+    """A stored descriptor (-1: there is none), and what else came while it was waited for."""
+    tag = 0xFE7C4
+    others: list[Frame] = []
+    keeper.named("GET", name, tag=tag)
+    keeper.flush()
+    while True:
+        _wait(keeper)
+        found = None
+        for frame in keeper.receive():
+            if frame.tag == tag and frame.op in ("FD", "RESULT"):
+                found = frame
+            else:
+                others.append(frame)
+        if found is not None:
+            return (found.fds[0] if found.fds else -1), others

@@ -1,0 +1,122 @@
+"""The state that outlives the manager: a log of records in a memfd that the keeper holds.
+
+Every batch of changes is appended before anything is done about it, so a manager that is killed
+at any instant leaves either the intention (the next one finds out from the keeper whether it was
+carried out) or nothing. Records are length-prefixed and checksummed; text is never parsed for
+structure (CVE-2018-15686). What cannot be read ends the log: all before it counts, the rest is
+rebuilt from what the kernel and the keeper know.
+
+    u32 length of the rest, u32 crc32 of the rest, u8 kind, MessagePack
+"""
+from __future__ import annotations
+
+import os
+from binascii import crc32
+from struct import Struct as Layout
+from struct import error as LayoutError
+
+from msgspec import DecodeError, Struct, ValidationError, msgpack
+
+from supervisor.model.state import Instance
+from supervisor.model.unit import Unit
+
+VERSION = 1
+_PREFIX = Layout("<II")
+_SLACK = 1 << 20  # bytes that superseded records may take before the log is written anew
+_encode = msgpack.Encoder().encode
+
+
+class Header(Struct, gc=False, omit_defaults=True):
+    """What concerns the supervisor as a whole."""
+
+    version: int = VERSION
+    seed: int = 0
+    started_ns: int = 0  # realtime, of the first manager
+    next_launch: int = 0
+    next_transition: int = 0
+    closing_ns: int = 0
+    starts: int = 0  # managers so far
+
+
+class Snapshot(Struct, gc=False):
+    header: Header
+    units: dict[str, Unit]
+    instances: dict[str, Instance]
+    old: dict[str, Unit]  # instance key -> definition, of what runs though its file is gone
+    launched: dict[str, Unit]  # key -> the definition its present run began with, if not today's
+    whole: bool  # false: the log was damaged and may be missing its end
+
+
+class Journal:
+    def __init__(self, fd: int, size: int = 0) -> None:
+        self.fd = fd
+        self._size = size
+        self._base = size  # size right after it was written anew
+
+    @classmethod
+    def create(cls) -> Journal:
+        return cls(os.memfd_create("unboxed-state", os.MFD_CLOEXEC))
+
+    @property
+    def bloated(self) -> bool:
+        return self._size > 2 * self._base + _SLACK
+
+    def append(self, records: list[tuple[bytes, object]]) -> None:
+        """Write records in one system call. Kinds: H Header, U Unit, R name of a unit removed,
+        I Instance, X key of an instance removed, O and L [key, Unit] (Snapshot.old, .launched)."""
+        parts = []
+        for kind, value in records:
+            body = kind + _encode(value)
+            parts.append(_PREFIX.pack(len(body), crc32(body)) + body)
+        data = b"".join(parts)
+        done = 0
+        while done < len(data):
+            done += os.pwrite(self.fd, data[done:], self._size + done)
+        self._size += len(data)
+
+    def settle(self) -> None:
+        """What has been written so far is the base that growth is measured against."""
+        self._base = self._size
+
+
+def load(fd: int) -> tuple[Snapshot | None, Journal]:
+    """What the last manager knew (None: nothing readable), and the journal to go on with."""
+    size = os.fstat(fd).st_size
+    data = os.pread(fd, size, 0)
+    header: Header | None = None
+    units: dict[str, Unit] = {}
+    launched: dict[str, Unit] = {}
+    old: dict[str, Unit] = {}
+    instances: dict[str, Instance] = {}
+    at, whole = 0, True
+    try:
+        while at < size:
+            length, crc = _PREFIX.unpack_from(data, at)
+            body = data[at + 8 : at + 8 + length]
+            if len(body) != length or not length or crc32(body) != crc:
+                whole = False
+                break
+            kind, text = body[:1], body[1:]
+            if kind == b"H":
+                header = msgpack.decode(text, type=Header)
+                if header.version != VERSION:
+                    return None, Journal(fd, at)
+            elif kind == b"U":
+                unit = msgpack.decode(text, type=Unit)
+                units[unit.name] = unit
+            elif kind == b"I":
+                inst = msgpack.decode(text, type=Instance)
+                instances[inst.key] = inst
+            elif kind in (b"L", b"O"):
+                key, unit = msgpack.decode(text, type=tuple[str, Unit])
+                (launched if kind == b"L" else old)[key] = unit
+            elif kind == b"R":
+                units.pop(msgpack.decode(text, type=str), None)
+            elif kind == b"X":
+                instances.pop(msgpack.decode(text, type=str), None)
+            at += 8 + length
+    except (DecodeError, ValidationError, ValueError, LayoutError):
+        whole = False
+    if header is None:
+        return None, Journal(fd, at)
+    return Snapshot(header, units, instances, old, launched, whole), Journal(fd, at)

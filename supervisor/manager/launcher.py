@@ -1,0 +1,222 @@
+"""From a unit to a SPAWN frame: resolves names, opens what must be open, compiles the plan.
+
+The frame of a plain unit is the same at every start, so it is kept; one that depends on files or
+descriptors which may change in between is made anew.
+"""
+from __future__ import annotations
+
+import os
+from binascii import crc32
+
+from supervisor.kernel import listen as sockets
+from supervisor.kernel import notify, users
+from supervisor.kernel.host import read
+from supervisor.kernel.keeper import Keeper
+from supervisor.kernel.plan import FIRST_LISTEN_FD, Identity, Launch, PlanTooLong, Step
+from supervisor.kernel.plan import compile as compile_plan
+from supervisor.kernel.plan import encode
+from supervisor.kernel.tracking import MARK, Tracker
+from supervisor.model.paths import Paths
+from supervisor.model.state import Instance, Role
+from supervisor.model.unit import Listen, Unit
+
+PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_ENV_FILE_BYTES = 64 * 1024
+
+
+class CannotLaunch(Exception):
+    """Why nothing can be started, in words that follow "cannot start UNIT: "."""
+
+
+class Launcher:
+    def __init__(  # noqa: PLR0913 - what a launch depends on
+        self, keeper: Keeper, tracker: Tracker, paths: Paths, stored: set[str],
+        cpus: tuple[int, ...], watcher: tuple[str, ...],
+    ) -> None:
+        """`stored`: names that the keeper holds. `cpus`: those that `pin` deals out. `watcher`:
+        the command that waits for a log line, to which stream and pattern are appended."""
+        self._keeper = keeper
+        self._tracker = tracker
+        self._paths = paths
+        self._stored = stored
+        self._cpus = cpus
+        self._watcher = watcher
+        self._frames: dict[str, tuple[Unit, bytes]] = {}
+        self.opened: dict[str, int] = {}  # notify sockets just made: the caller watches them
+
+    def forget(self, key: str) -> None:
+        self._frames.pop(key, None)
+
+    def frame(self, unit: Unit, inst: Instance, role: Role, hook: int) -> bytes:
+        """The payload of the SPAWN frame. Raises CannotLaunch."""
+        if not role:
+            known = self._frames.get(inst.key)
+            if known is not None and known[0] is unit:
+                return known[1]
+        steps, fixed = self.plan(unit, inst, role, hook)
+        # With its number a job's key never meets that of an earlier job which is still dying.
+        name = f"{inst.key}:{role}:{inst.job}" if role else inst.key
+        try:
+            payload = name.encode() + b"\0" + encode(steps)
+        except PlanTooLong as exc:
+            raise CannotLaunch(str(exc)) from exc
+        if fixed and not role:
+            self._frames[inst.key] = (unit, payload)
+        return payload
+
+    def plan(
+        self, unit: Unit, inst: Instance, role: Role, hook: int, *, dry: bool = False
+    ) -> tuple[list[Step], bool]:
+        """The steps of a launch, and whether they will be the same next time. `dry`: to look at
+        only, so nothing is opened. Raises CannotLaunch."""
+        if role == "ready":
+            return self._watch_plan(unit, inst), False
+        who = self._identity(unit)
+        names = {"{instance}": str(inst.index), "{unit}": unit.name}
+        for one in unit.listen:
+            names["{port:" + one.name + "}"] = str(one.port)
+        command = tuple(_fill(word, names) for word in self._command(unit, role, hook))
+        env = {
+            "PATH": PATH, "HOME": who.home, "USER": who.name, "LOGNAME": who.name,
+            "SHELL": who.shell or "/bin/sh", "INSTANCE": str(inst.index),
+        }  # fmt: skip
+        fds: list[tuple[int, str]] = []
+        pid_vars: list[str] = []
+        if not role:
+            self._listeners(unit, inst, env, fds, dry=dry)
+            if fds:
+                pid_vars.append("LISTEN_PID")
+            self._readiness(unit, inst, who, env, pid_vars, dry=dry)
+        elif inst.pid:
+            env["MAINPID"] = str(inst.pid)
+        for path in unit.env_files:
+            env.update(_env_file(_fill(path, names)))
+        env.update((name, _fill(value, names)) for name, value in unit.env)
+        env[MARK] = inst.key
+        program = users.find_program(command[0], env["PATH"])
+        if program is None:
+            raise CannotLaunch(f"{command[0]} is in no directory of PATH ({env['PATH']})")
+        ready_fd = unit.start.ready.fd if unit.start.ready.kind == "fd" and not role else -1
+        launch = Launch(
+            command, program, tuple(env.items()), who,
+            cgroup=self._tracker.group(inst.key), stream=inst.key,
+            log_options=f"keep={unit.logs.keep_bytes} segment={unit.logs.segment_bytes}",
+            directory=_fill(unit.directory, names), umask=unit.umask,
+            cpu=self._cpus[inst.index % len(self._cpus)] if unit.pin else -1,
+            fds=tuple(fds), pid_vars=tuple(pid_vars), sent_fd=ready_fd,
+            close_from=max(FIRST_LISTEN_FD + len(fds), ready_fd + 1),
+        )  # fmt: skip
+        fixed = not (unit.env_files or unit.user or unit.group or unit.groups or fds)
+        return compile_plan(launch), fixed and "/" in command[0]
+
+    def _command(self, unit: Unit, role: Role, hook: int) -> tuple[str, ...]:
+        if role == "before":
+            return unit.start.before[hook]
+        if role == "after":
+            return unit.start.after[hook]
+        if role == "stop":
+            return unit.stop.command
+        if role == "reload":
+            return unit.reload.command
+        return unit.command
+
+    def _identity(self, unit: Unit) -> Identity:
+        try:
+            return users.identity(unit.user, unit.group, unit.groups)
+        except users.UnknownName as exc:
+            raise CannotLaunch(f"cannot become {unit.user or unit.group}: {exc}") from exc
+
+    def _watch_plan(self, unit: Unit, inst: Instance) -> list[Step]:
+        """The watcher of ready = {log = ...}: ours, outside the unit's cgroup and log."""
+        command = (*self._watcher, inst.key, unit.start.ready.pattern)
+        me = users.identity("", "", ())
+        env = (("PATH", PATH), ("HOME", me.home))
+        return compile_plan(Launch(command, command[0], env, me, directory="/"))
+
+    # --- descriptors --------------------------------------------------------------------------
+
+    def _listeners(
+        self, unit: Unit, inst: Instance, env: dict[str, str], fds: list[tuple[int, str]],
+        *, dry: bool,
+    ) -> None:  # fmt: skip
+        """Listeners first, then what the service parked by FDSTORE: as systemd passes them."""
+        names = []
+        for one in unit.listen:
+            owner = inst.key if one.reuse_port else unit.name
+            stored = f"listen:{owner}:{one.name}:{crc32(repr(one).encode()):08x}"
+            if not dry and stored not in self._stored:
+                self._bind(one, f"listen:{owner}:{one.name}:", stored)
+            fds.append((FIRST_LISTEN_FD + len(fds), stored))
+            names.append(one.name)
+        for stored in sorted(s for s in self._stored if s.startswith(f"fdstore:{inst.key}:")):
+            fds.append((FIRST_LISTEN_FD + len(fds), stored))
+            names.append(stored.split(":", 3)[3])
+        if fds:
+            env["LISTEN_FDS"] = str(len(fds))
+            env["LISTEN_FDNAMES"] = ":".join(names)
+
+    def _bind(self, one: Listen, prefix: str, stored: str) -> None:
+        for old in [s for s in self._stored if s.startswith(prefix)]:
+            self._keeper.named("DROP", old)
+            self._stored.discard(old)
+        self._keeper.flush()
+        try:
+            fd = sockets.bind(one)
+        except (OSError, users.UnknownName) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+            raise CannotLaunch(
+                f"cannot bind {sockets.label(one)} (listener {one.name}): {reason}"
+            ) from exc
+        self._keep(stored, fd)
+        os.close(fd)
+
+    def _keep(self, name: str, fd: int) -> None:
+        self._keeper.put(name, fd)
+        self._stored.add(name)
+
+    def _readiness(
+        self, unit: Unit, inst: Instance, who: Identity, env: dict[str, str],
+        pid_vars: list[str], *, dry: bool,
+    ) -> None:  # fmt: skip
+        if unit.start.ready.kind != "notify":
+            return
+        path = f"{self._paths.runtime}/notify/{inst.key.replace('/', '@')}"
+        env["NOTIFY_SOCKET"] = path
+        stored = f"notify:{inst.key}"
+        if not dry and stored not in self._stored:
+            fd = notify.open_socket(path, -1 if who.uid is None else who.uid, who.gid)
+            self._keep(stored, fd)
+            self.opened[inst.key] = fd
+        if unit.start.watchdog_ns:
+            env["WATCHDOG_USEC"] = str(unit.start.watchdog_ns // 1000)
+            pid_vars.append("WATCHDOG_PID")
+
+
+def _fill(text: str, names: dict[str, str]) -> str:
+    if "{" in text:
+        for name, value in names.items():
+            text = text.replace(name, value)
+    return text
+
+
+def _env_file(path: str) -> dict[str, str]:
+    """NAME=value lines; "#" comments, blank lines, and one pair of quotes round a value."""
+    try:
+        if os.stat(path).st_size > _ENV_FILE_BYTES:
+            raise CannotLaunch(f"cannot read {path}: it is over {_ENV_FILE_BYTES} bytes")
+        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+    except OSError as exc:
+        raise CannotLaunch(f"cannot read {path}: {exc.strerror}") from exc
+    found = {}
+    for number, line in enumerate(read(path, _ENV_FILE_BYTES).splitlines(), 1):
+        text = line.strip().removeprefix("export ")
+        if not text or text[0] == "#":
+            continue
+        name, equals, value = text.partition("=")
+        if not equals or not name.strip().isidentifier():
+            raise CannotLaunch(f"{path}:{number}: cannot read {text[:40]!r}: not NAME=value")
+        value = value.strip()
+        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
+            value = value[1:-1]
+        found[name.strip()] = value
+    return found

@@ -1,0 +1,151 @@
+"""Assembles the manager: a fresh start, or the continuation of one that was killed."""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from time import time_ns
+
+from supervisor.core.world import World
+from supervisor.kernel import cgroup, host
+from supervisor.kernel.keeper import Keeper, KeeperGone
+from supervisor.kernel.tracking import SessionTracker, Tracker
+from supervisor.manager import runtime
+from supervisor.manager.boot import boot
+from supervisor.manager.facts import Facts, fetch
+from supervisor.manager.journal import Header, Journal, Snapshot, load
+from supervisor.manager.launcher import Launcher
+from supervisor.manager.notices import Notices
+from supervisor.manager.observer import Observer
+from supervisor.manager.performer import Performer
+from supervisor.manager.recover import recover
+from supervisor.manager.supervisor import Supervisor
+from supervisor.model.paths import Paths, paths
+
+KEEPER_FD = 3
+_USAGE = """cannot read the command line: {}; it is `unboxed run` that starts this program"""
+
+
+class Arguments:
+    """What `unboxed run` passes on."""
+
+    def __init__(self, argv: Sequence[str]) -> None:
+        self.units: list[str] = []
+        self.start: list[str] = []
+        self.single: dict[str, str] = {}
+        self.quiet = False
+        words = iter(argv)
+        for word in words:
+            if word == "--quiet":
+                self.quiet = True
+                continue
+            value = next(words, None)
+            if value is None or not word.startswith("--"):
+                raise SystemExit(_USAGE.format(word))
+            if word == "--units":
+                self.units.append(value)
+            elif word == "--start":
+                self.start.append(value)
+            elif word in ("--site", "--runtime-dir", "--state-dir", "--log-dir"):
+                self.single[word] = value
+            else:
+                raise SystemExit(_USAGE.format(word))
+
+    def paths(self) -> Paths:
+        one = self.single.get
+        return paths(
+            os.environ, os.geteuid(), one("--runtime-dir"), one("--state-dir"), one("--log-dir"),
+            self.units,
+        )  # fmt: skip
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run until everything is stopped. Exit status 0; 1 if it could not begin."""
+    arguments = Arguments(argv)
+    where = arguments.paths()
+    keeper = Keeper(KEEPER_FD)
+    try:
+        facts = Facts(keeper)
+        return _run(arguments, where, keeper, facts)
+    except runtime.CannotBegin as exc:
+        os.write(2, f"{exc}\n".encode())
+        keeper.send("EXIT", 0, (1).to_bytes(4, "little"))
+        keeper.flush()
+        return 1
+    except KeeperGone:
+        return 0
+
+
+def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> int:
+    resumed = bool(facts.stored)
+    snapshot, journal = _journal(keeper, facts)
+    if not resumed:
+        runtime.prepare(where, keeper, facts.stored)
+    tracker, why_not, pids = _tracker(where, keeper, facts)
+    header = snapshot.header if snapshot else Header(started_ns=time_ns())
+    header.seed = header.seed or int.from_bytes(os.urandom(8), "little")
+    header.starts += 1
+    world = World(header.seed, host.cores())
+    launcher = Launcher(
+        keeper, tracker, where, facts.stored, tuple(sorted(os.sched_getaffinity(0))),
+        runtime.watcher(where),
+    )  # fmt: skip
+    sup = Supervisor(where, keeper, tracker, world, journal, launcher, header, facts.stored)
+    sup.pids = pids
+    sup.tracking_note = why_not
+    sup.orphans, sup.logger_pid = facts.orphans, facts.logger
+    notices = Notices(sup)
+    performer = Performer(sup, notices)
+    sup.perform = performer.perform  # type: ignore[assignment]
+    observer = Observer(sup)
+    if resumed:
+        recover(sup, snapshot, facts, performer, notices)
+    else:
+        boot(sup, arguments.start)
+    from supervisor.manager.service import serve, tell_parent  # control and event log: after the first starts
+
+    serve(sup, observer, facts, quiet=arguments.quiet)
+    for frame in facts.later:
+        observer.handle(frame)
+    sup.turn()
+    sup.loop.run(sup.deadline, sup.turn)
+    if not sup.leave_soon:
+        tell_parent("STOPPING=1")
+        runtime.leave(sup.paths, keeper, tracker)
+    os._exit(0)  # nothing is left to tidy that the kernel does not
+
+
+def _journal(keeper: Keeper, facts: Facts) -> tuple[Snapshot | None, Journal]:
+    if "state" in facts.stored:
+        fd, others = fetch(keeper, "state")
+        facts.later += others
+        if fd >= 0:
+            return load(fd)
+    journal = Journal.create()
+    keeper.put("state", journal.fd)
+    facts.stored.add("state")
+    return None, journal
+
+
+def _tracker(
+    where: Paths, keeper: Keeper, facts: Facts
+) -> tuple[Tracker, str, dict[int, str]]:
+    """Cgroups if this host lets us, else the keeper's own means; the reason; the live pids' map."""
+    pids = {
+        c.pid: c.key.partition(":")[0]
+        for c in facts.children
+        if not c.ended_ns and ":ready" not in c.key
+    }
+    found, why_not = cgroup.find(runtime.group_name(where))
+    if found is None:
+        return SessionTracker(os.getppid(), lambda: pids), why_not, pids
+    if "cgroup" not in facts.stored:
+        fd = os.open(found.base, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        keeper.put("cgroup", fd)
+        facts.stored.add("cgroup")
+        os.close(fd)
+        for key in found.leftovers():
+            os.write(2, f"killing what an earlier supervisor left of {key}\n".encode())
+            found.kill(key)
+    return found, "", pids
+
+

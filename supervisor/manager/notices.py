@@ -1,0 +1,125 @@
+"""What services say over sd_notify(3), and the descriptors they park (FDSTORE).
+
+A message counts only if its sender belongs to the instance whose socket it came by. Descriptors
+that no FDSTORE takes, a BARRIER's among them, are closed: that is all a barrier asks for.
+"""
+from __future__ import annotations
+
+import os
+
+from supervisor.kernel import notify
+from supervisor.manager.loop import READ
+from supervisor.manager.supervisor import Supervisor
+from supervisor.model import event as ev
+
+MAX_STORED = 64  # descriptors that one instance may park
+MAX_BURST = 64  # messages of one service that are read before another's turn
+_MAX_NAME = 40
+
+
+class Notices:
+    def __init__(self, sup: Supervisor) -> None:
+        self._sup = sup
+        self._sockets: dict[str, int] = {}
+        self.ignored = 0  # messages of strangers, or not to be read
+
+    def watch(self, key: str, fd: int) -> None:
+        """Take over the notify socket of an instance."""
+        self._sockets[key] = fd
+        self._sup.loop.add(fd, READ, lambda _events: self._on_socket(key, fd))
+
+    def close(self, key: str) -> None:
+        """The instance is down: its socket and what it parked are of no more use."""
+        fd = self._sockets.pop(key, -1)
+        if fd >= 0:
+            self._sup.loop.remove(fd)
+            os.close(fd)
+            try:
+                os.unlink(f"{self._sup.paths.runtime}/notify/{key.replace('/', '@')}")
+            except OSError:
+                pass  # the runtime directory was cleaned by somebody else
+            self._sup.drop(f"notify:{key}")
+        for name in [s for s in self._sup.stored if s.startswith(f"fdstore:{key}:")]:
+            self._sup.drop(name)
+
+    def _on_socket(self, key: str, fd: int) -> None:
+        for _ in range(MAX_BURST):
+            message = notify.peek(fd)
+            if message is None:
+                return
+            self._sup.current = key
+            try:
+                self._take(key, message)
+                self._sup.commit()
+            finally:
+                notify.close(message.fds)
+                notify.drop(fd)
+
+    def _take(self, key: str, message: notify.Message) -> None:
+        sup, fields = self._sup, message.fields
+        if not fields or not self._belongs(key, message.pid):
+            self.ignored += 1
+            return
+        if "FDSTORE" in fields:
+            self._store(key, fields.get("FDNAME", "stored"), message.fds)
+        if "FDSTOREREMOVE" in fields:
+            self._unstore(key, fields.get("FDNAME", ""))
+        inst = sup.world.instances.get(key)
+        if inst is None:
+            return
+        watchdog = fields.get("WATCHDOG", "")
+        sup.deliver(
+            key,
+            ev.Notified(
+                status=fields.get("STATUS"),
+                reloading="RELOADING" in fields,
+                stopping="STOPPING" in fields,
+                watchdog="ping" if watchdog == "1" else "trigger" if watchdog == "trigger" else "",
+                watchdog_ns=_microseconds(fields.get("WATCHDOG_USEC")),
+                extend_ns=_microseconds(fields.get("EXTEND_TIMEOUT_USEC")),
+                pid=self._main_pid(key, inst.launch, fields.get("MAINPID", "")),
+            ),
+        )
+        if fields.get("READY") == "1":
+            sup.deliver(key, ev.Ready())
+
+    def _belongs(self, key: str, pid: int) -> bool:
+        """The main process may be dead by now (its pid is held by its unreaped slot); any other
+        sender must still be there to be looked at."""
+        return self._sup.pids.get(pid) == key or self._sup.tracker.owner(pid) == key
+
+    def _main_pid(self, key: str, launch: int, text: str) -> int | None:
+        """MAINPID, if it names a process of this very instance; the keeper then watches that."""
+        pid = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004
+        if not pid or not launch or self._sup.pids.get(pid) == key:
+            return None
+        if self._sup.tracker.owner(pid) != key:
+            self.ignored += 1
+            return None
+        self._sup.keeper.send("ADOPT", launch, pid.to_bytes(4, "little"))
+        self._sup.pids[pid] = key
+        return pid
+
+    def _store(self, key: str, name: str, fds: list[int]) -> None:
+        """Park descriptors under FDNAME; what is over the limit is closed by the caller."""
+        sup, prefix = self._sup, f"fdstore:{key}:"
+        clean = "".join(c for c in name if c.isprintable() and c != ":")[:_MAX_NAME] or "stored"
+        for fd in fds:
+            taken = {int(s.split(":")[2]) for s in sup.stored if s.startswith(prefix)}
+            if len(taken) >= MAX_STORED:
+                return
+            number = next(n for n in range(MAX_STORED) if n not in taken)
+            sup.keeper.put(f"{prefix}{number:02d}:{clean}", fd)
+            sup.stored.add(f"{prefix}{number:02d}:{clean}")
+
+    def _unstore(self, key: str, name: str) -> None:
+        for stored in [s for s in self._sup.stored if s.startswith(f"fdstore:{key}:")]:
+            if stored.split(":", 3)[3] == name:
+                self._sup.drop(stored)
+
+
+def _microseconds(text: str | None) -> int | None:
+    """Nanoseconds, None for what is no number of microseconds up to a year."""
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 14:  # noqa: PLR2004
+        return None
+    return int(text) * 1000

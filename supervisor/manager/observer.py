@@ -1,0 +1,162 @@
+"""What the keeper tells, as events for core."""
+from __future__ import annotations
+
+import os
+from _socket import SHUT_RD, socket
+
+from supervisor.kernel.keeper import Child, Frame, child
+from supervisor.kernel.plan import NAMES
+from supervisor.kernel.wire import CHILD_STATES
+from supervisor.manager.performer import DRAIN_TAG
+from supervisor.manager.supervisor import Supervisor
+from supervisor.model import event as ev
+from supervisor.model.values import signal_name
+
+TERM, INT, HUP, QUIT = 15, 2, 1, 3
+MAX_BATCH = 64  # datagrams of the keeper before the other descriptors' turn
+_STEP_WORDS = {
+    "CGROUP": "join its cgroup", "LOG": "open its log stream", "SIGNALS": "reset signals",
+    "SESSION": "start a session", "OOM_SCORE": "set oom_score_adj", "RLIMIT": "set a limit",
+    "NICE": "set its priority", "AFFINITY": "pin it to its CPU", "UMASK": "set umask",
+    "GROUPS": "set groups", "GID": "become its group", "UID": "become its user",
+    "DIRECTORY": "enter its directory", "ENV": "set its environment", "ENV_PID": "tell its pid",
+    "OPEN": "open its standard input", "FD": "pass a descriptor", "SENT_FD": "pass a descriptor",
+    "CLOSE_FROM": "close descriptors", "NO_NEW_PRIVS": "forbid new privileges", "EXEC": "execute it",
+}  # fmt: skip
+
+
+class Observer:
+    def __init__(self, sup: Supervisor) -> None:
+        self._sup = sup
+        sup.on_keeper = self.on_keeper
+        self._table = {
+            "EXECED": self._execed, "LAUNCH_FAILED": self._launch_failed, "REFUSED": self._refused,
+            "EXITED": self._exited, "SIGNALLED": self._signalled, "PING": self._ping,
+            "FD": self._descriptor, "RESULT": self._result,
+        }  # fmt: skip
+
+    def on_keeper(self, _events: int) -> None:
+        for _ in range(MAX_BATCH):
+            frames = self._sup.keeper.receive()
+            if not frames:
+                return
+            for frame in frames:
+                self.handle(frame)
+
+    def handle(self, frame: Frame) -> None:
+        handler = self._table.get(frame.op)
+        if handler is not None:
+            handler(frame)
+            return
+        for fd in frame.fds:
+            os.close(fd)
+
+    # --- launches -----------------------------------------------------------------------------
+
+    def _execed(self, frame: Frame) -> None:
+        key, role = self._sup.launches.get(frame.tag, ("", ""))
+        pid = int.from_bytes(frame.payload[:4], "little")
+        if key and role != "ready":
+            self._sup.pids[pid] = key
+            if self._sup.tracker.name == "session":
+                self._sup.tracker.started(key, pid)  # type: ignore[attr-defined]
+        if key:
+            self._sup.deliver(key, ev.Execed(frame.tag, pid))
+
+    def _launch_failed(self, frame: Frame) -> None:
+        key, _ = self._sup.launches.get(frame.tag, ("", ""))
+        code = int.from_bytes(frame.payload[8:12], "little")
+        err = int.from_bytes(frame.payload[12:16], "little", signed=True)
+        self._sup.deliver(key, ev.LaunchFailed(frame.tag, failure_words(code, err), True))
+
+    def _refused(self, frame: Frame) -> None:
+        key, _ = self._sup.launches.pop(frame.tag, ("", ""))
+        err = int.from_bytes(frame.payload[:4], "little", signed=True)
+        words = f"the keeper refused it: {os.strerror(err)}"
+        self._sup.deliver(key, ev.LaunchFailed(frame.tag, words, False))
+
+    def _exited(self, frame: Frame) -> None:
+        record = child(frame)
+        sup = self._sup
+        key, role = sup.launches.pop(frame.tag, split_key(record.key))
+        sup.pids.pop(record.pid, None)
+        sup.acks.append(frame.tag)
+        empty = role == "ready" or sup.tracker.empty(key)
+        sup.deliver(key, ev.Exited(frame.tag, record.code, record.status, empty))
+
+    # --- the supervisor itself ----------------------------------------------------------------
+
+    def _signalled(self, frame: Frame) -> None:
+        sup = self._sup
+        number = int.from_bytes(frame.payload[:4], "little")
+        sender = int.from_bytes(frame.payload[4:8], "little", signed=True)
+        cause = f"{signal_name(number)} to the supervisor from pid {sender}"
+        sup.current = ""
+        if number in (TERM, INT, QUIT):
+            self.stop(cause, number == INT)
+        elif number == HUP:
+            from supervisor.manager.reload_units import reload_units
+
+            answer = reload_units(sup)
+            for problem in getattr(answer, "problems", ()):
+                sup.report(f"{problem.file}:{problem.line}: {problem.key}: {problem.message}")
+            sup.report(f"{cause}: unit files were read again")
+
+    def stop(self, cause: str, again_kills: bool) -> None:
+        """Stop everything in order; a second request of the impatient kind kills at once."""
+        world = self._sup.world
+        if world.closing_ns and again_kills:
+            self._sup.report(f"{cause}: killing what is left")
+            world.kill_all(self._sup.now())
+        elif not world.closing_ns:
+            self._sup.report(f"{cause}: stopping everything in order")
+            world.shut_down(cause, self._sup.now())
+
+    def _ping(self, _frame: Frame) -> None:
+        self._sup.keeper.send("PONG")
+        self._sup.flush()
+
+    def _descriptor(self, frame: Frame) -> None:
+        if frame.tag == DRAIN_TAG:
+            for fd in frame.fds:
+                sock = socket(fileno=fd)
+                try:
+                    sock.shutdown(SHUT_RD)
+                finally:
+                    sock.close()
+            return
+        answered = self._sup.descriptors.pop(frame.tag, None)
+        for fd in frame.fds:
+            if answered is not None:
+                answered(fd)
+                answered = None
+            else:
+                os.close(fd)
+
+    def _result(self, frame: Frame) -> None:
+        err = int.from_bytes(frame.payload[:4], "little", signed=True)
+        answered = self._sup.answers.pop(frame.tag, None)
+        if answered is not None:
+            answered(err)
+        elif err:
+            self._sup.report(f"cannot have the keeper do it: {os.strerror(err)}; going on")
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """Instance key and role of a keeper key ("KEY", or "KEY:ROLE:LAUNCH")."""
+    name, _, rest = key.partition(":")
+    return name, rest.partition(":")[0]
+
+
+def failure_words(code: int, err: int) -> str:
+    """"cannot execute it: No such file or directory (step EXEC)"."""
+    name = NAMES.get(code, str(code))
+    doing = _STEP_WORDS.get(name, "launch it")
+    return f"cannot {doing}: {os.strerror(err)} (step {name}, errno {err})"
+
+
+def ended_words(record: Child) -> str:
+    return failure_words(record.step, record.error) if record.step else ""
+
+
+STATE_NAMES = {number: name for name, number in CHILD_STATES.items()}

@@ -1,0 +1,207 @@
+"""Does what core asks for. A failed action comes back as an event; nothing here decides."""
+from __future__ import annotations
+
+import os
+
+from supervisor.kernel.tracking import SessionTracker
+from supervisor.manager.conditions import unmet
+from supervisor.manager.launcher import CannotLaunch
+from supervisor.manager.loop import PRIORITY, READ
+from supervisor.manager.notices import Notices
+from supervisor.manager.supervisor import Supervisor
+from supervisor.model import action as do
+from supervisor.model import event as ev
+from supervisor.model.unit import Conditions, Unit
+
+_ALWAYS = Conditions()
+
+
+class Performer:
+    def __init__(self, sup: Supervisor, notices: Notices) -> None:
+        self._sup = sup
+        self._notices = notices
+        self._watched: dict[str, list[int]] = {}
+        self.ready_pipes: dict[str, int] = {}  # key -> read end, until something is written
+        self._table = {
+            do.Launch: self._launch, do.Signal: self._signal, do.KillAll: self._kill_all,
+            do.Watch: self._watch, do.Drain: self._drain, do.Freeze: self._freeze,
+            do.Measure: self._measure, do.Release: self._release,
+        }  # fmt: skip
+
+    def perform(self, action: do.Action) -> None:
+        self._sup.current = action.key
+        try:
+            self._table[type(action)](action)  # type: ignore[operator]
+        except OSError as exc:
+            kind = type(action).__name__.lower()
+            self._sup.report(f"cannot {kind} {action.key}: {exc.strerror or exc}; going on")
+
+    # --- launching ----------------------------------------------------------------------------
+
+    def _launch(self, action: do.Launch) -> None:
+        sup = self._sup
+        inst = sup.world.instances[action.key]
+        unit = sup.world.unit_of(inst)
+        if action.role in ("", "before") and inst.phase == "launching":
+            first = action.hook == 0 and (action.role == "before" or not unit.start.before)
+            if first and unit.conditions is not _ALWAYS and (words := unmet(unit.conditions)):
+                sup.deliver(action.key, ev.Skipped(action.launch, words))
+                return
+        sent: tuple[int, ...] = ()
+        try:
+            if not action.role and unit.start.ready.kind == "fd":
+                sent = (self._ready_pipe(action.key),)
+            payload = sup.launcher.frame(unit, inst, action.role, action.hook)
+        except (CannotLaunch, OSError) as exc:
+            words = str(exc) if isinstance(exc, CannotLaunch) else (exc.strerror or str(exc))
+            sup.deliver(action.key, ev.LaunchFailed(action.launch, words, False))
+            return
+        finally:
+            for key, fd in sup.launcher.opened.items():
+                self._notices.watch(key, fd)
+            sup.launcher.opened.clear()
+        sup.launches[action.launch] = (action.key, action.role)
+        if not action.role:
+            sup.launched[action.key] = unit
+        sup.keeper.send("SPAWN", action.launch, payload, sent)
+        if sent:
+            sup.flush()
+            os.close(sent[0])
+
+    def _ready_pipe(self, key: str) -> int:
+        """The write end for the service; the read end is watched, and kept by the keeper."""
+        self.drop_ready(key)
+        reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        self._sup.keeper.put(f"ready:{key}", reader)
+        self._sup.stored.add(f"ready:{key}")
+        self.watch_ready(key, reader)
+        return writer
+
+    def watch_ready(self, key: str, reader: int) -> None:
+        self.ready_pipes[key] = reader
+        self._sup.loop.add(reader, READ, lambda _events: self._on_ready(key, reader))
+
+    def _on_ready(self, key: str, reader: int) -> None:
+        """A byte means ready (s6 asks for a newline; anything will do). End of file means nothing:
+        the exit tells. What was written is taken only after the journal knows."""
+        try:
+            said = os.read(reader, 64)
+        except BlockingIOError:
+            return
+        if said:
+            self._sup.deliver(key, ev.Ready())
+            self._sup.commit()
+        self.drop_ready(key)
+
+    def drop_ready(self, key: str) -> None:
+        reader = self.ready_pipes.pop(key, -1)
+        if reader >= 0:
+            self._sup.loop.remove(reader)
+            os.close(reader)
+            self._sup.drop(f"ready:{key}")
+
+    # --- signals and ends ---------------------------------------------------------------------
+
+    def _signal(self, action: do.Signal) -> None:
+        sup = self._sup
+        main = 0
+        if action.launch:
+            sup.keeper.signal(action.launch, action.signal)
+            inst = sup.world.instances.get(action.key)
+            main = inst.pid if inst is not None else 0
+        if action.scope == "all":
+            sup.tracker.signal(action.key, action.signal, main)
+
+    def _kill_all(self, action: do.KillAll) -> None:
+        inst = self._sup.world.instances[action.key]
+        for launch in (inst.launch, inst.job):
+            if launch:
+                self._sup.keeper.signal(launch, 9)
+        self._sup.tracker.kill(action.key)
+
+    def _watch(self, action: do.Watch) -> None:
+        """Look now, and again whenever the kernel says that something changed."""
+        key = action.key
+        if self._look(key) or key in self._watched:
+            return
+        self._rearm(key)
+        self._look(key)  # it may have emptied just before the watch began
+
+    def _rearm(self, key: str) -> None:
+        fds = self._watched[key] = self._sup.tracker.watch(key)
+        kind = READ if isinstance(self._sup.tracker, SessionTracker) else PRIORITY
+        for fd in fds:
+            self._sup.loop.add(fd, kind, lambda _events: self._changed(key))
+
+    def _changed(self, key: str) -> None:
+        self._sup.current = key
+        if not self._look(key) and isinstance(self._sup.tracker, SessionTracker):
+            self._unwatch(key)  # one of them ended; watch whoever is left now
+            self._rearm(key)
+
+    def _look(self, key: str) -> bool:
+        if not self._sup.tracker.empty(key):
+            return False
+        self._unwatch(key)
+        self._sup.deliver(key, ev.Empty())
+        return True
+
+    def _unwatch(self, key: str) -> None:
+        for fd in self._watched.pop(key, ()):
+            self._sup.loop.remove(fd)
+            os.close(fd)
+
+    def _release(self, action: do.Release) -> None:
+        """The instance is down: nothing that served its run is kept."""
+        sup, key = self._sup, action.key
+        self._unwatch(key)
+        self.drop_ready(key)
+        sup.tracker.remove(key)
+        sup.launched.pop(key, None)
+        unit = sup.world.graph.units.get(sup.world.instances[key].unit) if (
+            key in sup.world.instances
+        ) else None
+        if unit is not None and not unit.listen and unit.start.ready.kind != "notify":
+            return
+        self._notices.close(key)
+        if unit is not None:
+            self._close_listeners(unit, key)
+
+    def _close_listeners(self, unit: Unit, key: str) -> None:
+        """A stopped service's address refuses connections; while one instance lives it is open."""
+        world = self._sup.world
+        keys = world.keys.get(unit.name, ())
+        gone = [f"listen:{key}:"]
+        if all(world.instances[k].phase in ("down", "failed") for k in keys):
+            gone.append(f"listen:{unit.name}:")
+        names = [s for s in self._sup.stored if s.startswith(tuple(gone))]
+        for name in names:
+            self._sup.drop(name)
+        for one in unit.listen:
+            if names and len(gone) > 1 and one.family in ("unix", "fifo"):
+                try:
+                    os.unlink(one.path)
+                except OSError:
+                    pass  # somebody was quicker
+
+    # --- the rest -----------------------------------------------------------------------------
+
+    def _drain(self, action: do.Drain) -> None:
+        """shutdown(2) on its own (SO_REUSEPORT) listeners: the kernel hands new connections to the
+        other instances. The socket is of no more use, so the next start binds a new one."""
+        for name in [s for s in self._sup.stored if s.startswith(f"listen:{action.key}:")]:
+            self._sup.keeper.named("GET", name, tag=DRAIN_TAG)
+            self._sup.drop(name)
+
+    def _freeze(self, action: do.Freeze) -> None:
+        self._sup.tracker.freeze(action.key, frozen=action.frozen)
+        self._sup.deliver(action.key, ev.Froze(action.frozen))
+
+    def _measure(self, action: do.Measure) -> None:
+        inst = self._sup.world.instances[action.key]
+        used = self._sup.tracker.figures(action.key, inst.pid).memory_bytes
+        if used is not None:
+            self._sup.deliver(action.key, ev.Measured(used))
+
+
+DRAIN_TAG = 0xD7A10

@@ -1,0 +1,31 @@
+"""Reading the unit files again while everything runs: all of them, or nothing changes."""
+from __future__ import annotations
+
+from supervisor.config.load import read_units
+from supervisor.core import graph as graphs
+from supervisor.manager.supervisor import Supervisor
+from supervisor.model.report import InvalidUnits, Problem, UnitsReloaded
+
+
+def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
+    """What runs goes on as it was started; a changed definition counts from its next start."""
+    loaded = read_units(sup.paths.units)
+    problems = [Problem(p.file, p.line, p.key, p.message) for p in loaded.problems]
+    for name, why in graphs.build(loaded.units).broken.items():
+        problems.append(Problem(loaded.units[name].source, 0, "needs", f"cannot be met: {why}"))
+    if problems:
+        return InvalidUnits(
+            tuple(problems), "cannot reload unit files: there are errors; nothing was changed"
+        )
+    old = sup.world.graph.units
+    # An unchanged unit stays the same object: whoever compares by identity sees no change.
+    units = {
+        name: old[name] if old.get(name) == unit else unit for name, unit in loaded.units.items()
+    }
+    added = sorted(units.keys() - old.keys())
+    removed = sorted(old.keys() - units.keys())
+    changed = sorted(name for name in units.keys() & old.keys() if units[name] is not old[name])
+    sup.world.define(units)
+    sup.commit()
+    sup.rewrite()
+    return UnitsReloaded(tuple(added), tuple(changed), tuple(removed))

@@ -1,0 +1,133 @@
+"""The state as clients see it: coarse states, wall-clock times, words."""
+from __future__ import annotations
+
+from supervisor import __version__
+from supervisor.kernel.host import read
+from supervisor.kernel.listen import label
+from supervisor.kernel.tracking import Figures, statm_bytes
+from supervisor.manager.supervisor import Supervisor
+from supervisor.model import report
+from supervisor.model.state import Instance, Phase
+from supervisor.model.state import Transition as Moved
+from supervisor.model.unit import Unit
+
+_PLAIN: dict[Phase, report.State] = {
+    "waiting": "waiting", "launching": "starting", "starting": "starting", "up": "running",
+    "stopping": "stopping", "killing": "stopping", "finishing": "stopping", "backoff": "backoff",
+    "failed": "failed", "down": "stopped",
+}  # fmt: skip
+_NO_FIGURES = Figures(None, None, None)
+
+
+def state(inst: Instance) -> report.State:
+    """Goal, phase and flags as one word."""
+    if inst.phase == "down":
+        return "finished" if inst.finished else "skipped" if inst.skipped else "stopped"
+    if inst.phase == "killing" and inst.stuck:
+        return "unkillable"
+    if inst.phase == "up":
+        if inst.goal == "down" or inst.again:
+            return "stopping"
+        return "frozen" if inst.frozen else "reloading" if inst.reloading else "running"
+    return "frozen" if inst.frozen else _PLAIN[inst.phase]
+
+
+class Reports:
+    def __init__(self, sup: Supervisor) -> None:
+        self._sup = sup
+
+    def instance(self, inst: Instance, *, figures: bool = True) -> report.InstanceStatus:
+        sup = self._sup
+        unit = sup.world.unit_of(inst)
+        runs = inst.phase not in ("down", "failed", "waiting", "backoff")
+        used = sup.tracker.figures(inst.key, inst.pid) if figures and runs else _NO_FIGURES
+        limit = unit.restart.limit
+        deadline = sup.realtime_ns(inst.deadline_ns) if inst.deadline_ns else None
+        waiting = sup.world.waiting_for(inst) if inst.phase in ("waiting", "up") else ()
+        return report.InstanceStatus(
+            key=inst.key, unit=inst.unit, state=state(inst), goal=inst.goal, phase=inst.phase,
+            since_ns=sup.realtime_ns(inst.since_ns), pid=inst.pid, ready=inst.phase == "up",
+            restarts=inst.restarts, recent_restarts=len(inst.recent_ns),
+            restart_limit=limit.count if limit is not None else None, last_exit=inst.last_exit,
+            reason=inst.cause, status_text=inst.status_text, memory_bytes=used.memory_bytes,
+            cpu_ns=used.cpu_ns, tasks=used.tasks, tracking=sup.tracker.name,  # type: ignore[arg-type]
+            next_try_ns=deadline if inst.phase == "backoff" else None,
+            deadline_ns=deadline, waiting_for=tuple(waiting), stale=self.stale(inst, unit),
+            description=unit.description,
+        )  # fmt: skip
+
+    def stale(self, inst: Instance, unit: Unit) -> bool:
+        """Does it run by another definition than today's? Compared by value only if not the same."""
+        began = self._sup.launched.get(inst.key)
+        return began is not None and began is not unit and began != unit
+
+    def supervisor(self) -> report.SupervisorStatus:
+        import os
+
+        sup = self._sup
+        return report.SupervisorStatus(
+            version=__version__, pid=os.getpid(), keeper_pid=sup.keeper_pid,
+            manager_starts=sup.header.starts, tracking=sup.tracker.name,  # type: ignore[arg-type]
+            started_ns=sup.header.started_ns, units=len(sup.world.graph.units),
+            reaped_orphans=sup.orphans,
+        )  # fmt: skip
+
+    def progress(self, inst: Instance) -> report.Progress:
+        sup = self._sup
+        return report.Progress(
+            key=inst.key, state=state(inst), phase=inst.phase,
+            waiting_for=tuple(sup.world.waiting_for(inst)),
+            deadline_ns=sup.realtime_ns(inst.deadline_ns) if inst.deadline_ns else None,
+            reason=inst.cause,
+        )  # fmt: skip
+
+    def transition(self, moved: Moved) -> report.Transition:
+        return report.Transition(
+            moved.id, moved.key, self._sup.realtime_ns(moved.time_ns), moved.source, moved.target,
+            moved.cause, moved.cause_id,
+        )  # fmt: skip
+
+    def describe(self, inst: Instance) -> report.UnitDescription:
+        from supervisor.config.render import describe
+
+        sup = self._sup
+        unit = sup.world.unit_of(inst)
+        group = getattr(sup.tracker, "base", "")
+        history = [m for m in sup.world.history if m.key == inst.key][-50:]
+        return report.UnitDescription(
+            status=self.instance(inst), tree=self._tree(inst),
+            listeners=tuple(
+                report.ListenerStatus(one.name, label(one), _queue(one.family, one.port))
+                for one in unit.listen
+            ),
+            definition=dict(describe(unit)), cgroup=f"{group}/{inst.key}" if group else "",
+            history=tuple(map(self.transition, history)),
+        )  # fmt: skip
+
+    def _tree(self, inst: Instance) -> tuple[report.ProcessStatus, ...]:
+        rows = []
+        for pid in sorted(self._sup.tracker.pids(inst.key)):
+            stat = read(f"/proc/{pid}/stat", 1024)
+            if stat:
+                command = read(f"/proc/{pid}/cmdline", 4096).replace("\0", " ").strip()
+                fallback = stat[stat.find("(") : stat.rfind(")") + 1]
+                ppid = int(stat[stat.rfind(")") + 2 :].split()[1])
+                rows.append(
+                    report.ProcessStatus(pid, ppid, command or fallback, statm_bytes(pid))
+                )
+        return tuple(rows)
+
+
+_LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+
+
+def _queue(family: str, port: int) -> int | None:
+    """Connections waiting in the accept queue of a TCP port, as the kernel's table has it."""
+    if family not in ("tcp", "tcp6"):
+        return None
+    total = None
+    for line in read(f"/proc/net/{family}", 1 << 20).splitlines()[1:]:
+        fields = line.split()
+        if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+            total = (total or 0) + int(fields[4].partition(":")[2], 16)
+    return total

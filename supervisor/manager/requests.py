@@ -1,0 +1,292 @@
+"""What clients ask for, turned into requests to the world and answers from it."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+from supervisor.core import graph as graphs
+from supervisor.manager import select
+from supervisor.manager.explain import explain
+from supervisor.manager.reload_units import reload_units
+from supervisor.manager.reports import Reports
+from supervisor.manager.supervisor import Supervisor
+from supervisor.manager.transient import define
+from supervisor.manager.waiters import (
+    FAILED,
+    NOT_RUNNING,
+    Waiters,
+    reloaded,
+    started,
+    stopped,
+)
+from supervisor.model import event as ev
+from supervisor.model import report as say
+from supervisor.model import request as ask
+from supervisor.model.request import Call
+from supervisor.model.state import Instance, Transition
+
+_NOT_PERMITTED = 4
+_RESTING = ("down", "failed", "waiting", "backoff")
+
+
+class Requests:
+    """Implements model.request.Requests."""
+
+    def __init__(self, sup: Supervisor, stop: Callable[[str], None]) -> None:
+        """`stop`: begin the orderly shutdown of everything, for that cause."""
+        self._sup = sup
+        self._stop = stop
+        self._reports = Reports(sup)
+        self._waiters = Waiters(sup, self._reports)
+        self._streams: list[Call] = []
+        sup.listeners.append(self._tell)
+        sup.settled.append(self._waiters.look_all)
+
+    # --- looking ------------------------------------------------------------------------------
+
+    def status(self, call: Call, what: ask.Which) -> None:
+        world = self._sup.world
+        try:
+            keys = select.keys(world, what.units) if what.units else sorted(world.instances)
+        except select.NothingThere as nothing:
+            self._no_unit(call, nothing.pattern)
+            return
+        rows = tuple(self._reports.instance(world.instances[key]) for key in keys)
+        call.reply(say.StatusReply(rows, self._reports.supervisor()))
+
+    def describe(self, call: Call, what: ask.One) -> None:
+        inst = self._one(call, what.unit)
+        if inst is not None:
+            call.reply(self._reports.describe(inst))
+
+    def why(self, call: Call, what: ask.One) -> None:
+        inst = self._one(call, what.unit)
+        if inst is not None:
+            chain = tuple(map(self._reports.transition, self._sup.world.why(inst.key)))
+            call.reply(say.Causes(chain))
+
+    def explain(self, call: Call, what: ask.One) -> None:
+        inst = self._one(call, what.unit)
+        if inst is not None:
+            if call.permits(inst.unit):
+                call.reply(explain(self._sup, inst))
+            else:
+                self._refuse(call, f"explain {inst.key}")
+
+    def events(self, call: Call, what: ask.Nothing) -> None:
+        self._streams.append(call)
+        call.closed = lambda: self._streams.remove(call)
+        call.progress(say.EventReply(ready=True))
+
+    def _tell(self, fresh: list[Transition]) -> None:
+        if self._streams:
+            for moved in fresh:
+                reply = say.EventReply(event=self._reports.transition(moved))
+                for call in list(self._streams):
+                    call.progress(reply)
+
+    # --- operating ----------------------------------------------------------------------------
+
+    def start(self, call: Call, what: ask.Operate) -> None:
+        sup, cause = self._sup, f"started by {call.who}"
+        keys, results = self._selected(call, what.units, "start")
+        if keys is None:
+            return
+        if sup.world.closing_ns:
+            call.fail(say.Failed("cannot start: the supervisor is stopping; nothing was changed"))
+            return
+        names = select.whole_units(sup.world, what.units)
+        if names is not None and not results:
+            every = [m for n in names for m in graphs.members(sup.world.graph, n)]
+            sup.world.start(list(dict.fromkeys(every)), cause, sup.now())
+        else:
+            for key in keys:
+                sup.world.start_key(key, cause, sup.now())
+        self._answer(call, what, keys, started("start"), results)
+
+    def stop(self, call: Call, what: ask.Operate) -> None:
+        sup, cause = self._sup, f"stopped by {call.who}"
+        keys, results = self._selected(call, what.units, "stop")
+        if keys is None:
+            return
+        names = select.whole_units(sup.world, what.units)
+        if names is not None and not results:
+            sup.world.stop(names, cause, sup.now())
+        else:
+            for key in keys:
+                sup.world.stop_key(key, cause, sup.now())
+        self._answer(call, what, keys, stopped, results)
+
+    def restart(self, call: Call, what: ask.Operate) -> None:
+        sup = self._sup
+        keys, results = self._selected(call, what.units, "restart")
+        if keys is None:
+            return
+        if sup.world.closing_ns:
+            call.fail(say.Failed("cannot restart: the supervisor is stopping; nothing was changed"))
+            return
+        sup.world.restart(keys, f"restarted by {call.who}", sup.now())
+        self._answer(call, what, keys, started("restart"), results)
+
+    def reload(self, call: Call, what: ask.Operate) -> None:
+        sup = self._sup
+        keys, results = self._running(call, what.units, "reload")
+        if keys is None:
+            return
+        for key in keys:
+            sup.deliver(key, ev.Reloaded(f"reloaded by {call.who}"))
+        self._answer(call, what, keys, reloaded, results)
+
+    def kill(self, call: Call, what: ask.Kill) -> None:
+        sup = self._sup
+        keys, results = self._running(call, what.units, "kill")
+        if keys is None:
+            return
+        for key in keys:
+            inst = sup.world.instances[key]
+            if inst.launch:
+                sup.keeper.signal(inst.launch, what.signal)
+            sup.tracker.signal(key, what.signal, inst.pid)
+            results.append(say.Result(key, True, "signalled"))
+        call.reply(say.Outcome(results=tuple(results)))
+
+    def freeze(self, call: Call, what: ask.Operate) -> None:
+        self._freeze(call, what, "freeze", frozen=True)
+
+    def thaw(self, call: Call, what: ask.Operate) -> None:
+        self._freeze(call, what, "thaw", frozen=False)
+
+    def _freeze(self, call: Call, what: ask.Operate, verb: str, *, frozen: bool) -> None:
+        sup = self._sup
+        keys, results = self._running(call, what.units, verb)
+        if keys is None:
+            return
+        for key in keys:
+            try:
+                sup.tracker.freeze(key, frozen=frozen)
+            except OSError as exc:
+                words = f"cannot {verb} {key}: {exc.strerror}; nothing was changed"
+                results.append(say.Result(key, False, words, FAILED))
+                continue
+            sup.deliver(key, ev.Froze(frozen))
+            results.append(say.Result(key, True, "frozen" if frozen else "thawed"))
+        call.reply(say.Outcome(results=tuple(results)))
+
+    def reset_failed(self, call: Call, what: ask.Operate) -> None:
+        keys, results = self._selected(call, what.units, "reset")
+        if keys is None:
+            return
+        for key in keys:
+            self._sup.deliver(key, ev.Reset(f"reset by {call.who}"))
+            results.append(say.Result(key, True, "reset"))
+        call.reply(say.Outcome(results=tuple(results)))
+
+    # --- the supervisor itself ----------------------------------------------------------------
+
+    def reload_units(self, call: Call, what: ask.Nothing) -> None:
+        answer = reload_units(self._sup)
+        if isinstance(answer, say.InvalidUnits):
+            call.fail(answer)
+        else:
+            call.reply(answer)
+
+    def try_command(self, call: Call, what: ask.Try) -> None:
+        made = define(self._sup, what.command, what.keys)
+        if isinstance(made, str):
+            self._sup.world.start([made], f"tried by {call.who}", self._sup.now())
+            call.reply(say.Tried(made))
+        else:
+            call.fail(made)
+
+    def shutdown(self, call: Call, what: ask.Close) -> None:
+        keys = [k for k, i in self._sup.world.instances.items() if i.phase not in _RESTING]
+        self._stop(f"shut down by {call.who}")
+        self._answer(call, what, keys, stopped, [])
+
+    def shutdown_now(self, call: Call, what: ask.Nothing) -> None:
+        self._stop(f"shut down at once by {call.who}")
+        self._sup.world.kill_all(self._sup.now())
+        call.reply(say.Done())
+
+    def upgrade(self, call: Call, what: ask.Nothing) -> None:
+        """The keeper executes what is installed now; then this manager ends, and so the next one
+        begins from what is installed now too."""
+        path = os.readlink(f"/proc/{self._sup.keeper_pid}/exe").removesuffix(" (deleted)")
+
+        def answered(err: int) -> None:
+            if err:
+                words = f"cannot upgrade: {path}: {os.strerror(err)}; nothing was changed"
+                call.fail(say.Failed(words))
+            else:
+                call.reply(say.Done())
+                self._sup.leave_soon = True
+
+        self._sup.ask_keeper("REEXEC", path, answered)
+
+    # --- helpers ------------------------------------------------------------------------------
+
+    def _no_unit(self, call: Call, name: str) -> None:
+        words = f"no unit {name}; `unboxed status` lists them"
+        call.fail(say.NoSuchUnit(name, words))
+
+    def _refuse(self, call: Call, what: str) -> None:
+        reason = f"{call.who} has no role for that"
+        call.fail(say.NotPermitted(reason, f"cannot {what}: {reason}; nothing was changed"))
+
+    def _one(self, call: Call, name: str) -> Instance | None:
+        """The instance of that key, or the first one of that unit."""
+        world = self._sup.world
+        key = name if name in world.instances else next(iter(world.keys.get(name, ())), "")
+        if not key:
+            self._no_unit(call, name)
+            return None
+        return world.instances[key]
+
+    def _selected(
+        self, call: Call, patterns: tuple[str, ...], verb: str
+    ) -> tuple[list[str] | None, list[say.Result]]:
+        """The keys that the peer may touch, and results for those it may not. None: answered."""
+        world = self._sup.world
+        try:
+            keys = select.keys(world, patterns)
+        except select.NothingThere as nothing:
+            self._no_unit(call, nothing.pattern)
+            return None, []
+        mine = [key for key in keys if call.permits(world.instances[key].unit)]
+        if keys and not mine:
+            self._refuse(call, f"{verb} {', '.join(patterns)}")
+            return None, []
+        words = f"{call.who} has no role for it; nothing was changed"
+        refused = [
+            say.Result(key, False, f"cannot {verb} {key}: {words}", _NOT_PERMITTED)
+            for key in keys
+            if key not in mine
+        ]
+        return mine, refused
+
+    def _running(
+        self, call: Call, patterns: tuple[str, ...], verb: str
+    ) -> tuple[list[str] | None, list[say.Result]]:
+        """As `_selected`, with a result for what does not run."""
+        keys, results = self._selected(call, patterns, verb)
+        running = []
+        for key in keys or ():
+            inst = self._sup.world.instances[key]
+            if self._sup.world.unit_of(inst).kind == "group":
+                continue
+            if inst.phase in _RESTING:
+                words = f"cannot {verb} {key}: it is not running; nothing was changed"
+                results.append(say.Result(key, False, words, NOT_RUNNING))
+            else:
+                running.append(key)
+        return (None if keys is None else running), results
+
+    def _answer(
+        self, call: Call, what: ask.Operate | ask.Close, keys: list[str],
+        test: Callable[[Instance], say.Result | None], results: list[say.Result],
+    ) -> None:  # fmt: skip
+        if what.wait:
+            self._waiters.add(call, keys, test, results)
+        else:
+            done = (say.Result(key, True, "asked for") for key in keys)
+            call.reply(say.Outcome(results=(*results, *done)))

@@ -1,0 +1,212 @@
+"""The manager as an object: one turn is hear -> step -> write down -> acknowledge -> do -> tell.
+
+That order is the crash contract (core/resume.py relies on it): what is done was written down
+before, and an exit is forgotten by the keeper only after its consequences are in the journal.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from time import monotonic_ns, time_ns
+
+from typing import TYPE_CHECKING
+
+from supervisor.core.world import World
+from supervisor.kernel.keeper import Keeper, KeeperGone
+from supervisor.kernel.tracking import Tracker
+from supervisor.manager.journal import Header, Journal
+from supervisor.manager.launcher import Launcher
+from supervisor.manager.loop import READ, WRITE, Callback, Loop
+from supervisor.model.paths import Paths
+from supervisor.model.state import Transition
+from supervisor.model.unit import Unit
+
+if TYPE_CHECKING:
+    from supervisor.control.server import Server
+
+ANSWER_TAGS = 1 << 32
+Listener = Callable[[list[Transition]], None]
+
+
+class Supervisor:
+    """What the parts of the manager share. Each attribute has one writer, named beside it."""
+
+    def __init__(  # noqa: PLR0913 - assembled once, in main
+        self, paths: Paths, keeper: Keeper, tracker: Tracker, world: World, journal: Journal,
+        launcher: Launcher, header: Header, stored: set[str],
+    ) -> None:
+        self.paths = paths
+        self.keeper = keeper
+        self.tracker = tracker
+        self.world = world  # its own methods
+        self.journal = journal  # commit
+        self.launcher = launcher
+        self.header = header  # main, commit
+        self.stored = stored  # launcher, performer: names that the keeper holds
+        self.loop = Loop(self.failed)
+        self.launches: dict[int, tuple[str, str]] = {}  # performer, observer: number -> key, role
+        self.pids: dict[int, str] = {}  # observer: pid of what the keeper started -> instance key
+        self.launched: dict[str, Unit] = {}  # performer: definition of the present run
+        self.acks: list[int] = []  # observer
+        self.gone: list[str] = []  # names of units whose definition went away, to be written down
+        self.defined: list[Unit] = []  # definitions to be written down
+        self.listeners: list[Listener] = []  # told of every transition, after it was acted upon
+        self.settled: list[Callable[[], None]] = []  # called at the end of every turn
+        self.answers: dict[int, Callable[[int], None]] = {}  # ask_keeper: tag -> who waits
+        self.leave_soon = False  # requests: end this manager, so that a new one begins
+        self.started_early: set[str] = set()  # boot
+        self.current = ""  # key of the instance that is being worked for
+        self.perform: Callable[[object], None] = lambda _action: None
+        self.early_words: list[str] = []  # reports from before there was an event log
+        self.report: Callable[[str], None] = self._keep_report
+        self.server: Server | None = None  # service
+        self.descriptors: dict[int, Callable[[int], None]] = {}  # ask_descriptor: tag -> who waits
+        self.on_keeper: Callback = lambda _events: None  # observer
+        self.keeper_pid = os.getppid()
+        self.tracking_note = ""  # main: why there are no cgroups, "" if there are
+        self.orphans = 0
+        self.logger_pid = 0
+        self._offset_ns = time_ns() - monotonic_ns()
+
+    def realtime_ns(self, monotonic: int) -> int:
+        """A monotonic time as today's wall clock tells it."""
+        return monotonic + self._offset_ns
+
+    def now(self) -> int:
+        return monotonic_ns()
+
+    def deadline(self) -> int:
+        """When the next turn is due (monotonic ns), 0 for never."""
+        soonest = self.world.deadline()
+        due = self.server.next_deadline_ns() if self.server is not None else None
+        return min(soonest, due) if soonest and due else soonest or due or 0
+
+    def deliver(self, key: str, event: object) -> None:
+        self.current = key
+        self.world.deliver(key, event, monotonic_ns())
+
+    # --- one turn -----------------------------------------------------------------------------
+
+    def turn(self) -> None:
+        """End a round of the loop: overdue deadlines, then everything that follows from it."""
+        now = monotonic_ns()
+        deadline = self.world.deadline()
+        if deadline and deadline <= now:
+            self.world.expire(now)
+        if self.server is not None:
+            due = self.server.next_deadline_ns()
+            if due is not None and due <= now:
+                self.server.expire(now)
+        self.commit()
+        for settle in self.settled:
+            settle()
+        if self.world.closed or self.leave_soon:
+            self.loop.running = False
+
+    def commit(self) -> None:
+        """Write down, acknowledge, do and tell what has been decided, until nothing follows."""
+        while True:
+            actions, fresh, dirty = self.world.take()
+            if not (actions or fresh or dirty or self.defined or self.gone):
+                break
+            self._write(dirty)
+            self._acknowledge()
+            for action in actions:
+                self.perform(action)
+            if fresh:
+                for listener in self.listeners:
+                    listener(fresh)
+        self._acknowledge()
+        self.flush()
+
+    def _write(self, dirty: set[str]) -> None:
+        world, header = self.world, self.header
+        header.next_launch = world.turn.next_launch
+        header.next_transition = world.turn.next_transition
+        header.closing_ns = world.closing_ns
+        records: list[tuple[bytes, object]] = [(b"H", header)]
+        records += [(b"U", unit) for unit in self.defined]
+        records += [(b"R", name) for name in self.gone]
+        self.defined, self.gone = [], []
+        for key in dirty:
+            inst = world.instances.get(key)
+            records.append((b"X", key) if inst is None else (b"I", inst))
+            if key in world.old:
+                records.append((b"O", (key, world.old[key])))
+        self.journal.append(records)
+        if self.journal.bloated:
+            self.rewrite()
+
+    def rewrite(self) -> None:
+        """Write the whole state anew into a fresh memfd and give that to the keeper instead."""
+        world = self.world
+        fresh = Journal.create()
+        records: list[tuple[bytes, object]] = [(b"H", self.header)]
+        records += [(b"U", unit) for unit in world.graph.units.values()]
+        records += [(b"I", inst) for inst in world.instances.values()]
+        records += [(b"O", pair) for pair in world.old.items()]
+        records += [
+            (b"L", (key, unit))
+            for key, unit in self.launched.items()
+            if key in world.instances and world.graph.units.get(world.instances[key].unit) != unit
+        ]
+        fresh.append(records)
+        fresh.settle()
+        self.keeper.put("state", fresh.fd)
+        self.stored.add("state")
+        os.close(self.journal.fd)
+        self.journal = fresh
+
+    def _acknowledge(self) -> None:
+        for launch in self.acks:
+            self.keeper.send("ACK", launch)
+        self.acks.clear()
+
+    def flush(self) -> None:
+        """Send what is queued for the keeper; come back when it can take more."""
+        wants = READ if self.keeper.flush() else READ | WRITE
+        self.loop.add(self.keeper.fileno(), wants, self.on_keeper)
+
+    def _keep_report(self, text: str) -> None:
+        self.early_words.append(text)
+        os.write(2, f"unboxed: {text}\n".encode())
+
+    def ask_descriptor(self, op: str, text: str, answered: Callable[[int], None]) -> None:
+        """A request that is answered with a descriptor, which is then `answered`'s to close."""
+        tag = ANSWER_TAGS + len(self.descriptors)
+        self.descriptors[tag] = answered
+        self.keeper.named(op, text, tag=tag)
+        self.flush()
+
+    def ask_keeper(self, op: str, text: str, answered: Callable[[int], None]) -> None:
+        """A request with a text; `answered` gets the errno of its RESULT, 0 for done."""
+        tag = ANSWER_TAGS + len(self.answers)
+        while tag in self.answers:
+            tag += 1
+        self.answers[tag] = answered
+        self.keeper.named(op, text, tag=tag)
+        self.flush()
+
+    def drop(self, name: str) -> None:
+        """Let the keeper forget a stored descriptor."""
+        if name in self.stored:
+            self.stored.discard(name)
+            self.keeper.named("DROP", name)
+
+    # --- when something breaks ----------------------------------------------------------------
+
+    def failed(self, exc: BaseException) -> None:
+        """The broad except's consequence: one unit is taken down, the manager goes on."""
+        if isinstance(exc, KeeperGone):
+            os._exit(0)  # nobody is left to manage for; the keeper's end ended everything
+        from traceback import extract_tb
+
+        last = extract_tb(exc.__traceback__)[-1]
+        where = f"{last.filename.rpartition('/')[2]}:{last.lineno}"
+        key, self.current = self.current, ""
+        words = f"internal error in {where}: {type(exc).__name__}: {exc}"
+        if key in self.world.instances:
+            self.report(f"cannot go on with {key}: {words}; it is stopped")
+            self.world.force_down(key, words, monotonic_ns())
+        else:
+            self.report(f"cannot handle an event: {words}; it is dropped")

@@ -1,0 +1,113 @@
+"""Calls that are answered when something has become true."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from supervisor.manager.reports import Reports, state
+from supervisor.manager.supervisor import Supervisor
+from supervisor.model.report import Outcome, Result
+from supervisor.model.request import Call
+from supervisor.model.state import Instance, Transition
+
+DONE, FAILED, NOT_RUNNING = 0, 1, 3
+Test = Callable[[Instance], Result | None]  # None: not yet
+
+
+def started(verb: str) -> Test:
+    """Up, or ended as it should; a start that failed fails now, even if it is tried again."""
+
+    def test(inst: Instance) -> Result | None:
+        if inst.phase == "up" and inst.goal == "up" and not inst.again:
+            return Result(inst.key, True, "running")
+        if inst.phase == "down" and (inst.finished or inst.skipped):
+            return Result(inst.key, True, state(inst) + (f": {inst.cause}" if inst.skipped else ""))
+        if inst.phase == "failed":
+            words = f"cannot {verb} {inst.key}: {inst.cause}; it stays failed until it is started"
+            return Result(inst.key, False, words, FAILED)
+        if inst.phase == "backoff":
+            words = f"cannot {verb} {inst.key}: {inst.cause}; it is tried again"
+            return Result(inst.key, False, words, FAILED)
+        if inst.phase == "down" and inst.goal == "down":
+            words = f"cannot {verb} {inst.key}: {inst.cause}; it is down"
+            return Result(inst.key, False, words, FAILED)
+        return None
+
+    return test
+
+
+def stopped(inst: Instance) -> Result | None:
+    if inst.phase in ("down", "failed"):
+        return Result(inst.key, True, state(inst))
+    if inst.stuck:
+        words = f"cannot stop {inst.key}: it survived SIGKILL, the kernel holds on to a process"
+        return Result(inst.key, False, words + "; it is watched", FAILED)
+    if inst.goal == "up" and not inst.again and inst.phase != "up":
+        words = f"cannot stop {inst.key}: it was started again meanwhile; it runs"
+        return Result(inst.key, False, words, FAILED)
+    return None
+
+
+def reloaded(inst: Instance) -> Result | None:
+    if inst.phase == "up" and not inst.reloading and inst.role != "reload" and not inst.again:
+        return Result(inst.key, True, "reloaded")
+    if inst.phase in ("failed", "down", "backoff"):
+        words = f"cannot reload {inst.key}: it ended ({inst.cause})"
+        return Result(inst.key, False, words, FAILED)
+    return None
+
+
+class Waiters:
+    def __init__(self, sup: Supervisor, reports: Reports) -> None:
+        self._sup = sup
+        self._reports = reports
+        self._open: list[_Waiter] = []
+        sup.listeners.append(self._on_transitions)
+
+    def add(self, call: Call, keys: list[str], test: Test, ready: list[Result]) -> None:
+        """Answer `call` once `test` has a result for each of `keys`; `ready`: those known already."""
+        waiter = _Waiter(call, dict.fromkeys(keys), test, ready)
+        self._open.append(waiter)
+        call.closed = lambda: self._open.remove(waiter) if waiter in self._open else None
+        self.look(waiter)
+
+    def _on_transitions(self, fresh: list[Transition]) -> None:
+        moved = {t.key for t in fresh}
+        for waiter in list(self._open):
+            if moved & waiter.left.keys():
+                self.look(waiter)
+
+    def look_all(self) -> None:
+        """After something changed that is no transition (a reload is done, a stop is stuck)."""
+        for waiter in list(self._open):
+            self.look(waiter)
+
+    def look(self, waiter: _Waiter) -> None:
+        instances = self._sup.world.instances
+        for key in list(waiter.left):
+            inst = instances.get(key)
+            gone = Result(key, True, "gone: it has no unit file any more")
+            result = gone if inst is None else waiter.test(inst)
+            if result is not None:
+                waiter.results.append(result)
+                del waiter.left[key]
+        if not waiter.left:
+            self._open.remove(waiter)
+            waiter.call.closed = None
+            waiter.call.reply(Outcome(results=tuple(waiter.results)))
+        elif waiter.call.more:
+            rows = [self._reports.progress(instances[k]) for k in list(waiter.left)[:100]]
+            waiter.call.progress(Outcome(progress=tuple(rows)))
+
+    @property
+    def waiting(self) -> bool:
+        return bool(self._open)
+
+
+class _Waiter:
+    def __init__(
+        self, call: Call, left: dict[str, None], test: Test, results: list[Result]
+    ) -> None:
+        self.call = call
+        self.left = left
+        self.test = test
+        self.results = results
