@@ -31,7 +31,7 @@ class Malformed(Exception):
 
 class Envelope(Struct, frozen=True, forbid_unknown_fields=True):
     method: str
-    parameters: Raw | None = _EMPTY
+    parameters: Raw = _EMPTY
     oneway: bool = False
     more: bool = False
     upgrade: bool = False
@@ -93,10 +93,10 @@ def read_call(message: bytes) -> Envelope:
         raise Malformed(_words(exc)) from exc
 
 
-def read_parameters(raw: Raw | None, decoder: msgspec.json.Decoder[T]) -> T:
+def read_parameters(raw: Raw, decoder: msgspec.json.Decoder[T]) -> T:
     """The parameters of a call, typed. A null, of all or of one, counts as not given, as Varlink's
     nullable types have it. Raises Malformed."""
-    body: bytes | Raw = _EMPTY if raw is None else raw
+    body: bytes | Raw = _EMPTY if bytes(raw) == b"null" else raw
     try:
         try:
             return decoder.decode(body)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from errno import EBUSY, ENODEV, ENOENT
+from select import poll
 
 from supervisor.kernel.host import read
 from supervisor.kernel.tracking import Figures, send, statm_bytes
@@ -89,6 +90,18 @@ class CgroupTracker:
         finally:
             os.close(fd)
 
+    def end(self, key: str) -> None:
+        """Kill all of an instance, wait up to 5 s until it is empty, remove its group. For a time
+        when nothing else could happen yet."""
+        self.kill(key)
+        for _ in range(500):
+            if self.empty(key):
+                self.remove(key)
+            if not os.path.exists(f"{self.base}/{key}"):
+                break
+            poll().poll(10)
+            self.kill(key)
+
     def freeze(self, key: str, *, frozen: bool) -> None:
         fd = os.open(f"{self.base}/{key}/cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -118,7 +131,7 @@ class CgroupTracker:
                     try:
                         os.rmdir(group)
                     except OSError:
-                        return
+                        pass  # not empty yet; the next remove finds it
         if "/" in key:
             try:
                 os.rmdir(f"{self.base}/{key.partition('/')[0]}")

@@ -145,7 +145,7 @@ def _tracker(
         os.close(fd)
         for key in found.leftovers():
             os.write(2, f"killing what an earlier supervisor left of {key}\n".encode())
-            found.kill(key)
+            found.end(key)
     return found, "", pids
 
 

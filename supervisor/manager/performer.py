@@ -21,6 +21,7 @@ class Performer:
         self._sup = sup
         self._notices = notices
         self._watched: dict[str, list[int]] = {}
+        self._killed: set[str] = set()  # instances whose group is spent, see _kill_all
         self.ready_pipes: dict[str, int] = {}  # key -> read end, until something is written
         self._table = {
             do.Launch: self._launch, do.Signal: self._signal, do.KillAll: self._kill_all,
@@ -47,6 +48,9 @@ class Performer:
             if first and unit.conditions is not _ALWAYS and (words := unmet(unit.conditions)):
                 sup.deliver(action.key, ev.Skipped(action.launch, words))
                 return
+        if action.key in self._killed:
+            self._killed.discard(action.key)
+            sup.tracker.remove(action.key)
         sent: tuple[int, ...] = ()
         try:
             if not action.role and unit.start.ready.kind == "fd":
@@ -113,6 +117,9 @@ class Performer:
             sup.tracker.signal(action.key, action.signal, main)
 
     def _kill_all(self, action: do.KillAll) -> None:
+        """A group that was ever killed is spent: Linux 6.12 to 6.18 at least kill whatever is
+        cloned into it later too, so the next launch needs a new one (docs/decisions/0003)."""
+        self._killed.add(action.key)
         inst = self._sup.world.instances[action.key]
         for launch in (inst.launch, inst.job):
             if launch:
@@ -157,6 +164,7 @@ class Performer:
         self._unwatch(key)
         self.drop_ready(key)
         sup.tracker.remove(key)
+        self._killed.discard(key)
         sup.launched.pop(key, None)
         unit = sup.world.graph.units.get(sup.world.instances[key].unit) if (
             key in sup.world.instances

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from supervisor.core.resume import Child, Saved, resume
+from supervisor.core.world import RESTING
 from supervisor.manager.boot import boot
 from supervisor.manager.facts import Facts, fetch
 from supervisor.manager.journal import Snapshot
@@ -49,6 +50,8 @@ def recover(
         for key, inst in world.instances.items():
             if inst.launch and key not in sup.launched:
                 sup.launched[key] = world.unit_of(inst)
+            if inst.phase in RESTING:
+                sup.tracker.remove(key)  # it may have been killed, and is then spent
     sup.rewrite()
     _reopen(sup, facts, performer, notices)
     sup.turn()
