@@ -1,0 +1,117 @@
+"""Agent: follows the web's log, counts requests and errors of each minute, and warns.
+
+It reads what `unboxed logs --follow --json web` prints, line by line, as any program could. The
+report is `requests.txt` in the data directory: one line a minute, written anew at most every other
+second while something changes, and never touched when nothing does.
+"""
+from __future__ import annotations
+
+import json
+import os
+import re
+import selectors
+import signal
+import subprocess
+import sys
+import time
+from typing import NamedTuple
+
+from . import sd, store
+
+LINE = re.compile(r"^method=\S+ path=\S+ status=(\d{3}) ms=([0-9.]+)$")
+KEPT_MINUTES = 60
+WRITE_EVERY_S = 2.0
+WARN_SHARE = 0.1  # of answers that are server errors...
+WARN_COUNT = 5  # ...among at least so many
+
+
+class Minute(NamedTuple):
+    requests: int = 0
+    errors: int = 0
+    slowest_ms: float = 0.0
+
+
+class Report:
+    """What was counted. Time is a parameter: seconds since 1970."""
+
+    def __init__(self) -> None:
+        self.minutes: dict[int, Minute] = {}
+        self.warned = -1  # the last minute there was a warning for
+        self.changed = False
+
+    def take(self, record: str, now_s: float) -> str:
+        """Count one log record. Returns a warning if one is due, else ""."""
+        try:
+            found = LINE.match(json.loads(record)["message"])
+        except (ValueError, KeyError, TypeError):
+            return ""
+        if not found:
+            return ""
+        minute = int(now_s) // 60
+        old = self.minutes.pop(minute, Minute())
+        slowest_ms = max(old.slowest_ms, float(found[2]))
+        new = Minute(old.requests + 1, old.errors + (found[1] >= "500"), slowest_ms)
+        self.minutes[minute] = new
+        while len(self.minutes) > KEPT_MINUTES:
+            del self.minutes[next(iter(self.minutes))]
+        self.changed = True
+        if new.requests < WARN_COUNT or new.errors < WARN_SHARE * new.requests:
+            return ""
+        if self.warned == minute:
+            return ""
+        self.warned = minute
+        return f"warning: {new.errors} of {new.requests} requests of this minute failed"
+
+    def text(self) -> str:
+        rows = [
+            f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(minute * 60))}"
+            f"  requests={one.requests} errors={one.errors} slowest_ms={one.slowest_ms:.1f}"
+            for minute, one in self.minutes.items()]
+        return "\n".join([*rows, ""])
+
+    def write(self) -> None:
+        """Replace the file in one step: nobody ever reads half a report."""
+        path = os.path.join(store.data_dir(), "requests.txt")
+        with open(path + ".new", "w", encoding="utf-8") as file:
+            file.write(self.text())
+        os.replace(path + ".new", path)
+        self.changed = False
+
+
+def follow(lines: int, report: Report) -> None:
+    """Count until the end of the file at descriptor `lines`."""
+    selector = selectors.DefaultSelector()
+    selector.register(lines, selectors.EVENT_READ)
+    rest = b""
+    due = 0.0
+    while True:
+        wait = max(0.0, due - time.monotonic()) if report.changed else None
+        if selector.select(wait):
+            data = os.read(lines, 65536)
+            if not data:
+                break
+            *whole, rest = (rest + data).split(b"\n")
+            for record in whole:
+                warning = report.take(record.decode(errors="replace"), time.time())
+                if warning:
+                    print(warning, flush=True)
+        if report.changed and time.monotonic() >= due:
+            report.write()
+            due = time.monotonic() + WRITE_EVERY_S
+    report.write()
+
+
+def main() -> int:
+    command = [os.environ.get("UNBOXED", "unboxed"), "logs", "--follow", "--json", "-n", "0", "web"]
+    reader = subprocess.Popen(command, stdout=subprocess.PIPE)
+    assert reader.stdout is not None  # noqa: S101 - PIPE was asked for
+    # Both get SIGTERM at a stop. This process goes on to the end of what the other has written.
+    signal.signal(signal.SIGTERM, lambda _number, _frame: reader.terminate())
+    sd.notify("READY=1", "STATUS=following web")
+    follow(reader.stdout.fileno(), Report())
+    code = reader.wait()
+    return 0 if code in {0, -signal.SIGTERM} else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
