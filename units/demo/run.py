@@ -101,8 +101,8 @@ def lay_out(place: Path, ports: Mapping[str, int], env: Mapping[str, str]) -> No
         if text:
             drop_in.parent.mkdir()
             drop_in.write_text(text)
-    exports = {**env, "PATH": f"{BIN}:$PATH"}
-    (place / "env").write_text("".join(f'export {name}="{value}"\n' for name, value in exports.items()))
+    exports = [f'export {name}="{value}"\n' for name, value in env.items()]
+    (place / "env").write_text("".join([*exports, f'export PATH="{BIN}:$PATH"\n']))
 
 
 def settings(
