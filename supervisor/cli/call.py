@@ -1,7 +1,7 @@
 """One invocation: what was asked, with which options, of which supervisor.
 
-Whoever parsed the command line (parse.py, front.py) makes a Call, and every verb's handler gets one.
-A handler returns an exit code or raises Failure; it never exits by itself.
+Whoever parsed the command line (parse.py, front.py) makes a Call, and a verb's handler gets it. A
+handler returns an exit code or raises Failure; it never exits by itself.
 """
 from __future__ import annotations
 
@@ -69,8 +69,10 @@ class Call:
         return paths(
             os.environ,
             os.geteuid(),
-            *(_absolute(self.text(name)) for name in ("runtime-dir", "state-dir", "log-dir")),
-            units=[os.path.abspath(unit) for unit in self.many("units")],
+            _absolute(self.text("runtime-dir")),
+            _absolute(self.text("state-dir")),
+            _absolute(self.text("log-dir")),
+            [os.path.abspath(unit) for unit in self.many("units")],
         )
 
 

@@ -1,9 +1,8 @@
 """`unboxed why UNIT`: the transitions that led to the present state, each because of the next."""
 from __future__ import annotations
 
-import time
-
 from supervisor.cli.call import DONE, Call
+from supervisor.cli.clock import clock
 from supervisor.cli.screen import Screen, clean
 from supervisor.cli.server import Server, print_json
 from supervisor.cli.words import STATES
@@ -54,8 +53,3 @@ def transition_line(transition: dict[str, Any], screen: Screen) -> str:
     when = screen.paint(clock(transition["time_ns"]), "faint")
     return f"{when}  {key}  {change}" + (f": {cause}" if cause else "")
 
-
-def clock(time_ns: int) -> str:
-    """Local time of day with milliseconds, "03:56:20.123"."""
-    seconds, rest = divmod(time_ns, 10**9)
-    return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 10**6:03d}"

@@ -1,4 +1,4 @@
-"""`unboxed completion SHELL`: a small script for the shell, which asks `unboxed completion --words`.
+"""`unboxed completion SHELL`: a small script for the shell, which asks for candidates here.
 
 Law: what can be completed is known in one place, here, from the table and the running supervisor;
 the shells only pass words in and candidates out. A completion never prints an error: without an

@@ -28,18 +28,23 @@ _STATUS_STEP_S = 0.2  # at most that often is the supervisor asked for all state
 _TICK_S = 1.0  # while there is something to count down
 _LOG_BACKLOG = 5_000  # lines that may wait for a slow terminal before reading on
 
+_READY = ("supervising; `unboxed status` and `unboxed logs` work from any terminal{}, Ctrl-C here"
+          " stops everything in order")
+_AGAIN = "the manager was replaced, no service was touched"
+
 Item = tuple[str, Any]
 
 
 def supervise(call: Call, argv: list[str], where: Paths) -> int:
     """Run until the keeper has ended. Returns the exit code of `run`."""
+    since_ns = time.time_ns()
     keeper = _start(argv)
     view = View(Screen())
     queue: SimpleQueue[Item] = SimpleQueue()
     for number in (signal.SIGINT, signal.SIGTERM):
         # SimpleQueue.put may be called from a handler, whatever the main thread is doing.
         signal.signal(number, lambda got, _frame: queue.put(("signal", got)))
-    watchers = Watchers(call, keeper, queue)
+    watchers = Watchers(call, keeper, queue, since_ns)
     watchers.start()
     try:
         return _show(view, watchers, where)
@@ -64,8 +69,8 @@ def _start(argv: list[str]) -> subprocess.Popen[bytes]:
         )
     except OSError as error:
         raise Failure(
-            f"cannot run: {argv[0]}: {(error.strerror or str(error)).lower()}; set UNBOXED_INIT to a"
-            " working unboxed-init") from None
+            f"cannot run: {argv[0]}: {(error.strerror or str(error)).lower()}; set UNBOXED_INIT to"
+            " a working unboxed-init") from None
 
 
 def _show(view: View, watchers: Watchers, where: Paths) -> int:
@@ -90,9 +95,7 @@ def _show(view: View, watchers: Watchers, where: Paths) -> int:
                 _item(view, late_kind, late)
             return _ended(view, value, where, ready=ready, asked=stops > 0)
         elif kind == "ready":
-            view.note("the manager was replaced, no service was touched" if ready
-                      else f"supervising; `unboxed status` and `unboxed logs` work from any terminal"
-                      f"{_flag(where)}, Ctrl-C here stops everything in order")
+            view.note(_AGAIN if ready else _READY.format(_flag(where)))
             ready = True
         else:
             _item(view, kind, value)
@@ -139,13 +142,15 @@ class Watchers:
     """The threads. Everything they learn goes into `queue`; `wanted` asks for a fresh status."""
 
     def __init__(
-        self, call: Call, keeper: subprocess.Popen[bytes], queue: SimpleQueue[Item]
+        self, call: Call, keeper: subprocess.Popen[bytes], queue: SimpleQueue[Item], since_ns: int
     ) -> None:
         self.queue = queue
         self.wanted = threading.Event()
         self._call = call
         self._keeper = keeper
         self._over = threading.Event()
+        self._since_ns = since_ns
+        self._log_end = os.pipe()  # closing its write end tells the log reader
         self._logs = threading.Thread(target=self._follow_logs, daemon=True)
         self._output = threading.Thread(target=self._read_output, daemon=True)
 
@@ -160,6 +165,7 @@ class Watchers:
         self._over.set()
         self.wanted.set()
         self._output.join(1)
+        os.close(self._log_end[1])
         self._logs.join(2)
 
     def rest(self) -> list[Item]:
@@ -173,7 +179,7 @@ class Watchers:
     def stop(self, times: int) -> None:
         """The first time in order, the second at once, later ones by the keeper's own means."""
         method = "Shutdown" if times == 1 else "ShutdownNow"
-        if times <= 2:  # noqa: PLR2004 - "second Ctrl-C"
+        if times <= 2:
             threading.Thread(target=self._request, args=(method,), daemon=True).start()
         else:
             self._keeper.send_signal(signal.SIGTERM)
@@ -225,7 +231,7 @@ class Watchers:
     def _follow_logs(self) -> None:
         from supervisor.cli.logs import follow_lines
 
-        for key, text in follow_lines(self._call, self._over):
-            self.queue.put(("log", (key, text)))
+        for key, line in follow_lines(self._call, self._since_ns, self._log_end[0]):
+            self.queue.put(("log", (key, line)))
             while self.queue.qsize() > _LOG_BACKLOG:
                 time.sleep(_CONNECT_STEP_S)

@@ -135,7 +135,7 @@ def _option(option: Option) -> click.Option:
         declared, metavar=option.value, type=kind, multiple=option.many, help=option.text)
 
 
-class _Whole(click.ParamType):
+class _Whole(click.ParamType[int]):
     name = "number"
 
     def convert(

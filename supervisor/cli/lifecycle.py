@@ -17,7 +17,7 @@ from supervisor.model.values import signal_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
+    from typing import Any, Self
 
 _METHODS = {
     "start": "Start", "stop": "Stop", "restart": "Restart", "reload": "Reload", "kill": "Kill",
@@ -31,7 +31,8 @@ def run(call: Call) -> int:
         return _reload_files(call)
     asked: dict[str, Any] = {"units": list(call.words), "wait": not call.flag("no-wait")}
     if call.verb == "kill":
-        asked["signal"] = _signal(call.text("signal") or "TERM")
+        given = call.text("signal")
+        asked["signal"] = _signal("TERM" if given is None else given)
     with Server(call, f"{call.verb} {' '.join(call.words)}") as server:
         return finish(call.verb, request(server, _METHODS[call.verb], asked))
 
@@ -44,7 +45,7 @@ def request(server: Server, method: str, asked: dict[str, Any]) -> list[dict[str
                 results: list[dict[str, Any]] = reply["results"]
                 return results
             progress.show(reply.get("progress") or [])
-    raise Failure(f"cannot tell how it went: the supervisor gave no result; see `unboxed status`")
+    raise Failure("cannot tell how it went: the supervisor gave no result; see `unboxed status`")
 
 
 def finish(verb: str, results: list[dict[str, Any]]) -> int:
@@ -94,7 +95,7 @@ class Progress:
         self._redraws = screen.redraws
         self._waiting: list[dict[str, Any]] = []
 
-    def __enter__(self) -> Progress:
+    def __enter__(self) -> Self:
         if self._redraws:
             signal.signal(signal.SIGALRM, lambda _number, _frame: self._draw())
         return self

@@ -1,8 +1,8 @@
 """`unboxed run`: find the parts, look for what can be known to be wrong, become the keeper.
 
 Without a terminal this process turns into the keeper, so whoever started it (systemd, a container
-engine, a shell script) supervises the real thing. On a terminal it stays, as the keeper's parent and
-as a client like any other: see foreground.py.
+engine, a shell script) supervises the real thing. On a terminal it stays, as the keeper's parent
+and as a client like any other: see foreground.py.
 """
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 KEEPER = "unboxed-init"
-_LIBRARIES = ("msgspec", "tomli", "structlog")  # what the manager imports beside the standard library
+_LIBRARIES = ("msgspec", "tomli", "structlog")  # what the manager imports
 _SUFFIX = ".toml"
 
 
@@ -37,8 +37,8 @@ def run(call: Call) -> int:
         os.execv(argv[0], argv)
     except OSError as error:
         raise Failure(
-            f"cannot run: {argv[0]}: {(error.strerror or str(error)).lower()}; set UNBOXED_INIT to a"
-            f" working {KEEPER}") from None
+            f"cannot run: {argv[0]}: {(error.strerror or str(error)).lower()}; set UNBOXED_INIT to"
+            f" a working {KEEPER}") from None
 
 
 def command_line(call: Call, where: Paths, *, quiet: bool) -> list[str]:
@@ -106,8 +106,8 @@ def _check_units(where: Paths, call: Call) -> None:
     names = _unit_names(where.units)
     if not names:
         raise Failure(
-            f"cannot run: no unit files (*{_SUFFIX}) in {', '.join(where.units)}; write one, or name"
-            " a directory with --units")
+            f"cannot run: no unit files (*{_SUFFIX}) in {', '.join(where.units)}; write one, or"
+            " name a directory with --units")
     from fnmatch import fnmatchcase
 
     for word in call.words:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from supervisor.cli.words import BAD, BUSY, GOOD, IDLE, ODD
+from supervisor.logger.text import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -17,11 +18,6 @@ if TYPE_CHECKING:
 DEFAULT_WIDTH = 80
 _COLOURS = {GOOD: "32", BUSY: "33", BAD: "31;1", IDLE: "2", ODD: "36", "head": "1", "faint": "2"}
 NAME_COLOURS = ("36", "35", "34", "33", "32", "96", "95", "94")
-_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), 0x7F, *range(0x80, 0xA0))}
-# Marks that reorder what stands around them (Unicode TR 36): a log line could pretend to be another.
-_ESCAPES |= {code: f"\\u{code:04x}" for code in (0x200E, 0x200F, *range(0x202A, 0x202F),
-                                                 *range(0x2066, 0x206A))}
-_ESCAPES |= {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"}
 
 
 class Screen:
@@ -49,12 +45,11 @@ class Screen:
 
 
 def clean(text: str, *, tabs: bool = False) -> str:
-    """`text` with control characters made visible ("\\x1b"). `tabs`: those may stay."""
+    r"""`text` with control characters made visible ("\x1b"). `tabs`: those may stay."""
     if text.isprintable() and text.isascii():
         return text
-    if tabs:
-        return "\t".join(map(clean, text.split("\t")))
-    return text.translate(_ESCAPES).encode("utf-8", "backslashreplace").decode()
+    shown = escape(text.encode("utf-8", "backslashreplace"))
+    return shown if tabs else shown.replace("\t", "\\t")
 
 
 def columns(text: str) -> int:
@@ -74,7 +69,7 @@ def cut(text: str, width: int) -> str:
     if columns(text) <= width:
         return text
     kept = text[: max(width - 1, 0)]
-    while columns(kept) > width - 1:
+    while kept and columns(kept) > width - 1:
         kept = kept[:-1]
     return kept.rstrip() + "…" if width > 0 else ""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 
 from supervisor.cli.call import DONE, NOT_RUNNING, Call
+from supervisor.cli.clock import stamp
 from supervisor.cli.screen import Screen, clean, table
 from supervisor.cli.server import Server, print_json
 from supervisor.cli.words import STATES, UP, cpu, remark, size, span, summary
@@ -81,11 +82,6 @@ def _row(
         str(status.get("restarts") or 0),
         text if raw else clean(text),
     )
-
-
-def stamp(time_ns: int) -> str:
-    """"2026-11-21T03:56:20Z"."""
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time_ns // 1_000_000_000))
 
 
 def notes(supervisor: dict[str, Any]) -> list[str]:

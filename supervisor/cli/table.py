@@ -42,8 +42,8 @@ class Command:
 
 RUNTIME_DIR = Option(
     "--runtime-dir", value="DIR",
-    text="The supervisor that uses this directory (default: UNBOXED_RUNTIME_DIR, else /run/unboxed, "
-    "without root $XDG_RUNTIME_DIR/unboxed).",
+    text="The supervisor that uses this directory (default: UNBOXED_RUNTIME_DIR, else /run/unboxed,"
+    " without root $XDG_RUNTIME_DIR/unboxed).",
 )
 JSON = Option("--json", text="One JSON document with stable keys.")
 JSON_LINES = Option("--json", text="One JSON document a line.")
@@ -52,8 +52,10 @@ NO_WAIT = Option("--no-wait", text="Return as soon as the request is accepted.")
 LOG_DIR = Option("--log-dir", value="DIR", text="Where the logs are (default: UNBOXED_LOG_DIR).")
 
 UNITS = "A UNIT is a unit, one instance of it (web/1), a group, or a pattern (web*)."
-WAITS = UNITS + " Waits until it is true, and says what it waits for and until when. What is " \
-    "already so is done."
+WAITS = (
+    f"{UNITS} Waits until it is true, and says what it waits for and until when. What is already so"
+    " is done."
+)
 
 
 def _change(name: str, text: str, *options: Option, words: str = "UNIT...", more: str = WAITS
@@ -67,7 +69,8 @@ COMMANDS = (
         "run", "run", "Run a supervisor in the foreground.",
         Option("--units", value="DIR", many=True,
                text="Read unit files from here instead of the standard directories; repeatable."),
-        Option("--state-dir", value="DIR", text="Where state is kept (default: UNBOXED_STATE_DIR)."),
+        Option("--state-dir", value="DIR",
+               text="Where state is kept (default: UNBOXED_STATE_DIR)."),
         LOG_DIR,
         Option("--plain", text="No live view, even on a terminal."),
         words="[UNIT...]", complete="unit",
@@ -121,8 +124,8 @@ COMMANDS = (
         more="A PATH is a unit file or a directory of them. Exit code 1 if anything is wrong.",
     ),
     Command(
-        "explain", "explain", "Show the exact steps of a launch and the mechanism of each key.", JSON,
-        words="UNIT", complete="unit",
+        "explain", "explain", "Show the exact steps of a launch and the mechanism of each key.",
+        JSON, words="UNIT", complete="unit",
     ),
     Command(
         "why", "causes", "Show the chain of causes of a unit's present state.", JSON,
@@ -135,9 +138,10 @@ COMMANDS = (
         "--restart.when=always --env.PORT=8080 --instances=2. It is gone once it is stopped.",
     ),
     Command(
-        "completion", "completion", "Print a completion script.", words="SHELL...", complete="shell",
-        more="SHELL is bash, zsh or fish: source <(unboxed completion bash). What those scripts ask "
-        "for is `unboxed completion words -- WORD...`: the candidates for the last word.",
+        "completion", "completion", "Print a completion script.",
+        words="SHELL...", complete="shell",
+        more="SHELL is bash, zsh or fish: source <(unboxed completion bash). What those scripts"
+        " ask for is `unboxed completion words -- WORD...`: the candidates for the last word.",
     ),
     Command("schema", "schema", "Print the JSON Schema of unit files, for editors."),
     Command(

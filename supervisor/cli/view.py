@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from supervisor.cli.screen import Screen, StatusLine, clean, name_colour
 from supervisor.cli.words import STATES, pending
+from supervisor.logger.text import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,8 +41,8 @@ class View:
             status["state"] in _PENDING or status["state"] == "backoff"
             for status in self.statuses)
 
-    def log(self, key: str, text: str) -> None:
-        self._print(key, "|", clean(text, tabs=True))
+    def log(self, key: str, line: bytes) -> None:
+        self._print(key, "|", escape(line))
 
     def transition(self, event: dict[str, Any]) -> None:
         shown = _LINES.get(event["to"])

@@ -34,7 +34,7 @@ UP = frozenset({"running", "reloading", "frozen", "finished", "skipped"})
 def span(ns: int) -> str:
     """A duration, coarse and short: "0.4 s", "48 s", "3 min", "2 h", "5 d"."""
     seconds = max(0, ns) / SECOND_NS
-    if seconds < 9.95:  # noqa: PLR2004 - from here on "10 s" reads better than "10.0 s"
+    if seconds < 9.95:
         return f"{seconds:.1f} s" if seconds % 1 and seconds else f"{seconds:.0f} s"
     for limit, unit, size in ((100, "s", 1), (6000, "min", 60), (48 * 3600, "h", 3600)):
         if round(seconds) < limit:
@@ -54,8 +54,8 @@ def size(count: int | None) -> str:
         return ""
     value = count / 1024
     for unit in "KMGT":
-        if value < 999.5:  # noqa: PLR2004 - what would print as 1000
-            return f"{value:.0f}{unit}" if value >= 99.95 or unit == "K" else f"{value:.1f}{unit}"  # noqa: PLR2004
+        if value < 999.5:
+            return f"{value:.0f}{unit}" if value >= 99.95 or unit == "K" else f"{value:.1f}{unit}"
         value /= 1024
     return f"{value:.0f}P"
 
@@ -65,12 +65,12 @@ def cpu(ns: int | None) -> str:
     if ns is None:
         return ""
     seconds = ns / SECOND_NS
-    if seconds < 10:  # noqa: PLR2004 - two decimals fit
+    if seconds < 10:
         return f"{seconds:.2f}s"
-    if seconds < 60:  # noqa: PLR2004
+    if seconds < 60:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(int(seconds), 60)
-    if minutes < 60:  # noqa: PLR2004
+    if minutes < 60:
         return f"{minutes}m{rest:02d}s"
     return f"{minutes // 60}h{minutes % 60:02d}m"
 

@@ -1,4 +1,4 @@
-"""Where everything of one supervisor lives: the same answer for the CLI, the manager and the logger.
+"""Where everything of one supervisor lives: the same answer for CLI, manager and logger.
 
 Law: pure. The caller hands in the environment, the effective uid and the directories named on its
 command line (absolute; relative ones are the caller's to resolve), and no file is looked at. So it
@@ -27,11 +27,11 @@ class Paths:
     """
 
     __slots__ = (
-        "access", "admin_units", "log", "runtime", "shared_tmp", "state", "transient_units", "units",
-        "vendor_units",
+        "access", "admin_units", "log", "runtime", "shared_tmp", "state", "transient_units",
+        "units", "vendor_units",
     )
 
-    def __init__(  # noqa: PLR0913 - a record: one argument for each field
+    def __init__(
         self, *, runtime: str, state: str, log: str, units: tuple[str, ...], admin_units: str,
         vendor_units: str, shared_tmp: bool, access: str,
     ) -> None:
@@ -61,7 +61,7 @@ class Paths:
         return self.runtime + "/nudge"
 
 
-def paths(  # noqa: PLR0913 - one argument for each flag of the command line
+def paths(
     env: Mapping[str, str],
     uid: int,
     runtime_dir: str | None = None,
@@ -71,9 +71,10 @@ def paths(  # noqa: PLR0913 - one argument for each flag of the command line
 ) -> Paths:
     """The directories of the supervisor that `env`, `uid` and the flags select.
 
-    A flag wins over its `UNBOXED_*_DIR` variable, which wins over the default; None and "" both mean
-    "not given". As the XDG base directory specification asks, XDG variables that are not absolute
-    count as unset. `units` replaces the admin and vendor directories, not the transient one.
+    A flag wins over its `UNBOXED_*_DIR` variable, which wins over the default; None and "" both
+    mean "not given". As the XDG base directory specification asks, XDG variables that are not
+    absolute count as unset. `units` replaces the admin and vendor directories, not the transient
+    one.
     """
     root = uid == 0
     default_runtime, shared_tmp = _default_runtime(env, uid)
@@ -103,7 +104,8 @@ def paths(  # noqa: PLR0913 - one argument for each flag of the command line
         ranked = tuple(filter(None, (admin, transient, vendor)))
     return Paths(
         runtime=runtime, state=state, log=log, units=ranked, admin_units=admin,
-        vendor_units=vendor, shared_tmp=shared_tmp and not elsewhere, access=_access(env, root=root),
+        vendor_units=vendor, shared_tmp=shared_tmp and not elsewhere,
+        access=_access(env, root=root),
     )
 
 

@@ -14,7 +14,8 @@ COMMON = [
     "status", "status web", "status --json", "status web* db/1 --json", "start web db",
     "stop --no-wait web", "--runtime-dir /tmp/rt status", "status --runtime-dir=/tmp/rt",
     "--runtime-dir a status --runtime-dir b", "kill web --signal HUP", "kill -s 9 web",
-    "kill --signal=USR1 -- web", "logs -f -n 20 web", "logs --since 10m --until -5m", "events --json",
+    "kill --signal=USR1 -- web", "logs -f -n 20 web", "logs --since 10m --until -5m",
+    "events --json",
     "run --units a --units=b web", "check units", "explain web", "why web/1", "schema", "upgrade",
     "completion bash", "try -- sleep 5", "try --env.A=b=c --user=nobody sleep -n 5",
     "try --json --restart.when=always -- sh -c x -- --env.B=c", "reload",
@@ -50,12 +51,12 @@ def test_whatever_the_quick_parser_accepts_click_reads_the_same_way(
 
 
 def test_what_is_given_after_the_verb_wins_over_what_stands_before_it() -> None:
-    assert parse("--runtime-dir a status --runtime-dir b".split()) == Call(
+    assert parse(["--runtime-dir", "a", "status", "--runtime-dir", "b"]) == Call(
         "status", options={"runtime-dir": "b"})
 
 
 def test_keys_of_a_unit_are_taken_before_the_command_and_never_from_it() -> None:
-    call = parse("try --env.A=b --json env --env.C=d".split())
+    call = parse(["try", "--env.A=b", "--json", "env", "--env.C=d"])
     assert call is not None
     assert call.keys == (("env.A", "b"),)
     assert call.words == ("env", "--env.C=d")
@@ -80,11 +81,13 @@ def test_each_verb_of_a_later_version_is_refused_by_name_with_what_serves_until_
     (["stauts"], "cannot stauts: no such command; did you mean `unboxed status`?"),
     (["start"], "cannot start: UNIT is missing; see `unboxed start --help`"),
     (["start", "--frob", "a"], "cannot start: no such option '--frob'; see `unboxed start --help`"),
-    (["logs", "-n", "x"], "cannot logs: invalid value for '--lines' / '-n': 'x' is no whole number"
-                          " from 0; see `unboxed logs --help`"),
+    (["logs", "-n", "x"], (
+        "cannot logs: invalid value for '--lines' / '-n': 'x' is no whole number from 0;"
+        " see `unboxed logs --help`")),
     (["why", "a", "b"], "cannot why: got unexpected extra argument (b); see `unboxed why --help`"),
-    (["try", "--user", "nobody", "ls"], "cannot try: no such option '--user'; keys of a unit are"
-                                        " written --user=VALUE, before the command"),
+    (["try", "--user", "nobody", "ls"], (
+        "cannot try: no such option '--user'; keys of a unit are written --user=VALUE, before the"
+        " command")),
     (["--runtime-dir", "x"], "cannot do that: missing command; see `unboxed --help`"),
 ])  # fmt: skip
 def test_bad_usage_is_one_sentence_and_says_where_to_look(argv: list[str], message: str) -> None:

@@ -1,4 +1,4 @@
-"""Every process of one supervisor finds the same directories, and two supervisors never share one."""
+"""Every process of a supervisor finds the same directories, and two supervisors share none."""
 from __future__ import annotations
 
 from supervisor.model.paths import paths

@@ -1,0 +1,78 @@
+"""Write docs/commands.md from the table of commands: `python docs/generate_commands.py`.
+
+A test fails when the page and the table differ.
+"""
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from supervisor.cli.table import COMMANDS, LATER, RUNTIME_DIR, Command, Option  # noqa: E402
+
+PAGE = ROOT / "docs" / "commands.md"
+HEAD = """\
+# Commands
+
+<!-- Made by docs/generate_commands.py from supervisor/cli/table.py: change that. -->
+
+One command, `unboxed`, for everything. Reading commands answer in plain text when standard output
+is no terminal, and take `--json` for one document with stable keys. Tables, colour and progress
+appear on a terminal only (no colour with `NO_COLOR`); there is never a pager. Control characters
+that services wrote are shown escaped on a terminal (`--raw` to see them).
+
+| exit code | meaning |
+| --- | --- |
+| 0 | done |
+| 1 | failed; the message says `cannot VERB UNIT: reason; what happens next` |
+| 2 | bad usage |
+| 3 | not running, or no such unit |
+| 4 | not permitted |
+| 5 | timed out |
+| 130 | ended by Ctrl-C; what was asked of the supervisor goes on |
+
+A UNIT is a unit (`web`, all its instances), one instance (`web/1`), a group (its members) or a
+pattern (`'web*'`, quoted from the shell). Before or after every command:
+"""
+
+
+def page() -> str:
+    parts = [HEAD, _options((RUNTIME_DIR,))]
+    parts += [_section(command) for command in COMMANDS]
+    parts.append("## Not supported yet\n\nThese are refused with exit code 2.\n")
+    rows = "\n".join(f"| `{verb}` | {text} |" for verb, text in LATER.items())
+    parts.append(f"| command | until then |\n| --- | --- |\n{rows}\n")
+    return "\n".join(parts)
+
+
+def _section(command: Command) -> str:
+    usage = f"unboxed {command.name}"
+    if command.options or command.unit_keys:
+        usage += " [OPTION...]"
+    if command.unit_keys:
+        usage += " [--KEY=VALUE...] --"
+    if command.words:
+        usage += f" {command.words}"
+    about = f"{command.text} {command.more}".rstrip()
+    text = [f"## `{command.name}`\n", f"    {usage}\n", about, ""]
+    if command.options:
+        text.append(_options(command.options))
+    return "\n".join(text)
+
+
+def _options(options: tuple[Option, ...]) -> str:
+    rows = [
+        f"| {_names(option)} | {option.text} |" for option in options
+    ]
+    return "\n".join(["| option | meaning |", "| --- | --- |", *rows, ""])
+
+
+def _names(option: Option) -> str:
+    value = f" {option.value}" if option.value else ""
+    return ", ".join(f"`{name}{value}`" for name in option.names)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(), encoding="utf-8")

@@ -1,0 +1,183 @@
+"""`unboxed logs`: what units wrote, read from the files themselves, merged by time.
+
+On a terminal each line has the time of day and the unit's name before it, and control characters
+escaped. Elsewhere it is for programs: the full time in UTC, the key, and the bytes as they were.
+"""
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from supervisor.cli.call import BAD_USAGE, DONE, NOT_PERMITTED, NOT_RUNNING, Call, Failure
+from supervisor.cli.clock import clock, exact_stamp
+from supervisor.cli.screen import Screen, name_colour
+from supervisor.logger.read import matches, records, streams
+from supervisor.logger.text import escape
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from supervisor.logger.cursor import Record
+
+FOLLOW_LINES = 10  # what `-f` shows of the past unless told otherwise
+_STREAMS = {1: "output", 2: "error"}
+_SECOND_NS = 1_000_000_000
+_NAME_WIDTH = 16
+
+
+def run(call: Call) -> int:
+    for later in ("grep", "boot"):
+        if call.options.get(later) is not None:
+            raise Failure(f"cannot logs --{later}: not supported yet; pipe it through grep, or use"
+                          " --since", BAD_USAGE)
+    follow = call.flag("follow")
+    since_ns, until_ns = _time(call, "since"), _time(call, "until")
+    if follow and until_ns is not None:
+        raise Failure("cannot logs: --follow has no end, and --until asks for one; leave one of"
+                      " them out", BAD_USAGE)
+    last_n = call.number("lines")
+    if follow and last_n is None and since_ns is None:
+        last_n = FOLLOW_LINES
+    logdir = directory(call)
+    write = _writer(call)
+    try:
+        _known(logdir, call.words, follow=follow)
+        for record in records(logdir, call.words, since_ns=since_ns, until_ns=until_ns,
+                              last_n=last_n, follow=follow):
+            write(record)
+            if follow:
+                sys.stdout.buffer.flush()
+    except PermissionError as error:
+        raise _refused(error) from None
+    sys.stdout.buffer.flush()
+    return DONE
+
+
+def directory(call: Call) -> str:
+    """The log directory: the one named; else the one that the supervisor here uses or used last,
+    to which its runtime directory has a link; else the default."""
+    where = call.paths()
+    if not (call.text("log-dir") or os.environ.get("UNBOXED_LOG_DIR")):
+        try:
+            return os.readlink(f"{where.runtime}/log")
+        except OSError:
+            pass
+    return where.log
+
+
+def last_lines(call: Call, key: str, count: int) -> list[str]:
+    """The end of one instance's log, each line with its time, decoded and not escaped."""
+    try:
+        found = list(records(directory(call), (key,), last_n=count))
+    except PermissionError as error:
+        raise _refused(error) from None
+    return [f"{clock(at)}  {line.decode('utf-8', 'backslashreplace')}" for at, _, _, line in found]
+
+
+def _time(call: Call, name: str) -> int | None:
+    text = call.text(name)
+    if text is None:
+        return None
+    from supervisor.logger.when import parse_time
+
+    try:
+        return parse_time(text, time.time_ns())
+    except ValueError as error:
+        raise Failure(f"cannot logs --{name}: {error}", BAD_USAGE) from None
+
+
+def _known(logdir: str, words: tuple[str, ...], *, follow: bool) -> None:
+    """Raises Failure for a name that never wrote anything; with `follow` it may yet."""
+    keys = streams(logdir)
+    for word in words:
+        if follow or any(matches(key, (word,)) for key in keys):
+            continue
+        from difflib import get_close_matches
+
+        near = get_close_matches(word, keys, 1)
+        hint = f"did you mean {near[0]}?" if near else f"{logdir} has logs of {len(keys)} units"
+        raise Failure(f"cannot show the logs of {word}: there are none; {hint}", NOT_RUNNING)
+
+
+def _refused(error: PermissionError) -> Failure:
+    return Failure(
+        f"cannot read {error.filename or 'the logs'}: permission denied; root and the owner of that"
+        " directory may", NOT_PERMITTED)
+
+
+def _writer(call: Call) -> Callable[[Record], object]:
+    """How one record is written, chosen once: a log may have millions."""
+    out = sys.stdout.buffer
+    screen = Screen()
+    raw = call.flag("raw")
+    if call.flag("json"):
+        return lambda record: out.write(_json(record))
+    if screen.terminal:
+        return _Terminal(screen, raw=raw).write
+    return lambda record: out.write(_plain(record))
+
+
+def _json(record: Record) -> bytes:
+    import json
+
+    at, key, stream, line = record
+    unit, _, number = key.partition("/")
+    document = {
+        "time": exact_stamp(at),
+        "unit": unit,
+        "instance": int(number) if number.isdigit() else 0,
+        "stream": _STREAMS.get(stream, str(stream)),
+        "message": line.decode("utf-8", "backslashreplace"),
+    }
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
+
+
+def _plain(record: Record) -> bytes:
+    at, key, _, line = record
+    return b"%s %s %s\n" % (exact_stamp(at).encode(), key.encode(), line)
+
+
+class _Terminal:
+    """Names are padded to the longest so far. A line of another day than the last names the day."""
+
+    def __init__(self, screen: Screen, *, raw: bool) -> None:
+        self._screen = screen
+        self._raw = raw
+        self._width = 0
+        self._day = time.localtime()[:3]
+
+    def write(self, record: Record) -> None:
+        at, key, _, line = record
+        day = time.localtime(at // _SECOND_NS)[:3]
+        if day != self._day:
+            self._day = day
+            print(self._screen.paint("-- {}-{:02}-{:02} --".format(*day), "faint"))
+        self._width = max(self._width, min(len(key), _NAME_WIDTH))
+        name = self._screen.paint(f"{key:<{self._width}}", name_colour(key))
+        lead = f"{self._screen.paint(clock(at), 'faint')} {name} | "
+        if self._raw:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(lead.encode() + line + b"\n")
+        else:
+            print(lead + escape(line))
+        sys.stdout.flush()
+
+
+def follow_lines(call: Call, since_ns: int, over: int) -> Iterator[tuple[str, bytes]]:
+    """(key, line) of everything written since then, and of what comes, until the descriptor `over`
+    is readable and what there is by then is told."""
+    from select import select
+
+    from supervisor.logger.follow import Follower
+
+    with Follower(directory(call), since_ns=since_ns) as follower:
+        for _, key, _, line in follower.stored():
+            yield key, line
+        ended = False
+        while not ended:
+            news = [fd for fd in (follower.fileno(), over) if fd >= 0]
+            ended = over in select(news, [], [], follower.timeout())[0]
+            for _, key, _, line in follower.poll():
+                yield key, line

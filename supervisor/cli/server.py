@@ -1,0 +1,82 @@
+"""The supervisor, as verbs see it: calls that answer or raise Failure, and documents for --json."""
+from __future__ import annotations
+
+import os
+import sys
+
+from supervisor.cli.call import NOT_PERMITTED, Call, Failure
+from supervisor.control.client import ANSWER_S, Client, ControlError, connect
+from supervisor.model.paths import Paths
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Self
+
+
+class Server:
+    """A connection for as long as the `with` block lasts. `doing` completes "cannot ..." where an
+    error's message does not say so itself. `timeout_s`: for each answer of `call`."""
+
+    def __init__(self, call: Call, doing: str, timeout_s: float = ANSWER_S) -> None:
+        self._paths = call.paths()
+        self._doing = doing
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> Self:
+        if self._paths.shared_tmp:
+            _distrust(self._paths)
+        try:
+            self._client: Client = connect(self._paths.runtime)
+        except ControlError as error:
+            raise self._failure(error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._client.close()
+
+    def call(self, method: str, parameters: dict[str, Any]) -> dict[str, Any]:
+        try:
+            return self._client.call(method, parameters, self._timeout_s)
+        except ControlError as error:
+            raise self._failure(error) from None
+
+    def stream(self, method: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """The replies of a call that goes on, however long it takes."""
+        try:
+            yield from self._client.stream(method, parameters, timeout_s=None)
+        except ControlError as error:
+            raise self._failure(error) from None
+
+    def _failure(self, error: ControlError) -> Failure:
+        text = error.message
+        if not text.startswith("cannot "):
+            text = f"cannot {self._doing}: {text}"
+        for problem in error.parameters.get("problems") or ():
+            place = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
+            text += "\n" + ": ".join(filter(None, (place, problem["key"], problem["message"])))
+        return Failure(text, error.code)
+
+
+def _distrust(where: Paths) -> None:
+    """In /tmp anybody could have made the directory and answer in the supervisor's place."""
+    try:
+        found = os.lstat(where.runtime)
+    except OSError:
+        return  # then there is no supervisor, which connecting will tell
+    if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+        raise Failure(
+            f"cannot trust {where.runtime}: uid {found.st_uid} owns it with mode"
+            f" {found.st_mode & 0o7777:o}; set XDG_RUNTIME_DIR, or name another --runtime-dir",
+            NOT_PERMITTED)
+
+
+def print_json(document: object, *, line: bool = False) -> None:
+    """One document. `line`: on one line, at once, as one of many."""
+    import json
+
+    if line:
+        print(json.dumps(document, ensure_ascii=False, separators=(",", ":")), flush=True)
+    else:
+        json.dump(document, sys.stdout, ensure_ascii=False, indent=2)
+        print()

@@ -1,0 +1,75 @@
+"""`unboxed try -- COMMAND`: a transient unit, with keys of a unit file as options."""
+from __future__ import annotations
+
+from supervisor.cli.call import BAD_USAGE, DONE, Call, Failure
+from supervisor.cli.lifecycle import finish, request
+from supervisor.cli.server import Server, print_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+
+def run(call: Call) -> int:
+    keys = tree(call.keys)
+    with Server(call, f"try {call.words[0]}") as server:
+        unit = server.call("Try", {"command": list(call.words), "keys": keys})["unit"]
+        code = DONE
+        if not call.flag("no-wait"):
+            results = request(server, "Start", {"units": [unit], "wait": True})
+            code = finish("try", [] if call.flag("json") else results)
+            code = code or next((one["code"] for one in results if not one["ok"]), DONE)
+    if call.flag("json"):
+        print_json({"unit": unit})
+    elif code == DONE:
+        print(f"`unboxed logs -f {unit}` shows what it writes, `unboxed stop {unit}` ends it")
+    return code
+
+
+def tree(keys: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """{"restart": {"when": "always"}} for ("restart.when", "always"). A key given twice makes a
+    list, which only keys that take lists accept. Raises Failure."""
+    root: dict[str, Any] = {}
+    for path, text in keys:
+        *tables, name = path.split(".") if not path.startswith("env.") else ("env", path[4:])
+        here = root
+        for table in tables:
+            here = here.setdefault(table, {})
+            if not isinstance(here, dict):
+                raise Failure(
+                    f"cannot try: --{path} needs {table} to be a table, and it was given as a"
+                    " value; give one of the two", BAD_USAGE)
+        if not name or name in here:
+            what = "is given twice" if name else "names no key"
+            raise Failure(f"cannot try: --{path} {what}; nothing was started", BAD_USAGE)
+        here[name] = value(path, text)
+    return root
+
+
+def value(path: str, text: str) -> Any:
+    """`text` as the key wants it: as it stands if that is accepted, else as a TOML value (`2`,
+    `["a", "b"]`, `true`); text again if neither is, for the supervisor to say what is wrong."""
+    from supervisor.config.schema import walk
+    from supervisor.config.table import Refused
+
+    key = next((key for known, key in walk() if known == path), None)
+    if key is None or key.later:
+        return text
+    for candidate in (text, *_toml(text)):
+        try:
+            key.type.parse(candidate)
+        except Refused:
+            continue
+        return candidate
+    return text
+
+
+def _toml(text: str) -> list[Any]:
+    import tomli
+
+    try:
+        document = tomli.loads(f"value = {text}")
+    except (tomli.TOMLDecodeError, RecursionError, ValueError):
+        return []
+    return [document["value"]] if len(document) == 1 else []

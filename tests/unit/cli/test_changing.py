@@ -1,0 +1,161 @@
+"""start, stop and their like, try, reload, upgrade: what is asked, what is said, exit codes."""
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cli_fake import Cli, FakeSupervisor, Refusal
+
+
+def result(key: str, code: int = 0, message: str = "") -> dict[str, Any]:
+    return {"key": key, "ok": code == 0, "message": message, "code": code}
+
+
+def answer(*results: dict[str, Any]) -> dict[str, Any]:
+    return {"results": list(results)}
+
+
+@pytest.mark.parametrize("verb, method", [
+    ("start", "Start"), ("stop", "Stop"), ("restart", "Restart"), ("reload", "Reload"),
+    ("freeze", "Freeze"), ("thaw", "Thaw"), ("reset-failed", "ResetFailed"),
+])  # fmt: skip
+def test_each_verb_asks_for_its_method_and_waits_unless_told_otherwise(
+    fake: FakeSupervisor, cli: Cli, verb: str, method: str
+) -> None:
+    fake.answers[method] = lambda _: answer(result("web/0", message="running"))
+    assert cli(verb, "web*", "db") == (0, "web/0: running\n", "")
+    assert fake.asked == [(method, {"units": ["web*", "db"], "wait": True})]
+    cli(verb, "--no-wait", "db")
+    assert fake.asked[-1] == (method, {"units": ["db"], "wait": False})
+
+
+def test_kill_names_its_signal_in_any_form(fake: FakeSupervisor, cli: Cli) -> None:
+    fake.answers["Kill"] = lambda _: answer(result("web"))
+    for given, number in (((), 15), (("--signal", "HUP"), 1), (("-s", "SIGUSR1"), 10),
+                          (("--signal=9",), 9)):
+        assert cli("kill", *given, "web").code == 0
+        assert fake.asked[-1][1]["signal"] == number
+
+
+@pytest.mark.parametrize("name", ["FROB", "0", "65", ""])
+def test_an_unknown_signal_is_bad_usage_and_nothing_is_asked(
+    fake: FakeSupervisor, cli: Cli, name: str
+) -> None:
+    code, _, err = cli("kill", "--signal", name, "web")
+    assert code == 2
+    assert err.startswith(f"cannot kill: no signal is called {name!r}; ")
+    assert not fake.asked
+
+
+def test_each_failure_is_a_line_on_standard_error_and_the_first_gives_the_exit_code(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    fake.answers["Start"] = lambda _: answer(
+        result("a", message="running"),
+        result("b", 5, "cannot start b: not ready within 60 s; it is stopped again"),
+        result("c", 1, "exit 1"))
+    assert cli("start", "a", "b", "c") == (
+        5, "a: running\n",
+        "cannot start b: not ready within 60 s; it is stopped again\ncannot start c: exit 1\n")
+
+
+def test_progress_is_not_shown_off_a_terminal(fake: FakeSupervisor, cli: Cli) -> None:
+    progress = {"key": "a", "state": "starting", "phase": "starting", "waiting_for": [],
+                "deadline_ns": None, "reason": ""}
+    fake.answers["Start"] = lambda _: iter(
+        [{"progress": [progress]}, answer(result("a", message="running"))])
+    assert cli("start", "a") == (0, "a: running\n", "")
+
+
+@pytest.mark.parametrize("name, fields, code, text", [
+    ("NoSuchUnit", {"unit": "x", "message": "no unit is called x"}, 3,
+     "cannot start x: no unit is called x\n"),
+    ("NotPermitted", {"reason": "role", "message": "cannot start x: observers may not"}, 4,
+     "cannot start x: observers may not\n"),
+    ("Failed", {"message": "cannot start x: keeper is full; nothing changed"}, 1,
+     "cannot start x: keeper is full; nothing changed\n"),
+    ("TimedOut", {"message": "cannot start x: no end in sight"}, 5,
+     "cannot start x: no end in sight\n"),
+])  # fmt: skip
+def test_each_refusal_has_its_exit_code(  # noqa: PLR0917
+    fake: FakeSupervisor, cli: Cli, name: str, fields: dict[str, Any], code: int, text: str
+) -> None:
+    def refuse(_: object) -> object:
+        raise Refusal(name, **fields)
+
+    fake.answers["Start"] = refuse
+    assert cli("start", "x") == (code, "", text)
+
+
+def test_a_supervisor_that_dies_meanwhile_is_a_failure_that_says_so(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    fake.answers["Stop"] = lambda _: iter([{"progress": []}])
+    code, _, err = cli("stop", "web")
+    assert code == 1
+    assert "closed the connection" in err
+
+
+def test_reload_without_a_unit_reads_the_files_and_tells_what_changed(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    fake.answers["ReloadUnits"] = lambda _: {"added": ["a", "b"], "changed": [], "removed": ["c"]}
+    assert cli("reload") == (0, "added: a, b\nremoved: c\n", "")
+    fake.answers["ReloadUnits"] = lambda _: {"added": [], "changed": [], "removed": []}
+    assert cli("reload") == (0, "unit files are unchanged\n", "")
+
+
+def test_a_broken_file_is_named_with_file_line_and_key_and_changes_nothing(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    def refuse(_: object) -> object:
+        raise Refusal("InvalidUnits", message="cannot reload: 1 error; nothing was changed",
+                      problems=[{"file": "/u/a.toml", "line": 3, "key": "umask",
+                                 "message": "cannot use 9: no mode"}])
+
+    fake.answers["ReloadUnits"] = refuse
+    assert cli("reload") == (
+        1, "",
+        "cannot reload: 1 error; nothing was changed\n/u/a.toml:3: umask: cannot use 9: no mode\n")
+
+
+def test_try_sends_keys_as_a_unit_file_would_have_them_and_starts_the_unit(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    fake.answers["Try"] = lambda _: {"unit": "try-1"}
+    fake.answers["Start"] = lambda _: answer(result("try-1", message="running"))
+    code, out, _ = cli(
+        "try", "--restart.when=always", "--env.A=b", "--env.B.C=1", "--instances=2",
+        "--user=1000", "--restart.success_codes=[0, 3]", "--frob=1", "--", "sleep", "5")
+    assert code == 0
+    assert fake.asked[0] == ("Try", {"command": ["sleep", "5"], "keys": {
+        "restart": {"when": "always", "success_codes": [0, 3]},
+        "env": {"A": "b", "B.C": "1"}, "instances": 2, "user": "1000", "frob": "1"}})
+    assert fake.asked[1] == ("Start", {"units": ["try-1"], "wait": True})
+    assert out.splitlines()[0] == "try-1: running"
+    assert "`unboxed stop try-1`" in out
+    assert cli("try", "--json", "--no-wait", "sleep").out == '{\n  "unit": "try-1"\n}\n'
+
+
+@pytest.mark.parametrize("keys", [("--user=a", "--user=b"), ("--restart=1", "--restart.when=x"),
+                                  ("--restart.=1",), ("--env.=1",)])
+def test_keys_that_cannot_be_together_are_bad_usage(
+    fake: FakeSupervisor, cli: Cli, keys: tuple[str, ...]
+) -> None:
+    code, _, err = cli("try", *keys, "--", "sleep")
+    assert code == 2
+    assert err.startswith("cannot try: --")
+    assert not fake.asked
+
+
+def test_upgrade_waits_for_the_new_manager_and_tells_both_versions(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    def upgrade(_: object) -> dict[str, Any]:
+        fake.supervisor = {**fake.supervisor, "manager_starts": 2, "version": "0.2.0", "pid": 77}
+        return {}
+
+    fake.answers["Upgrade"] = upgrade
+    code, out, _ = cli("upgrade")
+    assert code == 0
+    assert out == "upgraded: 0.1.0 -> 0.2.0, manager 77; no service was restarted\n"

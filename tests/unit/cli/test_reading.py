@@ -1,0 +1,207 @@
+"""status, why, explain, events: what a reader gets, as text for programs and as JSON."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cli_fake import MINUTE_NS, NOW_NS, Cli, FakeSupervisor, Refusal, instance, transition
+
+S = 10**9
+
+
+def describe(fake: FakeSupervisor, key: str, **more: object) -> None:
+    status = next(one for one in fake.instances if one["key"] == key)
+    fake.answers["Describe"] = lambda _: {
+        "status": status, "tree": [], "listeners": [], "definition": {}, "cgroup": "",
+        "history": [], **more}
+    fake.answers["Why"] = lambda _: {"chain": []}
+
+
+def test_the_table_off_a_terminal_has_one_line_a_unit_without_colour_or_cutting(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    fake.instances = [
+        instance("db", pid=412, memory_bytes=12_900_000, cpu_ns=1_250_000_000, status_text="ok"),
+        instance("web/0", "backoff", restarts=4, recent_restarts=4, restart_limit=10,
+                 last_exit="exit 1", next_try_ns=NOW_NS + 10**15),
+        instance("web/1", "failed", reason="exit 1, 10 times in 5 min " + "x" * 200),
+    ]
+    for one in fake.instances:
+        one["since_ns"] = 1_795_233_380 * S
+    code, out, err = cli("status")
+    assert (code, err) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].split() == ["UNIT", "STATE", "SINCE", "PID", "MEM", "CPU", "RESTARTS", "LAST",
+                                "EXIT/REASON"]
+    assert lines[1] == (
+        "db     running  2026-11-21T03:56:20Z  412  12.3M  1.25s         0  ok")
+    assert lines[2].split()[:8] == [
+        "web/0", "backoff", "2026-11-21T03:56:20Z", "-", "-", "-", "4", "exit"]
+    assert lines[2].endswith("(4/10)")
+    assert lines[3].endswith("x" * 200)
+    assert len(lines) == 4
+
+
+def test_a_service_cannot_forge_a_line_of_the_table(fake: FakeSupervisor, cli: Cli) -> None:
+    fake.instances = [instance("db", status_text="a\nweb running\x1b[2J")]
+    out = cli("status").out
+    assert len(out.splitlines()) == 2
+    assert "a\\nweb running\\x1b[2J" in out
+
+
+def test_status_as_json_is_one_document_with_everything(fake: FakeSupervisor, cli: Cli) -> None:
+    fake.instances = [instance("db"), instance("web/0")]
+    document = json.loads(cli("status", "--json").out)
+    assert set(document) == {"supervisor", "instances"}
+    assert [one["key"] for one in document["instances"]] == ["db", "web/0"]
+    describe(fake, "db")
+    document = json.loads(cli("status", "--json", "db").out)
+    assert set(document) == {"supervisor", "instances", "details"}
+    assert document["details"]["db"]["status"]["key"] == "db"
+
+
+@pytest.mark.parametrize("state, code", [
+    ("running", 0), ("reloading", 0), ("finished", 0), ("frozen", 0), ("skipped", 0),
+    ("stopped", 3), ("failed", 3), ("backoff", 3), ("starting", 3), ("waiting", 3),
+])  # fmt: skip
+def test_the_exit_code_for_a_named_unit_tells_whether_it_is_up(
+    fake: FakeSupervisor, cli: Cli, state: str, code: int
+) -> None:
+    fake.instances = [instance("db", state)]
+    describe(fake, "db")
+    assert cli("status", "db").code == code
+    assert cli("status").code == 0
+
+
+def test_one_unit_is_shown_with_processes_listeners_causes_and_last_lines(
+    fake: FakeSupervisor, cli: Cli, runtime: Path
+) -> None:
+    fake.instances = [instance(
+        "db", pid=412, description="the \x1bdata", reason="ready", tasks=3, stale=True,
+        tracking="session")]
+    describe(
+        fake, "db",
+        listeners=[{"name": "sql", "address": "tcp:127.0.0.1:5432", "queue": 2}],
+        tree=[
+            {"pid": 412, "ppid": 1, "command": "db --serve", "memory_bytes": 2**20},
+            {"pid": 413, "ppid": 412, "command": "worker\x07", "memory_bytes": None},
+            {"pid": 415, "ppid": 413, "command": "deep", "memory_bytes": None},
+            {"pid": 414, "ppid": 412, "command": "worker 2", "memory_bytes": None},
+        ])
+    fake.answers["Why"] = lambda _: {"chain": [
+        transition(7, "db", "starting", "up", "ready", 5),
+        transition(5, "db", "waiting", "launching", "started by uid 0")]}
+    directory = runtime / "logs" / "db"
+    directory.mkdir(parents=True)
+    (directory / f"{0:016x}.log").write_bytes(b"first\nsecond \x1b[31m\n")
+    code, out, _ = cli("status", "db")
+    assert code == 0
+    assert out.splitlines()[0] == "db - the \\x1bdata"
+    assert "unit file changed since this start" in out
+    assert "tracking  by session" in out
+    assert "\nListeners\n  sql  tcp:127.0.0.1:5432  2 waiting\n" in out
+    assert ("\nProcesses\n  412  1.0M  db --serve\n  ├─ 413  worker\\a\n  │  └─ 415  deep\n"
+            "  └─ 414  worker 2\n") in out
+    causes = out.partition("\nCauses\n")[2].splitlines()
+    assert causes[0].endswith("db  starting -> up: ready")
+    assert causes[1].strip().startswith("because ")
+    assert causes[1].endswith("db  waiting -> launching: started by uid 0")
+    assert "  first\n" in out
+    assert "  second \\x1b[31m\n" in out
+
+
+def test_what_a_user_may_not_see_of_a_unit_is_named_instead_of_failing(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    fake.instances = [instance("db")]
+    refused = Refusal("NotPermitted", reason="role", message="cannot describe db: you may not")
+
+    def refuse(_: object) -> object:
+        raise refused
+
+    fake.answers["Describe"] = fake.answers["Why"] = refuse
+    code, out, _ = cli("status", "db")
+    assert code == 0
+    assert out.startswith("db\n")
+    assert "note: cannot describe db: you may not" in out
+
+
+def test_a_tree_with_a_loop_of_parents_still_ends(fake: FakeSupervisor, cli: Cli) -> None:
+    fake.instances = [instance("db")]
+    describe(fake, "db", tree=[{"pid": 2, "ppid": 3, "command": "a", "memory_bytes": None},
+                               {"pid": 3, "ppid": 2, "command": "b", "memory_bytes": None},
+                               {"pid": 9, "ppid": 1, "command": "c", "memory_bytes": None}])
+    assert "9  c" in cli("status", "db").out
+
+
+def test_without_a_supervisor_the_message_says_how_to_start_one(cli: Cli, runtime: Path) -> None:
+    code, out, err = cli("status")
+    assert (code, out) == (3, "")
+    assert err.startswith(f"cannot reach the supervisor at {runtime}/control: ")
+    assert "`unboxed run`" in err
+
+
+def test_an_unknown_unit_is_exit_code_3(fake: FakeSupervisor, cli: Cli) -> None:
+    code, _, err = cli("status", "wbe")
+    assert (code, err) == (3, "cannot show status: no unit is called wbe\n")
+
+
+def test_why_prints_the_present_state_and_each_cause_below_what_it_led_to(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    fake.instances = [instance("web", "failed")]
+    fake.answers["Why"] = lambda _: {"chain": [
+        transition(9, "web", "waiting", "failed", "db is down", 8),
+        transition(8, "db", "up", "down", "stopped by uid 1000")]}
+    code, out, _ = cli("why", "web")
+    assert code == 0
+    first, second, third = out.splitlines()
+    assert first == "web is failed"
+    assert second.endswith("  web  waiting -> failed: db is down")
+    assert "because" in third
+    assert third.endswith("  db  up -> down: stopped by uid 1000")
+    document = json.loads(cli("why", "--json", "web").out)
+    assert document["units"][0]["state"] == "failed"
+    assert [one["id"] for one in document["units"][0]["chain"]] == [9, 8]
+
+
+def test_explain_prints_the_steps_in_order_and_the_mechanism_of_each_key(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    answer = {
+        "steps": [{"step": "session", "detail": "setsid(2)"}, {"step": "exec", "detail": "/bin/db"}],
+        "keys": [{"key": "umask", "value": "077", "mechanism": "umask(2)"}],
+    }
+    fake.answers["Explain"] = lambda _: answer
+    code, out, _ = cli("explain", "db")
+    assert code == 0
+    assert out.splitlines()[:3] == [
+        "Launch of db, in this order", "  1  session  setsid(2)", "  2  exec     /bin/db"]
+    assert out.splitlines()[-1] == "  umask  077    umask(2)"
+    assert json.loads(cli("explain", "db", "--json").out) == answer
+
+
+def test_events_are_told_one_a_line_and_a_lost_supervisor_is_no_success(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    event = transition(3, "web", "starting", "up", "ready")
+    fake.answers["Events"] = lambda _: iter([{"ready": True}, {"event": event}])
+    code, out, err = cli("events")
+    assert out.splitlines()[0].endswith("  web  starting -> up: ready")
+    assert code == 1
+    assert err.startswith("cannot hear the answer of the supervisor")
+    assert json.loads(cli("events", "--json").out) == event
+
+
+def test_the_time_in_a_state_is_counted_from_the_supervisors_own_stamp(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    fake.instances = [instance("db", since_ns=NOW_NS - 3 * MINUTE_NS)]
+    describe(fake, "db")
+    assert "(3 min)" in cli("status", "db").out
+
+
+def test_schema_is_the_json_schema_of_a_unit_file(cli: Cli) -> None:
+    document = json.loads(cli("schema").out)
+    assert "command" in document["properties"]
