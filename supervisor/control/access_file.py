@@ -72,7 +72,7 @@ def parse(path: str, text: str, own_uid: int, control_gid: int | None) -> Access
     problems: list[Problem] = []
     lines = text.splitlines()
 
-    def wrong(start: int, key: str, what: str) -> None:
+    def wrong(start: int | None, key: str, what: str) -> None:
         problems.append(Problem(path, _line(lines, key, start), key, f"cannot {what}; {_CLOSED}"))
 
     try:
@@ -83,17 +83,17 @@ def parse(path: str, text: str, own_uid: int, control_gid: int | None) -> Access
         return Access(own_uid, control_gid, problems=(problem,))
 
     for key in document.keys() - {"allow"}:
-        wrong(0, key, 'use this key: only "allow" is known here')
+        wrong(None, key, 'use this key: only "allow" is known here')
     entries = document.get("allow", [])
     if not isinstance(entries, list):
-        wrong(0, "allow", "use this: a rule begins with [[allow]]")
+        wrong(None, "allow", "use this: a rule begins with [[allow]]")
         entries = []
     heads = [i for i, line in enumerate(lines) if "".join(line.split()).startswith("[[allow]]")]
     rules: list[Rule] = []
     for number, entry in enumerate(entries):
-        start = heads[number] if number < len(heads) else 0
+        start = heads[number] if number < len(heads) else None  # written inline: anywhere
 
-        def wrong_here(key: str, what: str, start: int = start) -> None:
+        def wrong_here(key: str, what: str, start: int | None = start) -> None:
             wrong(start, key, what)
 
         if not isinstance(entry, dict):
@@ -152,12 +152,15 @@ def _id(
     return int(value)
 
 
-def _line(lines: list[str], key: str, start: int) -> int:
-    """The number of the line that sets `key` in the table that begins at index `start`; that of its
-    beginning if none does."""
-    for index in range(start, len(lines)):
-        if index > start and lines[index].lstrip().startswith("["):
+def _line(lines: list[str], key: str, start: int | None) -> int:
+    """The number of the line that sets `key` in the rule that begins at index `start` (else that of
+    its beginning), or at the top level (None; else of the first line)."""
+    for index in range(start or 0, len(lines)):
+        word = lines[index].partition("=")[0].strip()
+        if start is None:
+            word = word.strip("[]")
+        elif index > start and word.startswith("["):
             break
-        if lines[index].partition("=")[0].strip().strip("\"'") == key:
+        if word.strip("\"'") == key:
             return index + 1
-    return start + 1
+    return (start or 0) + 1

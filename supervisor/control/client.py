@@ -193,8 +193,8 @@ class Client:
 
 
 def connect(runtime_dir: str, prefer: Literal["control", "status"] = "control") -> Client:
-    """A connection to the supervisor of that runtime directory: on the control socket, or the status
-    socket where that one may not be opened; "status": on the status socket in any case.
+    """A connection to the supervisor of that runtime directory: on its control socket, or on its
+    status socket where the other may not be opened; "status": on the status socket in any case.
 
     Raises Unreachable.
     """

@@ -66,6 +66,7 @@ class Server:
         self._unread: dict[Connection, int] = {}  # bytes; who has any for longest is first
         self._unread_bytes = 0
         self._left: list[Callable[[], None]] = []  # to be told that their client has left
+        self._newest: list[Connection] = []  # accepted at the last event
         self._resume_ns = 0  # when to accept again; 0: accepting
         self._spare = os.dup(control_fd)  # given up to accept with when there is no other left
         self._listeners: dict[int, tuple[_socket.socket, Socket]] = {}
@@ -141,6 +142,7 @@ class Server:
     # --- connections ---------------------------------------------------------------------------
 
     def _accept(self, listener: _socket.socket, kind: Socket) -> None:
+        self._newest = []
         for _ in range(_ACCEPTS):
             try:
                 fd, _address = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
@@ -165,6 +167,7 @@ class Server:
             reason = f"there are {len(self._clients)} connections that are all in use"
         else:
             self._clients[client.fd] = client
+            self._newest.append(client)
             self._count[uid] = self._count.get(uid, 0) + 1
             self._settle(client)
             return
@@ -173,9 +176,11 @@ class Server:
         client.close()
 
     def _evict(self, uid: int | None) -> bool:
-        """Close the client (of that uid) that is idle for longest; False if none is."""
+        """Close the client (of that uid) that is idle for longest; False if none is. Those that came
+        with the present event are not idle: what they sent was not looked at yet."""
         for client in self._clients.values():
-            if client.is_idle() and uid in {None, client.peer.uid}:
+            mine = uid in {None, client.peer.uid}
+            if mine and client.is_idle() and client not in self._newest:
                 self._drop(client)
                 return True
         return False
