@@ -81,7 +81,7 @@ class FakeKeeper:
         )
 
     def stream(self, name: str) -> int:
-        """A new stream; the caller gets a descriptor to write to it (as a unit would) and closes it."""
+        """A new stream. The caller gets, and closes, one end to write to it as a unit would."""
         readable, writable = os.pipe2(os.O_CLOEXEC)
         both = os.open(f"/proc/self/fd/{readable}", os.O_RDWR | os.O_CLOEXEC)
         os.close(readable)

@@ -81,7 +81,8 @@ def _open(name: str, parent: int | None) -> int:
 
 
 def _move_aside(name: str, parent: int | None) -> None:
-    aside = f"{name}.moved-{time.time_ns():x}"
+    above, slash, last = name.rpartition("/")
+    aside = f"{above}{slash}.{last}.moved-{time.time_ns():x}"
     try:
         posix.rename(name, aside, src_dir_fd=parent, dst_dir_fd=parent)
     except FileNotFoundError:

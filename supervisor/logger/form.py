@@ -35,7 +35,8 @@ def directory_of(key: str) -> str:
 
 
 def key_of(directory: str) -> str:
-    return directory.replace("@", "/")
+    """The key of a stream's directory; "" if the name cannot be one's."""
+    return "" if directory.startswith(".") else directory.replace("@", "/")
 
 
 def segment_name(start: int, suffix: str) -> str:

@@ -1,0 +1,60 @@
+"""Streams on real pipes, moved by hand, so that times and crashes are the test's choice."""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from supervisor.logger.directory import LogDirectory
+from supervisor.logger.options import parse
+from supervisor.logger.stream import Stream
+
+
+class Source:
+    """`crash` is what SIGKILL does to a logger: files stay as they are."""
+
+    def __init__(
+        self, logdir: Path, key: str, options: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        self.path = logdir / key.replace("/", "@")
+        self.directory = LogDirectory(str(logdir))
+        self.monkeypatch = monkeypatch
+        self.readable, self.writable = os.pipe()
+        self.key = key
+        self.options = options
+        self.begin()
+
+    def begin(self) -> None:
+        """As a new logger would, knowing nothing."""
+        self.stream = Stream(self.path.name, self.readable, *parse(self.options))
+
+    def crash(self) -> None:
+        self.stream.close_tail()
+        self.begin()
+
+    def put(self, data: bytes, time_ns: int) -> None:
+        """`data` arrives at once."""
+        assert os.write(self.writable, data) == len(data)
+        while data:
+            data = data[self.move(time_ns) :]
+
+    def move(self, time_ns: int) -> int:
+        with self.monkeypatch.context() as patch:
+            patch.setattr("supervisor.logger.stream.time.time_ns", lambda: time_ns)
+            return self.stream.move(self.directory)
+
+    def stored(self) -> bytes:
+        return b"".join(path.read_bytes() for path in sorted(self.path.glob("*.log")))
+
+    def close(self) -> None:
+        self.stream.close_tail()
+        os.close(self.readable)
+        os.close(self.writable)
+        if self.directory.fd >= 0:
+            os.close(self.directory.fd)
+            self.directory.fd = -1
+
+
+MakeSource = Callable[..., Source]
