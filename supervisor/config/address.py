@@ -92,10 +92,8 @@ def _netlink(value: object, rest: str) -> str:
     return f"{family} {int(group)}"
 
 
-def make_listen(*, address: Address | None = None, name: str = "", **parts: Any) -> Listen:
+def make_listen(*, address: Address, name: str = "", **parts: Any) -> Listen:
     """One listener. Its name is its family unless it has one. Raises Refused."""
-    if address is None:
-        raise Refused('cannot listen: no address is given; write address = "tcp:127.0.0.1:8080"')
     family, host, port, path = address
     faults = [
         ((key,), f"cannot be used with {family}: {why}; remove it")

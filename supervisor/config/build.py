@@ -30,14 +30,18 @@ def document(data: bytes) -> dict[str, Any]:
     except TOMLDecodeError as error:
         from supervisor.config.report import explain_toml
 
-        raise BadText(error.lineno, explain_toml(data, error.msg, error.lineno)) from None
+        raise BadText(*explain_toml(data, error)) from None
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise BadText(line, "cannot read it: it is not UTF-8; save it as UTF-8") from None
     except RecursionError:
         raise BadText(0, "cannot read it: it is nested too deep; no unit needs that") from None
     except ValueError:  # int() of more digits than sys.get_int_max_str_digits()
-        raise BadText(0, "cannot read it: a number in it has thousands of digits") from None
+        import re
+
+        number = re.search(rb"[0-9_]{4000,}", data)
+        line = data.count(b"\n", 0, number.start()) + 1 if number else 0
+        raise BadText(line, "cannot read it: a number has thousands of digits") from None
 
 
 def build(name: str, source: str, doc: dict[str, Any]) -> tuple[Unit, list[Fault]]:

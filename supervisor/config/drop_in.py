@@ -10,7 +10,8 @@ from supervisor.config.problem import Broken, Problem
 from supervisor.config.report import Layer, problems
 from supervisor.model.unit import Unit
 
-_MAX_DROP_INS = 256  # of one unit
+_MAX_DROP_INS = 256  # in one directory
+_MAX_TOTAL_BYTES = 256 * 1024  # of one unit with all its drop-ins
 
 
 def load_layered(name: str, source: str, data: bytes, folders: list[Folder]) -> Unit | Broken:
@@ -18,6 +19,9 @@ def load_layered(name: str, source: str, data: bytes, folders: list[Folder]) -> 
     layers: list[Layer] = []
     faults: list[Problem] = []
     files, unreadable = _files(f"{name}.toml.d", folders)
+    if len(data) + sum(len(content) for _, content in files) > _MAX_TOTAL_BYTES:
+        why = f"cannot read it: with its drop-ins it has more than {_MAX_TOTAL_BYTES >> 10} KiB"
+        return Broken(name, (Problem(source, 0, "", why),))
     for file, content in [(source, data), *files]:
         try:
             layers.append(Layer(file, content.decode(errors="replace"), document(content)))
@@ -54,19 +58,34 @@ def _files(
     found: dict[str, tuple[str, bytes]] = {}
     faults: list[Problem] = []
     for folder in folders:
-        place = f"{folder.path}/{drop_in}"
         try:
             home = open_inner(folder, drop_in)
-            try:
-                for name in _names(home):
-                    place = f"{home.path}/{name}"
-                    if name not in found:
-                        found[name] = place, read_file(home.fd, name)
-            finally:
-                os.close(home.fd)
+        except Unreadable as why:
+            faults.append(Problem(f"{folder.path}/{drop_in}", 0, "", str(why)))
+            continue
+        try:
+            _read_all(home, found, faults)
+        finally:
+            os.close(home.fd)
+    return [found[name] for name in sorted(found)], faults
+
+
+def _read_all(
+    home: Folder, found: dict[str, tuple[str, bytes]], faults: list[Problem]
+) -> None:
+    """Add the drop-ins of one open directory to `found`, unless one of their name is there."""
+    try:
+        names = _names(home)
+    except Unreadable as why:
+        faults.append(Problem(home.path, 0, "", str(why)))
+        return
+    for name in names:
+        place = f"{home.path}/{name}"
+        try:
+            if name not in found:
+                found[name] = place, read_file(home.fd, name)
         except Unreadable as why:
             faults.append(Problem(place, 0, "", str(why)))
-    return [found[name] for name in sorted(found)], faults
 
 
 def _names(home: Folder) -> list[str]:

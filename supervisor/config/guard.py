@@ -39,6 +39,9 @@ def check(data: bytes) -> None:
         return
     if len(data) > MAX_BYTES:
         raise too_large()
+    if b"\0" in data:  # tomli would refuse it as well, and not say why
+        line = data.count(b"\n", 0, data.index(b"\0")) + 1
+        raise _refuse(f"line {line} holds the control character 0x00")
     lines = data.split(b"\n")
     if len(lines) > MAX_LINES:
         raise _refuse(f"it has more than {MAX_LINES} lines")

@@ -39,14 +39,14 @@ def json_schema() -> dict[str, Any]:
     }
 
 
-def _table(table: Table, *required: str) -> dict[str, Any]:
+def _table(table: Table) -> dict[str, Any]:
     properties = {}
     for key in table.keys:
         if key.later:
             continue
         properties[key.name] = {"description": key.meaning, **_FORMS[key.type.form](key)}
     made = {"type": "object", "additionalProperties": False, "properties": properties}
-    return {**made, "required": list(required)} if required else made
+    return {**made, "required": [table.required]} if table.required else made
 
 
 def _number(kind: str) -> Callable[[Key], dict[str, Any]]:
@@ -65,7 +65,7 @@ def _list(key: Key) -> dict[str, Any]:
 
 
 def _relation(_: Key) -> dict[str, Any]:
-    one = {"anyOf": [_UNIT_NAME, _table(EDGE, "unit")]}
+    one = {"anyOf": [_UNIT_NAME, _table(EDGE)]}
     return {"anyOf": [*one["anyOf"], {"type": "array", "items": one}]}
 
 
@@ -108,7 +108,7 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
     "signal": lambda _: _SIGNAL,
     "size": lambda _: _SIZE,
     "table": lambda key: _table(key.type.detail),
-    "tables": lambda _: {"type": "array", "items": _table(LISTEN, "address")},
+    "tables": lambda _: {"type": "array", "items": _table(LISTEN)},
     "text": lambda _: _TEXT,
     "unit": lambda _: _UNIT_NAME,
 }

@@ -13,21 +13,20 @@ _MAX_LENGTH = 40  # no key is longer; a longer word is no slip of the finger
 def nearest(word: str, known: Iterable[str]) -> str | None:
     """The closest of `known` if it is close enough to suggest: a third of its letters may differ.
 
-    The first wins among equals. None if nothing is close.
+    Among equals one of the same length wins. None if nothing is close.
     """
     if not 0 < len(word) <= _MAX_LENGTH:
         return None
     word = word.lower().replace("-", "_")
-    best: str | None = None
-    best_distance = _MAX_LENGTH
+    close: list[tuple[int, int, str]] = []
     for candidate in known:
+        longer = abs(len(candidate) - len(word))
         allowed = max(1, max(len(candidate), len(word)) // 3)
-        if abs(len(candidate) - len(word)) > allowed:
-            continue
-        far = distance(word, candidate)
-        if far <= allowed and far < best_distance:
-            best, best_distance = candidate, far
-    return best
+        if longer <= allowed:
+            far = distance(word, candidate)
+            if far <= allowed:
+                close.append((far, longer, candidate))
+    return min(close)[2] if close else None
 
 
 def distance(a: str, b: str) -> int:

@@ -33,13 +33,13 @@ _SIZE = dict(SIZE_UNITS)
 def _split_number(word: str, start: int) -> tuple[int, int, int]:
     """Digits at `start`: (value without the point, digits after the point, position behind).
 
-    The position is `start` if there is no number; twenty digits are one too many.
+    The position is `start` if there is no number; of twenty digits it is not one.
     """
     at = start
     length = len(word)
     while at < length and word[at] in DIGITS:
         at += 1
-    if at == start or at - start > 18:
+    if at == start or at - start > 19:
         return 0, 0, start
     whole = word[start:at]
     if at >= length or word[at] != ".":
@@ -48,7 +48,7 @@ def _split_number(word: str, start: int) -> tuple[int, int, int]:
     at = point
     while at < length and word[at] in DIGITS:
         at += 1
-    if at == point or at - point > 18:
+    if at == point or at - point > 19:
         return 0, 0, start
     return int(whole + word[point:at]), at - point, at
 
@@ -128,16 +128,18 @@ def size(low: int) -> Type:
 
 
 def signal(value: object) -> int:
+    found: int | None = None
     if type(value) is int:
-        if 1 <= value <= LAST_SIGNAL:
-            return value
+        found = value
     elif type(value) is str and value.isascii() and len(value) <= 12:
         found = signal_number(value)
-        if found is not None:
-            return found
-    raise Refused(
-        f'cannot use {show(value)}: it is no signal; write a name such as "TERM", or 1 to 64'
-    )
+    if found is None or not 1 <= found <= LAST_SIGNAL:
+        raise Refused(
+            f'cannot use {show(value)}: it is no signal; write a name such as "TERM", or 1 to 64'
+        )
+    if found in {32, 33}:  # signal(7): kept by the C library for its threads
+        raise Refused(f"cannot use {show(value)}: the C library keeps signals 32 and 33 for itself")
+    return found
 
 
 def _reload_signal(value: object) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from msgspec import Struct
+from tomli import TOMLDecodeError
 
 from supervisor.config.lines import Lines
 from supervisor.config.problem import Problem
@@ -23,7 +24,7 @@ class Layer(Struct, frozen=True):
 
 
 def problems(faults: list[Fault], layers: list[Layer]) -> tuple[Problem, ...]:
-    """In order of file and line; at most MAX_FAULTS and one that counts the rest."""
+    """In order of file and line; at most MAX_FAULTS, and one that says so if there are more."""
     lines: dict[int, Lines] = {}
     found: list[tuple[int, int, Problem]] = []
     for where, message in faults[:MAX_FAULTS]:
@@ -35,9 +36,9 @@ def problems(faults: list[Fault], layers: list[Layer]) -> tuple[Problem, ...]:
         found.append((index, line, Problem(layer.file, line, dotted(where), message)))
     found.sort(key=lambda row: row[:2])
     listed = [problem for _, _, problem in found]
-    rest = len(faults) - MAX_FAULTS
-    if rest > 0:
-        listed.append(Problem(layers[0].file, 0, "", f"cannot list {rest} more errors here"))
+    if len(faults) > MAX_FAULTS:
+        why = f"cannot list all errors: there are more than {MAX_FAULTS}; correct these first"
+        listed.append(Problem(layers[0].file, 0, "", why))
     return tuple(listed)
 
 
@@ -75,23 +76,30 @@ def _depth(where: Where, value: Any) -> int:
     return depth
 
 
+_OPEN_QUOTE = "a text here has no closing quote"
 _TOML_WORDS = {  # tomli's words where they do not help, in ours
     "Cannot overwrite a value": "this key is given twice; remove one",
     "Invalid value": "this is no TOML value; put texts in quotes",
     "Expected '=' after a key in a key/value pair": "a key and a value have = between them",
     "Invalid statement": "this is neither KEY = VALUE nor [TABLE]",
-    "Unterminated string": "a text here has no closing quote",
+    "Unterminated string": _OPEN_QUOTE,
+    "Illegal character '\\n'": _OPEN_QUOTE,
+    """Expected "'\"""": _OPEN_QUOTE,
+    """Expected "'''\"""": _OPEN_QUOTE,
 }
 
 
-def explain_toml(data: bytes, message: str, line: int) -> str:
-    """Why `data` is no TOML, `message` being tomli's complaint about `line`."""
+def explain_toml(data: bytes, error: TOMLDecodeError) -> tuple[int, str]:
+    """On which line, and why, `data` is no TOML."""
+    line = error.lineno
     if data.startswith(b"\xef\xbb\xbf"):
-        return "cannot read it: it begins with a byte order mark; save it without one"
-    lines = data.split(b"\n")
-    bad = bytes(lines[line - 1]) if line <= len(lines) else b""
-    for byte in bad.rstrip(b"\r"):
+        return 1, "cannot read it: it begins with a byte order mark; save it without one"
+    for byte in data.split(b"\n")[line - 1].rstrip(b"\r"):
         if (byte < 32 and byte != 9) or byte == 127:
-            return f"cannot read it: this line holds the control character 0x{byte:02x}; remove it"
-    words = _TOML_WORDS.get(message, message[:1].lower() + message[1:])
-    return f"cannot read it: {words[:200]}"
+            why = f"this line holds the control character 0x{byte:02x}; remove it"
+            return line, f"cannot read it: {why}"
+    why = _TOML_WORDS.get(error.msg, error.msg[:1].lower() + error.msg[1:200])
+    if why is _OPEN_QUOTE and error.pos >= len(error.doc):  # the last quote is the one that opened
+        last = max(map(error.doc.rfind, ("'", '"')))
+        line = error.doc.count("\n", 0, last) + 1
+    return line, f"cannot read it: {why}"

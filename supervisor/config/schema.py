@@ -257,6 +257,7 @@ LISTEN = Table(
     Key("on_demand", later("listen.on_demand"), "", "", "start on the first connection"),
     Key("idle_stop", later("listen.idle_stop"), "", "", "stop when nobody has connected for long"),
     make=make_listen,
+    required="address",
 )
 
 

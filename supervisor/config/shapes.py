@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from supervisor.config.quantity import duration_text, signal
-from supervisor.config.table import Key, Refused, Table, Type, each, later, show
+from supervisor.config.table import MAX_FAULTS, Fault, Key, Refused, Table, Type, each, later, show
 from supervisor.config.values import BOOLEAN, DIGITS, REGEX, UNIT_NAME, choice, integer, text
 from supervisor.model.unit import Edge, Ready, Rung
 
@@ -86,27 +86,34 @@ def _env(value: object) -> tuple[tuple[str, str], ...]:
     if type(value) is not dict:
         raise Refused(f'cannot use {show(value)}: write a table, as in [env] NAME = "value"')
     found: list[tuple[str, str]] = []
-    faults: list[tuple[tuple[str | int, ...], str]] = []
+    faults: list[Fault] = []
     for name, item in value.items():
-        if not name.isascii() or not name.isprintable() or not name or "=" in name or " " in name:
-            message = f"cannot set {show(name)}: a name is ASCII, without spaces and '='"
-        elif name in _OURS:
-            message = f"cannot set {name}: the supervisor sets it; remove it"
-        elif type(item) is str and "\0" not in item:
-            found.append((name, item))
-            continue
-        elif type(item) is int and item.bit_length() <= 64:
-            found.append((name, str(item)))
-            continue
-        else:
-            message = f"cannot set {name} to {show(item)}: write a text, in quotes"
-        faults.append(((name,), message))
-        if len(faults) > 100:
-            break
+        try:
+            found.append((_env_name(name), _env_value(name, item)))
+        except Refused as refused:
+            faults.append(((name,), str(refused)))
+            if len(faults) > MAX_FAULTS:
+                break
     if faults:
         raise Refused.of(faults)
     found.sort()
     return tuple(found)
+
+
+def _env_name(name: str) -> str:
+    if not name.isascii() or not name.isprintable() or not name or "=" in name or " " in name:
+        raise Refused(f"cannot set {show(name)}: a name is ASCII, without spaces and '='")
+    if name in _OURS:
+        raise Refused(f"cannot set {name}: the supervisor sets it; remove it")
+    return name
+
+
+def _env_value(name: str, value: object) -> str:
+    if type(value) is str:
+        return text(value)
+    if type(value) is int and value.bit_length() <= 64:
+        return str(value)
+    raise Refused(f"cannot set {show(name)} to {show(value)}: write a text, in quotes")
 
 
 # --- relations ---
@@ -122,6 +129,7 @@ EDGE = Table(
         "what must have happened to the one that goes first",
     ),
     Key("order", BOOLEAN, "order", "true", "`false`: start it too, but wait for nothing"),
+    required="unit",
 )
 
 
@@ -131,8 +139,6 @@ def relation(*, may_be_unordered: bool) -> Type:
     def edge(value: object) -> Edge:
         if type(value) is not dict:
             return Edge(UNIT_NAME.parse(value))
-        if "unit" not in value:
-            raise Refused('cannot use this: it names no unit; write {unit = "NAME"}')
         found: Edge = EDGE.read(value)
         if not found.order and not may_be_unordered:
             raise Refused(
@@ -210,34 +216,41 @@ def _ladder(value: object) -> tuple[Rung, ...]:
     if len(value) > 64:
         raise Refused("cannot use this ladder: it has more than 64 parts")
     rungs: list[Rung] = []
-    waited = True  # a wait may not come first, nor behind another
+    faults: list[Fault] = []
+    may_wait = False  # a time belongs behind a signal
     for index, part in enumerate(value):
-        if type(part) is not str or part.isdigit():
-            raise Refused(
-                f'cannot use {show(part)}: a signal or a time? write a name ("TERM") or a unit '
-                '("10s")',
-                index,
-            )
-        wait_ns = duration_text(part) if len(part) <= 64 else None
+        wait_ns = duration_text(part) if type(part) is str and len(part) <= 64 else None
         if wait_ns is None:
             try:
-                rungs.append(Rung(signal(part), 0))
-            except Refused:
-                raise Refused(
-                    f'cannot use {show(part)}: it is neither a signal ("TERM") nor a time ("10s")',
-                    index,
-                ) from None
-            waited = False
-        elif waited:
-            raise Refused(
-                f"cannot wait {show(part)} here: a time belongs behind a signal", index
-            )
+                rungs.append(Rung(_rung_signal(part), 0))
+            except Refused as refused:
+                faults.append(((index,), str(refused)))
+            may_wait = True
+        elif may_wait:
+            if rungs:
+                rungs[-1] = Rung(rungs[-1].signal, wait_ns)
+            may_wait = False
         else:
-            rungs[-1] = Rung(rungs[-1].signal, wait_ns)
-            waited = True
+            why = f"cannot wait {show(part)} here: a time belongs behind a signal"
+            faults.append(((index,), why))
+    if faults:
+        raise Refused.of(faults)
     if rungs and rungs[-1] == Rung(9, 0):
         rungs.pop()
     return tuple(rungs)
+
+
+def _rung_signal(part: object) -> int:
+    if type(part) is not str or part.isdigit():
+        raise Refused(
+            f'cannot use {show(part)}: a signal or a time? write a name ("TERM") or a unit ("10s")'
+        )
+    try:
+        return signal(part)
+    except Refused:
+        raise Refused(
+            f'cannot use {show(part)}: it is neither a signal ("TERM") nor a time ("10s")'
+        ) from None
 
 
 COMMAND = Type(command, "command", "list of words, or text split like a shell's")

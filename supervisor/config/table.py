@@ -6,7 +6,7 @@ that was read, and `cannot ...: reason; what to do`. Nothing here knows a file o
 """
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from msgspec import Struct
@@ -14,7 +14,7 @@ from msgspec import Struct
 Where = tuple[str | int, ...]
 Fault = tuple[Where, str]
 
-MAX_FAULTS = 100  # of one table; a hostile file earns no more of our time
+MAX_FAULTS = 100  # of one unit; a hostile file earns no more of our time
 _SHOWN = 60  # characters of a value that a message quotes
 
 
@@ -63,20 +63,26 @@ class Table:
     """Keys that belong together, and the model type that they make.
 
     `make` takes the fields by name and may raise Refused for what they cannot be together.
+    `required`: the one key that must be there, if any.
     """
 
-    __slots__ = ("keys", "make", "model", "rows")
+    __slots__ = ("keys", "make", "required", "rows")
 
     def __init__(
-        self, model: type, *keys: Key, make: Callable[..., Any] | None = None
+        self,
+        model: type,
+        *keys: Key,
+        make: Callable[..., Any] | None = None,
+        required: str | None = None,
     ) -> None:
-        self.model = model
         self.keys = keys
+        self.required = required
         self.make: Callable[..., Any] = make or model
         self.rows = {key.name: (key.field, key.type.parse) for key in keys}
 
     def fields(self, table: dict[str, Any]) -> tuple[dict[str, Any], list[Fault]]:
-        """The fields of the good keys, and the faults of the others."""
+        """The fields of the good keys, and the faults of the others (after MAX_FAULTS the rest is
+        not looked at)."""
         good: dict[str, Any] = {}
         faults: list[Fault] = []
         rows = self.rows
@@ -90,7 +96,6 @@ class Table:
             except Refused as refused:
                 faults += [((name, *where), message) for where, message in refused.faults]
             if len(faults) > MAX_FAULTS:
-                faults[MAX_FAULTS:] = [((), "cannot list all that is wrong here: it is too much")]
                 break
         return good, faults
 
@@ -99,6 +104,8 @@ class Table:
         if type(value) is not dict:
             raise Refused(f"cannot use {show(value)}: a table of keys belongs here")
         good, faults = self.fields(value)
+        if self.required is not None and self.required not in value:
+            faults.append(((), f"cannot do without {self.required}; add that key"))
         if faults:
             raise Refused.of(faults)
         return self.make(**good)
@@ -130,25 +137,20 @@ def later(path: str) -> Type:
     return Type(refuse, "later", "not supported yet")
 
 
-def unknown_key(name: str, known: dict[str, Any]) -> str:
+def unknown_key(name: str, known: Iterable[str]) -> str:
+    """What to say of a key that is none of `known`: where it belongs, or what was meant."""
     from supervisor.config.nearest import nearest
-
-    guess = nearest(name, known)
-    if guess:
-        return f"cannot use {show(name)}: there is no such key; did you mean {guess}?"
-    return f"cannot use {show(name)}: there is no such key here; {_elsewhere(name)}"
-
-
-def _elsewhere(name: str) -> str:
-    """TOML's commonest accident: a key below a [table] header that belongs above it."""
     from supervisor.config.schema import paths
 
     homes = [path for path in paths() if path.rpartition(".")[2] == name]
-    if not homes:
-        return "remove it"
-    if homes[0] == name:
-        return f"{name} belongs at the top, before the first [table]"
-    return f"did you mean {' or '.join(homes[:3])}?"
+    if name in homes:  # TOML's commonest accident: a key below a [table] that belongs above it
+        hint = f"{name} belongs at the top, before the first [table]"
+    elif homes:
+        hint = f"did you mean {' or '.join(homes[:3])}?"
+    else:
+        guess = nearest(name, known)
+        hint = f"did you mean {guess}?" if guess else "remove it"
+    return f"cannot use {show(name)}: there is no such key here; {hint}"
 
 
 def show(value: object) -> str:

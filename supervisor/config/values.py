@@ -24,6 +24,11 @@ def text(value: object) -> str:
         raise Refused(f"cannot use {show(value)}: a text belongs here; write it in quotes")
     if "\0" in value:
         raise Refused("cannot use this text: it holds a NUL character")
+    if not value.isascii():
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Refused(f"cannot use {show(value)}: it is not UTF-8") from None
     return value
 
 

@@ -1,0 +1,282 @@
+"""Every key, wrong in type, range or name: one message that names file, line and key."""
+from __future__ import annotations
+
+import pytest
+import tomli
+
+from supervisor.config.load import load_text
+from supervisor.config.problem import Broken
+from supervisor.config.schema import walk
+from supervisor.model.unit import (
+    Conditions,
+    Edge,
+    Listen,
+    Logs,
+    Needs,
+    Ready,
+    Reload,
+    Restart,
+    RestartLimit,
+    Rung,
+    Start,
+    Stop,
+    Unit,
+)
+
+# Key: values that are of the wrong type, out of range, or malformed.
+BAD = {
+    "description": ["5", "true", "[]", '"a\\nb"', '"\\u0000"'],
+    "documentation": ["5", "[5]", '[""]', '"a\\tb"', '["a", "a"]'],
+    "command": ["5", "true", "{}", "[5]", '[""]', '""', '"./x"', '["a/b"]', '"a | b"',
+        '["a\\u0000"]', "{}"],
+    "kind": ["5", '"daemon"', '"Service"', "[]", "{}"],
+    "autostart": ["1", '"yes"', "[]"],
+    "instances": ["0", "-1", "1025", "1.5", "true", '"four"', '"2"', "[]"],
+    "pin": ["1", '"true"'],
+    "directory": ["5", '"srv"', '""', "[]", '"/a\\u0000"'],
+    "umask": ["22", "0o22", '"999"', '"1777"', '""', '"u=rwx"'],
+    "user": ["0", "1000", '"1000"', '""', '"a b"', '"a:b"', '"dynamic"', f'"{"a" * 33}"', "[]"],
+    "group": ["0", '"0"', '"-x"', '"dynamic"'],
+    "groups": ["5", "[0]", '["a", "a"]', '["0"]', "{}"],
+    "env": ["5", '"A=b"', '["A=b"]', "{A = 1.5}", "{A = true}", "{A = []}", '{"" = "x"}',
+        '{"A=B" = "x"}', '{"A B" = "x"}', '{"Ä" = "x"}', '{LISTEN_PID = "1"}', '{A = "\\u0000"}'],
+    "env_files": ["5", '"x"', '["x"]', '[""]'],
+    "needs": ["5", '"db"', '["db"]', '[{requires = "db"}]'],
+    "needs.requires": ["5", '"DB"', "[5]", '["a b"]', '["a", "a"]', '["web"]', "{}", '{unit = "B"}',
+        '{unit = "a", until = "healthy"}', '{unit = "a", until = 5}', '{unit = "a", order = 1}',
+        '{unit = "a", untill = "ready"}', '["a", {unit = "a"}]', '{until = "ready"}'],
+    "needs.wants": ["5", '"a/b"', '["web"]'],
+    "needs.after": ["5", '{unit = "a", order = false}', '["web"]'],
+    "needs.before": ["5", '{unit = "a", order = false}'],
+    "needs.conflicts": ["5", '{unit = "a"}', '["A"]', '["a", "a"]', '["web"]'],
+    "needs.binds_to": ["5", '{unit = "a", order = false}', '["web"]'],
+    "conditions": ["5", "[]"],
+    "conditions.path_exists": ["5", '"etc"', '"!etc"', '"!!/etc"', '""'],
+    "conditions.virtualization": ["5", "true", '""', '"VM"', '"!"'],
+    "conditions.kernel_cmdline": ["5", '""', '"a b"', '"!"'],
+    "conditions.first_boot": ['"true"', "1", "[]"],
+    "conditions.host": ["5", '""', '"a b"'],
+    "start": ["5", '"notify"'],
+    "start.ready": ["5", "true", '"ready"', '"fd"', '"fd:"', '"fd:2"', '"fd:256"', '"fd:x"',
+        '"fd:\\u0663"', '"FD:3"',
+        "{}", '{log = "("}', "{log = 5}", "{exit = 256}", '{exit = "0"}', '{log = "x", exit = 0}',
+        '{http = ":80"}', '{tcp = ":80"}', "{exec = []}", "{lag = 1}", '"http"'],
+    "start.timeout": ['"5"', '"soon"', "-1", "true", "[]"],
+    "start.before": ["5", '"/bin/x"', '["/bin/x"]', "[[]]", "[[5]]", '[["./x"]]'],
+    "start.after": ["5", '"/bin/x"', '["/bin/x"]', '[[""]]'],
+    "start.watchdog": ['"x"', "-1", "5"],
+    "restart": ["5", '"always"'],
+    "restart.when": ["5", "true", '"sometimes"', '"on_failure"'],
+    "restart.success_codes": ["0", '"0"', "[256]", "[-1]", '["0"]', "[0, 0]", "[true]"],
+    "restart.delay": ['"x"', "-1", '"100"'],
+    "restart.factor": ['"2"', "0.5", "101", "nan", "inf", "true"],
+    "restart.max_delay": ['"x"', "-1"],
+    "restart.jitter": ["-0.1", "1.1", '"10%"', "nan"],
+    "restart.reset_after": ['"x"', "-1"],
+    "restart.limit": ["5", "false", '"never"', "[]", "{cuont = 1}"],
+    "restart.limit.count": ["0", "-1", '"3"', "1.5", "true", "1000001"],
+    "restart.limit.within": ['"x"', "0", "-1"],
+    "restart.limit.then": ["5", '"Fail"', '"reboot"', '"poweroff"', '"web"', '""', "[]"],
+    "restart.max_age": ['"x"', "-1"],
+    "restart.max_age_jitter": ['"x"', "-1", '"1h"'],
+    "restart.memory_budget": ['"512M"', "-1", '"x"', "1.5"],
+    "stop": ["5", '"TERM"'],
+    "stop.ladder": ["5", '"TERM"', "[15]", '["FOO"]', '["10s"]', '["TERM", 10]', '["TERM", "10"]',
+        '["TERM", "1s", "2s"]', '["TERM", true]'],
+    "stop.scope": ["5", '"group"', "true"],
+    "stop.command": ["5", '""', '"a && b"'],
+    "stop.drain": ['"x"', "-1", "5"],
+    "reload": ["5", '"HUP"', "[]", '{signal = "HUP", command = "/x"}'],
+    "reload.signal": ['"KILL"', "9", '"FOO"', "0", "true"],
+    "reload.command": ["5", '"./x"', '""'],
+    "listen": ["5", '"tcp:80"', '["tcp:80"]', '{address = "tcp:80"}', "[{}]", '[{name = "x"}]'],
+    "listen.address": ["5", '"80"', '"tcp:"', '"http:80"', '"tcp:x:1"', '"unix:x"', "[]"],
+    "listen.name": ["5", '""', '"a:b"', '"a b"', '"' + "a" * 32 + '"'],
+    "listen.backlog": ["0", "65536", '"128"', "1.5"],
+    "listen.reuse_port": ["1", '"yes"'],
+    "listen.mode": ["438", '"888"', '"600"'],
+    "listen.user": ["0", '"0"', '"www"'],
+    "listen.group": ["0", '"0"', '"www"'],
+    "logs": ["5", "[]"],
+    "logs.keep": ['"256M"', "0", '"255KiB"', "-1", '"x"'],
+    "logs.segment": ['"16M"', "0", '"63KiB"', '"1GiB"', '"x"'],
+    "start.ready.log": ["5", '""', '"("'],
+    "start.ready.exit": ["-1", "256", '"0"', "true"],
+}  # fmt: skip
+
+
+def _load(path: str, value: str) -> Unit | Broken:
+    text = "" if path == "command" else 'command = "/bin/x"\n'
+    if path.startswith("listen."):
+        first = "" if path == "listen.address" else 'address = "tcp:80"\n'
+        text += f"[[listen]]\n{first}{path[7:]} = {value}\n"
+    else:
+        text += f"{path} = {value}\n"
+    tomli.loads(text)  # what is wrong is the key, not the TOML
+    return load_text("web", text, "web.toml")
+
+
+def test_each_key_is_tried() -> None:
+    assert set(BAD) == {path for path, key in walk() if not key.later}
+
+
+@pytest.mark.parametrize(
+    "path, value", [(path, value) for path, values in BAD.items() for value in values]
+)
+def test_a_bad_value_is_refused_on_its_line(path: str, value: str) -> None:
+    found = _load(path, value)
+    assert isinstance(found, Broken)
+    name = path.rpartition(".")[2]
+    for problem in found.problems:
+        assert problem.file == "web.toml"
+        assert problem.line == (1 if path == "command" else 3 if path == "listen.address" else
+                                4 if path.startswith("listen.") else 2)
+        assert problem.key.startswith(path.replace("listen.", "listen[0]."))
+        assert problem.message.startswith("cannot ")
+        assert problem.message.isprintable()
+    assert name
+
+
+@pytest.mark.parametrize("path", sorted(set(BAD) - {"env"}))
+def test_a_misspelt_key_is_told_its_nearest(path: str) -> None:
+    above, _, name = path.rpartition(".")
+    slip = name + "x" if len(name) < 4 else name[:-2] + name[-1] + name[-2]
+    slip = slip if slip != name else name + "x"
+    text = f'[[listen]]\naddress = "tcp:80"\n{slip} = 1\n' if above == "listen" else (
+        f"{above + '.' if above else ''}{slip} = 1\n"
+    )
+    found = load_text("web", text, "f")
+    assert isinstance(found, Broken)
+    messages = [p.message for p in found.problems if p.key.endswith(slip)]
+    assert len(messages) == 1
+    if "." not in path or path.count(".") == 1:
+        assert f"did you mean {name}?" in messages[0]
+
+
+@pytest.mark.parametrize(
+    "text, hint",
+    [
+        ("[restart]\nuser = 'x'", "user belongs at the top, before the first [table]"),
+        ("delay = 1", "did you mean restart.delay?"),
+        ("timeout = 1", "did you mean start.timeout?"),
+        ("before = 1", "did you mean needs.before or start.before?"),
+        ("Command = 1", "did you mean command?"),
+        ("auto-start = 1", "did you mean autostart?"),
+        ("ExecStartPre = 1", "remove it"),
+        ("'" + "x" * 3000 + "' = 1", "remove it"),
+        ("'\\u001b[31m' = 1", "remove it"),
+    ],
+)
+def test_a_key_out_of_place_is_told_its_place(text: str, hint: str) -> None:
+    found = load_text("web", f"{text}\n[start]\n", "f")
+    assert isinstance(found, Broken)
+    message = next(p.message for p in found.problems if "no such key" in p.message)
+    assert message.endswith(hint)
+    assert message.isprintable()
+    assert len(message) < 300
+
+
+def test_one_unit_with_every_key() -> None:
+    text = """
+description = "d"
+documentation = "web(8)"
+command = "/bin/x 'a b'"
+autostart = false
+instances = 2
+pin = true
+directory = "/srv"
+umask = "022"
+user = "www"
+group = "web"
+groups = ["a", "b"]
+env = {B = 1, A = "x"}
+env_files = "/etc/x"
+needs = {requires = ["a", {unit = "b", until = "started", order = false}], conflicts = ["c"]}
+conditions = {path_exists = ["/a", "!/b"], virtualization = "vm", first_boot = true, host = "w*"}
+start = {ready = {log = "up"}, timeout = 0, before = [["/bin/a"]], after = [["b", "c"]]}
+stop = {ladder = ["INT", "2s", "TERM", "KILL"], scope = "main", command = "/s"}
+reload = {signal = 10}
+logs = {keep = "1MiB"}
+[restart]
+when = "never"
+success_codes = [0, 3]
+delay = "2m"
+factor = 1
+jitter = 0
+limit = {count = 1, within = 1}
+max_age = 60
+max_age_jitter = 6
+memory_budget = 7
+[[listen]]
+address = "tcp:80"
+[[listen]]
+address = "unix:/run/x"
+name = "ctl"
+backlog = 5
+mode = "600"
+user = "www"
+group = "web"
+"""
+    second = 1_000_000_000
+    assert load_text("web", text, "s") == Unit(
+        name="web",
+        source="s",
+        description="d",
+        documentation=("web(8)",),
+        command=("/bin/x", "a b"),
+        autostart=False,
+        instances=2,
+        pin=True,
+        directory="/srv",
+        umask=0o022,
+        user="www",
+        group="web",
+        groups=("a", "b"),
+        env=(("A", "x"), ("B", "1")),
+        env_files=("/etc/x",),
+        needs=Needs(requires=(Edge("a"), Edge("b", "started", order=False)), conflicts=("c",)),
+        conditions=Conditions(
+            path_exists=("/a", "!/b"), virtualization=("vm",), first_boot=True, host=("w*",)
+        ),
+        start=Start(
+            ready=Ready("log", pattern="up"),
+            timeout_ns=0,
+            before=(("/bin/a",),),
+            after=(("b", "c"),),
+        ),
+        restart=Restart(
+            when="never",
+            success_codes=(0, 3),
+            delay_ns=120 * second,
+            factor=1.0,
+            max_delay_ns=120 * second,
+            jitter=0.0,
+            limit=RestartLimit(1, second),
+            max_age_ns=60 * second,
+            max_age_jitter_ns=6 * second,
+            memory_budget_bytes=7,
+        ),
+        stop=Stop(
+            ladder=(Rung(2, 2 * second), Rung(15, 0)), scope="main", command=("/s",)
+        ),
+        reload=Reload("signal", 10),
+        listen=(
+            Listen("tcp", "tcp", "0.0.0.0", 80),  # noqa: S104 - what "tcp:80" means
+            Listen("ctl", "unix", "", 0, "/run/x", 5, mode=0o600, user="www", group="web"),
+        ),
+        logs=Logs(1 << 20, 256 << 10),
+    )
+
+
+def test_a_unit_of_one_line_has_every_default() -> None:
+    assert load_text("web", 'command = "/bin/x"', "s") == Unit("web", "s", command=("/bin/x",))
+
+
+def test_defaults_are_shared_by_all_units() -> None:
+    """A thousand units hold one Restart between them, not a thousand."""
+    one, two = (load_text(name, 'command = "/bin/x"', "s") for name in ("a", "b"))
+    assert isinstance(one, Unit)
+    assert isinstance(two, Unit)
+    assert one.restart is two.restart
+    assert one.needs is two.needs
+    assert one.stop is two.stop

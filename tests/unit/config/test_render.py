@@ -1,0 +1,239 @@
+"""A Unit back to text: what is written is read as the same Unit."""
+from __future__ import annotations
+
+from typing import Any
+
+import tomli
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from supervisor.config.load import load_text
+from supervisor.config.problem import Broken
+from supervisor.config.render import describe, to_toml
+from supervisor.model.unit import (
+    Conditions,
+    Edge,
+    Listen,
+    Logs,
+    Needs,
+    Ready,
+    Reload,
+    Restart,
+    RestartLimit,
+    Rung,
+    Start,
+    Stop,
+    Unit,
+)
+
+# Braces are left out of texts, because "{port:x}" must name a listener.
+TEXT = st.text(st.characters(codec="utf-8", exclude_characters="\0{}"), max_size=8)
+LINE = TEXT.filter(str.isprintable)
+PATH = TEXT.map(lambda text: "/" + text)
+NAME = st.from_regex(r"[a-z0-9][a-z0-9._-]{0,8}", fullmatch=True).filter(lambda n: n != "web")
+ACCOUNT = st.from_regex(r"[A-Za-z_][A-Za-z0-9._-]{0,8}\$?", fullmatch=True).filter(
+    lambda name: name != "dynamic"
+)
+NS = st.integers(0, 3650 * 86_400 * 10**9) | st.integers(0, 10**5).map(lambda n: n * 10**6)
+WORDS = st.lists(TEXT, max_size=3).map(tuple)
+COMMAND = st.builds(lambda first, rest: (first, *rest), PATH, WORDS)
+SIGNAL = st.integers(1, 31) | st.integers(34, 64)
+
+
+def unique(items: st.SearchStrategy[Any], key: Any = None) -> st.SearchStrategy[tuple[Any, ...]]:
+    return st.lists(items, max_size=3, unique_by=key or (lambda item: item)).map(tuple)
+
+
+def edges(order: st.SearchStrategy[bool]) -> st.SearchStrategy[tuple[Edge, ...]]:
+    until = st.sampled_from(["started", "ready", "finished"])
+    return unique(st.builds(Edge, NAME, until, order), lambda edge: edge.unit)
+
+
+NEEDS = st.builds(
+    Needs,
+    requires=edges(st.booleans()),
+    wants=edges(st.booleans()),
+    after=edges(st.just(value=True)),
+    before=edges(st.just(value=True)),
+    binds_to=edges(st.just(value=True)),
+    conflicts=unique(st.just("enemy")),
+)
+CONDITIONS = st.builds(
+    Conditions,
+    path_exists=unique(st.sampled_from(["/a", "!/b", "/c d"])),
+    virtualization=unique(st.sampled_from(["vm", "!container", "kvm"])),
+    kernel_cmdline=unique(st.sampled_from(["quiet", "!a=b"])),
+    first_boot=st.none() | st.booleans(),
+    host=unique(st.sampled_from(["web*", "!db"])),
+)
+READY = st.one_of(
+    st.just(Ready("exec")),
+    st.just(Ready("notify")),
+    st.builds(Ready, st.just("fd"), fd=st.integers(20, 255)),
+    st.builds(Ready, st.just("log"), pattern=st.sampled_from(["ready", r"on \d+", '"\t$'])),
+    st.builds(Ready, st.just("exit"), code=st.integers(0, 255)),
+)
+
+
+@st.composite
+def starts(draw: st.DrawFn) -> Start:
+    ready = draw(READY)
+    watchdog_ns = draw(NS) if ready.kind == "notify" else 0
+    hooks = st.lists(COMMAND, max_size=2).map(tuple)
+    return Start(ready, draw(NS), draw(hooks), draw(hooks), watchdog_ns)
+
+
+@st.composite
+def restarts(draw: st.DrawFn) -> Restart:
+    limit = st.builds(RestartLimit, st.integers(1, 99), NS.filter(bool), st.just("fail") | NAME)
+    max_age_ns = draw(NS)
+    delay_ns = draw(NS)
+    return Restart(
+        when=draw(st.sampled_from(["always", "on-failure", "on-abnormal", "never"])),
+        success_codes=draw(unique(st.integers(0, 255))),
+        delay_ns=delay_ns,
+        factor=draw(st.floats(1, 100)),
+        max_delay_ns=max(delay_ns, draw(NS)),
+        jitter=draw(st.floats(0, 1)),
+        reset_after_ns=draw(NS),
+        limit=draw(st.none() | limit),
+        max_age_ns=max_age_ns,
+        max_age_jitter_ns=draw(st.integers(0, max_age_ns)),
+        memory_budget_bytes=draw(st.integers(0, 1 << 60)),
+    )
+
+
+LADDER = st.lists(st.builds(Rung, SIGNAL, NS), max_size=4).map(tuple)
+RELOAD = st.one_of(
+    st.just(Reload("restart")),
+    st.builds(Reload, st.just("signal"), SIGNAL.filter(lambda number: number not in {9, 19})),
+    st.builds(Reload, st.just("command"), command=COMMAND),
+)
+
+
+@st.composite
+def listeners(draw: st.DrawFn) -> Listen:
+    family = draw(
+        st.sampled_from(["tcp", "tcp6", "udp", "udp6", "unix", "abstract", "fifo", "netlink"])
+    )
+    name = draw(st.from_regex(r"[A-Za-z0-9._-]{1,12}", fullmatch=True))
+    made: dict[str, Any] = {"name": name, "family": family}
+    if family in {"tcp", "udp", "tcp6", "udp6"}:
+        made["host"] = draw(st.sampled_from(["::", "fe80::1"] if "6" in family else ["10.0.0.1"]))
+        made["port"] = draw(st.integers(0, 65535))
+        made["reuse_port"] = draw(st.booleans())
+    elif family == "netlink":
+        made["path"] = draw(st.sampled_from(["route", "kobject-uevent 1"]))
+    elif family == "abstract":
+        made["path"] = draw(LINE.filter(bool))
+    else:
+        made["path"] = draw(PATH.filter(lambda path: path[-1] != "/"))
+        made["mode"] = draw(st.integers(0, 0o777))
+        made["user"] = draw(st.just("") | ACCOUNT)
+        made["group"] = draw(st.just("") | ACCOUNT)
+    if family in {"tcp", "tcp6", "unix", "abstract"}:
+        made["backlog"] = draw(st.integers(1, 65535))
+    return Listen(**made)
+
+
+@st.composite
+def logs(draw: st.DrawFn) -> Logs:
+    keep_bytes = draw(st.integers(256 << 10, 1 << 40))
+    return Logs(keep_bytes, draw(st.integers(64 << 10, keep_bytes)))
+
+
+ENV_NAME = st.from_regex(r"[A-Za-z0-9_.-]{1,8}", fullmatch=True)
+
+
+@st.composite
+def units(draw: st.DrawFn) -> Unit:
+    def some(strategy: st.SearchStrategy[Any], default: Any) -> Any:
+        return draw(st.just(default) | strategy)
+
+    listen = some(st.lists(listeners(), max_size=3, unique_by=lambda one: one.name).map(tuple), ())
+    places = {(one.family, one.host, one.port, one.path) for one in listen}
+    if len(places) != len(listen):
+        listen = listen[:1]
+    can_drain = listen and all(one.reuse_port for one in listen)
+    return Unit(
+        name="web",
+        source="s",
+        description=some(LINE, ""),
+        documentation=some(unique(LINE.filter(bool)), ()),
+        command=draw(COMMAND),
+        autostart=draw(st.booleans()),
+        instances=draw(st.integers(0, 1024)),
+        pin=draw(st.booleans()),
+        directory=some(PATH, ""),
+        umask=draw(st.integers(0, 0o777)),
+        user=some(ACCOUNT, ""),
+        group=some(ACCOUNT, ""),
+        groups=some(unique(ACCOUNT), ()),
+        env=tuple(sorted(draw(st.dictionaries(ENV_NAME, TEXT, max_size=3)).items())),
+        env_files=some(unique(PATH), ()),
+        needs=some(NEEDS, Needs()),
+        conditions=some(CONDITIONS, Conditions()),
+        start=some(starts(), Start()),
+        restart=some(restarts(), Restart()),
+        stop=Stop(
+            ladder=some(LADDER.filter(lambda r: not r or r[-1] != Rung(9, 0)), Stop().ladder),
+            scope=draw(st.sampled_from(["all", "main"])),
+            command=some(COMMAND, ()),
+            drain_ns=some(NS, 0) if can_drain else 0,
+        ),
+        reload=some(RELOAD, Reload()),
+        listen=listen,
+        logs=some(logs(), Logs()),
+    )
+
+
+@settings(max_examples=300, deadline=None)
+@given(units())
+def test_a_unit_survives_its_own_text(unit: Unit) -> None:
+    text = to_toml(unit)
+    found = load_text("web", text, "s")
+    assert not isinstance(found, Broken), (text, list(map(str, found.problems)))
+    assert found == unit, text
+
+
+@settings(max_examples=100, deadline=None)
+@given(units())
+def test_a_unit_survives_its_description(unit: Unit) -> None:
+    """What `explain` shows of a unit is, line by line, a unit file of it."""
+    top = "".join(f"{key} = {value}\n" for key, value in describe(unit) if "listen[" not in key)
+    tables = ""
+    for index in range(len(unit.listen)):
+        above = f"listen[{index}]."
+        tables += "[[listen]]\n" + "".join(
+            f"{key.removeprefix(above)} = {value}\n"
+            for key, value in describe(unit)
+            if key.startswith(above)
+            and not (key.endswith(("mode", "backlog", "reuse_port")) and _unasked(unit, key))
+        )
+    found = load_text("web", top + tables, "s")
+    assert found == unit, (top + tables, found)
+
+
+def _unasked(unit: Unit, key: str) -> bool:
+    """Described as it is, but not for that family to set."""
+    listen = unit.listen[int(key[7 : key.index("]")])]
+    return getattr(listen, key.rpartition(".")[2]) == getattr(
+        Listen("x", "unix"), key.rpartition(".")[2]
+    )
+
+
+def test_a_small_unit_has_a_small_text() -> None:
+    unit = Unit("web", command=("/bin/sleep", "1h"))
+    assert to_toml(unit) == 'command = ["/bin/sleep", "1h"]\n'
+    assert to_toml(Unit("all", kind="group")) == 'kind = "group"\n'
+
+
+def test_a_group_is_described_by_what_a_group_has() -> None:
+    keys = {key for key, _ in describe(Unit("all", kind="group"))}
+    assert "needs.requires" in keys
+    assert not any(key.startswith(("command", "restart", "logs", "umask")) for key in keys)
+
+
+def test_every_described_value_is_toml() -> None:
+    for key, value in describe(Unit("web", command=("/bin/x", '"\n\x7f\\'))):
+        assert tomli.loads(f"x = {value}"), key
