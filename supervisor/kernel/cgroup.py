@@ -55,7 +55,8 @@ class CgroupTracker:
             yield root
 
     def pids(self, key: str) -> list[int]:
-        return [int(p) for group in self._groups(key) for p in read(f"{group}/cgroup.procs").split()]
+        groups = self._groups(key)
+        return [int(p) for group in groups for p in read(f"{group}/cgroup.procs").split()]
 
     def signal(self, key: str, number: int, but: int) -> None:
         """To every process of the instance except `but`, who is signalled by the keeper.
@@ -65,7 +66,7 @@ class CgroupTracker:
         """
         group = f"{self.base}/{key}"
         pids = [int(p) for p in read(f"{group}/cgroup.procs").split()]
-        if os.stat(group).st_nlink > 2 if pids != [but] else False:  # noqa: PLR2004 - it has children
+        if os.stat(group).st_nlink > 2 if pids != [but] else False:
             pids = self.pids(key)
         for pid in pids:
             if pid != but:
@@ -139,7 +140,7 @@ class CgroupTracker:
                 pass  # another instance is in it
 
     def figures(self, key: str, pid: int) -> Figures:
-        """Memory, CPU and tasks of everything in the group; a controller's own count if it is there."""
+        """Memory, CPU and tasks of all in the group; a controller's own count if it is there."""
         group = f"{self.base}/{key}"
         cpu = read(f"{group}/cpu.stat", 256)
         cpu_ns = int(cpu.split()[1]) * 1000 if cpu.startswith("usage_usec") else None
@@ -151,11 +152,8 @@ class CgroupTracker:
 
     def leftovers(self) -> list[str]:
         """Keys of groups with processes in them that an earlier supervisor left behind."""
-        found = []
-        for name in sorted(os.listdir(self.base)):
-            if os.path.isdir(f"{self.base}/{name}") and not self.empty(name):
-                found.append(name)
-        return found
+        names = sorted(os.listdir(self.base))
+        return [n for n in names if os.path.isdir(f"{self.base}/{n}") and not self.empty(n)]
 
     def close(self) -> None:
         """Remove every group that is empty, ours last."""

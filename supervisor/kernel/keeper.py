@@ -64,7 +64,7 @@ class Keeper:
     # --- out ----------------------------------------------------------------------------------
 
     def send(self, op: str, tag: int = 0, payload: bytes = b"", fds: tuple[int, ...] = ()) -> None:
-        """Queue a frame. `fds` stay the caller's, who must keep them open until they are flushed."""
+        """Queue a frame. `fds` stay the caller's, who keeps them open until they are flushed."""
         header = _HEADER.pack(16 + len(payload), TO_KEEPER[op], len(fds), tag)
         self._queue.append((header + payload, fds))
 

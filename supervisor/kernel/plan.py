@@ -92,7 +92,7 @@ def _text(value: object) -> bytes:
     return str(value).encode(errors="surrogateescape") + b"\0"
 
 
-def _payload(name: str, args: tuple[object, ...]) -> bytes:  # noqa: PLR0911 - one layout each
+def _payload(name: str, args: tuple[object, ...]) -> bytes:
     if name in ("SESSION", "NO_NEW_PRIVS"):
         return b""
     if name in ("CGROUP", "DIRECTORY", "ENV_PID"):
@@ -121,6 +121,22 @@ def _payload(name: str, args: tuple[object, ...]) -> bytes:  # noqa: PLR0911 - o
     return _U32.pack(args[0])  # AFFINITY, UMASK, GID, UID, CLOSE_FROM
 
 
+def _encode(step: Step) -> bytes:
+    payload = _payload(*step)
+    return _HEAD.pack(CODES[step.name], 0, len(payload)) + payload
+
+
+# Steps that nearly every plan has, encoded once.
+_COMMON = {
+    step: _encode(step)
+    for step in (
+        Step("SIGNALS", (0,)), Step("SESSION"), Step("OOM_SCORE", (0,)), Step("UMASK", (0o077,)),
+        Step("DIRECTORY", ("/",)), Step("OPEN", (0, 0, "/dev/null")), Step("CLOSE_FROM", (3,)),
+        Step("NO_NEW_PRIVS"),
+    )
+}  # fmt: skip
+
+
 class PlanTooLong(Exception):
     """The encoded plan would not fit the keeper's frame. `size` and `limit` in bytes."""
 
@@ -130,11 +146,7 @@ class PlanTooLong(Exception):
 
 def encode(steps: list[Step]) -> bytes:
     """The bytes of a plan. Raises PlanTooLong."""
-    parts: list[bytes] = []
-    for name, args in steps:
-        payload = _payload(name, args)
-        parts.append(_HEAD.pack(CODES[name], 0, len(payload)) + payload)
-    plan = b"".join(parts)
+    plan = b"".join([_COMMON.get(step) or _encode(step) for step in steps])
     limit = MAX_FRAME - 256
     if len(plan) > limit:
         raise PlanTooLong(len(plan), limit)

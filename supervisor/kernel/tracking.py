@@ -1,4 +1,4 @@
-"""What finding, signalling and measuring the processes of an instance means, and doing it without cgroups.
+"""Finding, signalling and measuring the processes of an instance, and how without cgroups.
 
 Without a usable cgroup (rootless, no delegation) the keeper, as subreaper, inherits whatever a
 service lets go of. A stray child of the keeper is told by the mark in its environment, or by the
@@ -7,10 +7,10 @@ session it was born in; one that changed both cannot be told apart, and dies wit
 from __future__ import annotations
 
 import os
+from _signal import pidfd_send_signal  # type: ignore[import-not-found]  # `signal` costs 3 ms
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from _signal import pidfd_send_signal
 from supervisor.kernel.host import read
 
 MARK = "UNBOXED_UNIT"  # environment variable with the instance's key, in every service
@@ -66,7 +66,7 @@ def statm_bytes(pid: int | str) -> int:
 
 
 def _stat(pid: int | str) -> list[str]:
-    """Fields of /proc/PID/stat from the state on: [0] state, [1] ppid, [3] session, [11..12] ticks."""
+    """/proc/PID/stat from the state on: [0] state, [1] ppid, [3] session, [11] and [12] ticks."""
     text = read(f"/proc/{pid}/stat", 1024)
     return text[text.rfind(")") + 2 :].split() if text else []
 
@@ -88,7 +88,7 @@ class SessionTracker:
         return ""
 
     def _table(self) -> dict[int, tuple[int, int]]:
-        """pid -> (parent, session) of everything that lives."""
+        """Pid -> (parent, session) of everything that lives."""
         rows = {}
         for name in os.listdir("/proc"):
             if name.isdigit():
@@ -98,7 +98,7 @@ class SessionTracker:
         return rows
 
     def _strays(self) -> bool:
-        """Does the keeper have a child that it did not start itself?"""
+        """Whether the keeper has a child that it did not start itself."""
         children = read(f"/proc/{self._keeper}/task/{self._keeper}/children", 1 << 20)
         live = self._live()
         return any(int(p) not in live for p in children.split())
@@ -179,7 +179,7 @@ class SessionTracker:
         if not pid:
             return Figures(None, None, None)
         fields = _stat(pid)
-        cpu = (int(fields[11]) + int(fields[12])) * _TICK_NS if len(fields) > 12 else None  # noqa: PLR2004
+        cpu = (int(fields[11]) + int(fields[12])) * _TICK_NS if len(fields) > 12 else None
         return Figures(statm_bytes(pid), cpu, None)
 
     def leftovers(self) -> list[str]:

@@ -16,8 +16,17 @@ class UnknownName(Exception):
     """A user or group that this host's files do not know."""
 
 
+_read: dict[str, tuple[object, list[list[str]]]] = {}  # path -> (what identifies it, its rows)
+
+
 def _lines(path: str) -> list[list[str]]:
+    """The rows of a file; read again only when it is another one, or was written to."""
     try:
+        now = os.stat(path)
+        identity = (now.st_dev, now.st_ino, now.st_mtime_ns, now.st_size)
+        known = _read.get(path)
+        if known is not None and known[0] == identity:
+            return known[1]
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as exc:
         raise UnknownName(f"cannot read {path}: {exc.strerror}") from exc
@@ -25,13 +34,15 @@ def _lines(path: str) -> list[list[str]]:
         text = os.read(fd, _MAX_BYTES).decode(errors="surrogateescape")
     finally:
         os.close(fd)
-    return [line.split(":") for line in text.splitlines() if line and line[0] not in "#+-"]
+    rows = [line.split(":") for line in text.splitlines() if line and line[0] not in "#+-"]
+    _read[path] = (identity, rows)
+    return rows
 
 
 def _number(text: str) -> int:
-    """A uid or gid of a file; -1 and 0xffffffff mean "no change" to the kernel, so they are none."""
+    """A uid or gid; -1 and 0xffffffff mean "no change" to the kernel, so they are none."""
     value = int(text) if text.isascii() and text.isdigit() else -1
-    if not 0 <= value < 0xFFFFFFFF:  # noqa: PLR2004
+    if not 0 <= value < 0xFFFFFFFF:
         raise UnknownName(f"its number {text!r} is none")
     return value
 
@@ -39,14 +50,14 @@ def _number(text: str) -> int:
 def group_id(name: str) -> int:
     """The gid of a local group. Raises UnknownName."""
     for row in _lines("/etc/group"):
-        if row[0] == name and len(row) >= 3:  # noqa: PLR2004
+        if row[0] == name and len(row) >= 3:
             return _number(row[2])
     raise UnknownName(f"no group {name} in /etc/group")
 
 
 def _row(column: int, value: str) -> list[str]:
     for row in _lines("/etc/passwd"):
-        if len(row) >= 7 and row[column] == value:  # noqa: PLR2004
+        if len(row) >= 7 and row[column] == value:
             return row
     raise UnknownName(f"no user {value} in /etc/passwd")
 
@@ -75,7 +86,7 @@ def identity(user: str, group: str, groups: tuple[str, ...]) -> Identity:
     member = tuple(
         _number(g[2])
         for g in _lines("/etc/group")
-        if len(g) >= 4 and user in g[3].split(",")  # noqa: PLR2004
+        if len(g) >= 4 and user in g[3].split(",")
     )
     every = tuple(dict.fromkeys((*member, gid, *extra)))
     if uid == me and not group and not groups:  # nothing to change, and an ordinary user may not
@@ -84,7 +95,7 @@ def identity(user: str, group: str, groups: tuple[str, ...]) -> Identity:
 
 
 def find_program(word: str, path: str) -> str | None:
-    """The absolute path of a command word: itself, or the first executable of that name in `path`."""
+    """The path of a command word: itself, or the first executable of that name in `path`."""
     if "/" in word:
         return word
     for folder in path.split(":"):

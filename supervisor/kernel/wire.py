@@ -30,7 +30,8 @@ TO_KEEPER = {
 TO_MANAGER = {
     "CHILD": 32,  # tag = launch; the CHILD layout and key\0: one for each slot in use
     "STORED": 33,  # name\0: one for each stored descriptor
-    "READY": 34,  # u64 highest launch, u64 orphans reaped, u32 flags, i32 logger pid, u32 manager starts
+    # u64 highest launch, u64 orphans reaped, u32 flags, i32 logger pid, u32 manager starts
+    "READY": 34,
     "REFUSED": 35,  # tag = launch; i32 errno: nothing was started
     "EXECED": 36,  # tag = launch; i32 pid, u32 0, u64 monotonic ns
     "LAUNCH_FAILED": 37,  # tag = launch; i32 pid, u32 step index, u32 step code, i32 errno
@@ -55,8 +56,8 @@ FLAGS = {"PID1": 1, "RESUMED": 2}
 
 # Steps of a launch plan, in the order in which a plan has them. (name, code, payload, meaning)
 STEPS = (
-    ("CGROUP", 1, "path\\0", "be born in this cgroup, made if missing (relative to stored `cgroup`)"),
-    ("LOG", 2, "name\\0 options\\0 i32 uid i32 gid", "standard output and error into this log stream"),
+    ("CGROUP", 1, "path\\0", "be born in this group below stored `cgroup`, made if missing"),
+    ("LOG", 2, "name\\0 options\\0 i32 uid i32 gid", "standard output and error into this stream"),
     ("SIGNALS", 3, "u64 ignored", "default dispositions, empty mask; ignore only these (bit n-1)"),
     ("SESSION", 4, "", "setsid"),
     ("OOM_SCORE", 5, "i32", "write oom_score_adj"),

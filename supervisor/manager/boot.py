@@ -31,11 +31,10 @@ def boot(
     units: dict[str, Unit] = {}
     early: list[Unit] = []
     for unit in iter_units(sup.paths.units, warnings):
-        if type(unit) is Broken:
+        if isinstance(unit, Broken):
             for problem in unit.problems:
                 sup.report(f"{problem}; {unit.name or 'the directory'} is left out")
             continue
-        assert type(unit) is Unit
         units[unit.name] = unit
         if eager and unit.autostart and unit.needs == _FREE:
             early.append(unit)

@@ -68,7 +68,8 @@ class EventLog:
             return
         lines, self._waiting = self._waiting, []
         if self._lost:
-            lines.insert(0, _message(f"{self._lost} lines of this log were lost: its pipe was full"))
+            words = f"{self._lost} lines of this log were lost: its pipe was full"
+            lines.insert(0, _message(words))
         at = 0
         while at < len(lines):
             chunk, count = lines[at], 1

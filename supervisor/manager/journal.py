@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 from binascii import crc32
 from struct import Struct as Layout
-from struct import error as LayoutError
+from struct import error as layout_error
 
 from msgspec import DecodeError, Struct, ValidationError, msgpack
 
@@ -115,7 +115,7 @@ def load(fd: int) -> tuple[Snapshot | None, Journal]:
             elif kind == b"X":
                 instances.pop(msgpack.decode(text, type=str), None)
             at += 8 + length
-    except (DecodeError, ValidationError, ValueError, LayoutError):
+    except (DecodeError, ValidationError, ValueError, layout_error):
         whole = False
     if header is None:
         return None, Journal(fd, at)

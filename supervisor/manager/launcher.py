@@ -12,9 +12,8 @@ from supervisor.kernel import listen as sockets
 from supervisor.kernel import notify, users
 from supervisor.kernel.host import read
 from supervisor.kernel.keeper import Keeper
-from supervisor.kernel.plan import FIRST_LISTEN_FD, Identity, Launch, PlanTooLong, Step
+from supervisor.kernel.plan import FIRST_LISTEN_FD, Identity, Launch, PlanTooLong, Step, encode
 from supervisor.kernel.plan import compile as compile_plan
-from supervisor.kernel.plan import encode
 from supervisor.kernel.tracking import MARK, Tracker
 from supervisor.model.paths import Paths
 from supervisor.model.state import Instance, Role
@@ -29,7 +28,7 @@ class CannotLaunch(Exception):
 
 
 class Launcher:
-    def __init__(  # noqa: PLR0913 - what a launch depends on
+    def __init__(
         self, keeper: Keeper, tracker: Tracker, paths: Paths, stored: set[str],
         cpus: tuple[int, ...], watcher: tuple[str, ...],
     ) -> None:

@@ -101,7 +101,10 @@ def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> in
         recover(sup, snapshot, facts, performer, notices)
     else:
         boot(sup, arguments.start)
-    from supervisor.manager.service import serve, tell_parent  # control and event log: after the first starts
+    from supervisor.manager.service import (  # control and event log: after the first starts
+        serve,
+        tell_parent,
+    )
 
     serve(sup, observer, facts, quiet=arguments.quiet)
     for frame in facts.later:

@@ -90,7 +90,7 @@ class Notices:
 
     def _main_pid(self, key: str, launch: int, text: str) -> int | None:
         """MAINPID, if it names a process of this very instance; the keeper then watches that."""
-        pid = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0  # noqa: PLR2004
+        pid = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
         if not pid or not launch or self._sup.pids.get(pid) == key:
             return None
         if self._sup.tracker.owner(pid) != key:
@@ -120,6 +120,6 @@ class Notices:
 
 def _microseconds(text: str | None) -> int | None:
     """Nanoseconds, None for what is no number of microseconds up to a year."""
-    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 14:  # noqa: PLR2004
+    if text is None or not (text.isascii() and text.isdigit()) or len(text) > 14:
         return None
     return int(text) * 1000

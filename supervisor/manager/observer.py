@@ -21,7 +21,8 @@ _STEP_WORDS = {
     "GROUPS": "set groups", "GID": "become its group", "UID": "become its user",
     "DIRECTORY": "enter its directory", "ENV": "set its environment", "ENV_PID": "tell its pid",
     "OPEN": "open its standard input", "FD": "pass a descriptor", "SENT_FD": "pass a descriptor",
-    "CLOSE_FROM": "close descriptors", "NO_NEW_PRIVS": "forbid new privileges", "EXEC": "execute it",
+    "CLOSE_FROM": "close descriptors", "NO_NEW_PRIVS": "forbid new privileges",
+    "EXEC": "execute it",
 }  # fmt: skip
 
 

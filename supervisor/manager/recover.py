@@ -30,7 +30,7 @@ def recover(
             Child(
                 child.launch, child.key, child.pid, STATE_NAMES[child.state],  # type: ignore[arg-type]
                 child.code, child.status, ended_words(child), empty,
-            )  # fmt: skip
+            )
         )
         if ended:
             sup.acks.append(child.launch)

@@ -57,7 +57,7 @@ class Reports:
         )  # fmt: skip
 
     def stale(self, inst: Instance, unit: Unit) -> bool:
-        """Does it run by another definition than today's? Compared by value only if not the same."""
+        """Whether it runs by another definition than today's."""
         began = self._sup.launched.get(inst.key)
         return began is not None and began is not unit and began != unit
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from time import monotonic_ns, time_ns
-
 from typing import TYPE_CHECKING
 
 from supervisor.core.world import World
@@ -31,7 +30,7 @@ Listener = Callable[[list[Transition]], None]
 class Supervisor:
     """What the parts of the manager share. Each attribute has one writer, named beside it."""
 
-    def __init__(  # noqa: PLR0913 - assembled once, in main
+    def __init__(
         self, paths: Paths, keeper: Keeper, tracker: Tracker, world: World, journal: Journal,
         launcher: Launcher, header: Header, stored: set[str],
     ) -> None:

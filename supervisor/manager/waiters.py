@@ -64,7 +64,7 @@ class Waiters:
         sup.listeners.append(self._on_transitions)
 
     def add(self, call: Call, keys: list[str], test: Test, ready: list[Result]) -> None:
-        """Answer `call` once `test` has a result for each of `keys`; `ready`: those known already."""
+        """Answer `call` once `test` has a result for each key; `ready`: results known already."""
         waiter = _Waiter(call, dict.fromkeys(keys), test, ready)
         self._open.append(waiter)
         call.closed = lambda: self._open.remove(waiter) if waiter in self._open else None
