@@ -7,8 +7,7 @@
     guard       what is refused before any parser sees it
     report      faults to `file:line: key: cannot ...; ...` (imported only when there is one)
     render      a Unit to text: `describe`, `to_toml`
-    options     unit keys given on a command line
-    substitute  `{instance}`, `{unit}`, `{port:NAME}`
+    substitute  where `{instance}`, `{unit}` and `{port:NAME}` may stand
 
 Nothing here logs, starts a process, or looks a name up: existence of users, programs and other
 units is the business of those who launch.

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from supervisor.config.table import Refused, Type, show
+from supervisor.config.table import Fault, Refused, Type, show
 from supervisor.config.values import DIGITS, text
 from supervisor.model.unit import Listen
 
@@ -17,8 +17,14 @@ NETLINK_FAMILIES = {
 }  # fmt: skip
 
 INET = frozenset(("tcp", "tcp6", "udp", "udp6"))
-HAS_BACKLOG = frozenset(("tcp", "tcp6", "unix", "abstract"))
-HAS_OWNER = frozenset(("unix", "fifo"))
+_PATHS = frozenset(("unix", "fifo"))
+ONLY_FOR = {  # keys that mean something to these families only, and why
+    "reuse_port": (INET, "only tcp and udp sockets share a port"),
+    "backlog": (frozenset(("tcp", "tcp6", "unix", "abstract")), "nobody connects to it"),
+    "mode": (_PATHS, "only a path has permissions"),
+    "user": (_PATHS, "only a path has an owner"),
+    "group": (_PATHS, "only a path has an owner"),
+}
 
 Address = tuple[str, str, int, str]  # family, host, port, path
 
@@ -95,19 +101,13 @@ def _netlink(value: object, rest: str) -> str:
 def make_listen(*, address: Address, name: str = "", **parts: Any) -> Listen:
     """One listener. Its name is its family unless it has one. Raises Refused."""
     family, host, port, path = address
-    faults = [
+    faults: list[Fault] = [
         ((key,), f"cannot be used with {family}: {why}; remove it")
-        for key, families, why in (
-            ("reuse_port", INET, "only tcp and udp sockets share a port"),
-            ("backlog", HAS_BACKLOG, "nobody connects to it"),
-            ("mode", HAS_OWNER, "only a path has permissions"),
-            ("user", HAS_OWNER, "only a path has an owner"),
-            ("group", HAS_OWNER, "only a path has an owner"),
-        )
+        for key, (families, why) in ONLY_FOR.items()
         if key in parts and family not in families and parts[key] is not False
     ]
     if faults:
-        raise Refused.of(list(faults))
+        raise Refused.of(faults)
     return Listen(name or family, family, host, port, path, **parts)  # type: ignore[arg-type]
 
 

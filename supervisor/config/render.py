@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from supervisor.config.address import ONLY_FOR
 from supervisor.config.quantity import DURATION_UNITS, SIZE_UNITS
 from supervisor.config.rules import OF_GROUPS
 from supervisor.config.schema import UNIT
@@ -40,8 +41,12 @@ def describe(unit: Unit) -> list[tuple[str, str]]:
 
 def _describe(table: Table, value: Any, above: str) -> Iterator[tuple[str, str]]:
     for key in table.keys:
-        if key.later or (above == "reload." and value.kind != key.name):
+        if key.later or (isinstance(value, Reload) and value.kind != key.name):
             continue
+        if isinstance(value, Listen) and key.name in ONLY_FOR:
+            families, _ = ONLY_FOR[key.name]
+            if value.family not in families:
+                continue
         field = _field(key, value)
         if key.default or field not in {"", None}:
             yield above + key.name, _text(key, field)

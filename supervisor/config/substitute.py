@@ -1,30 +1,15 @@
 """`{instance}`, `{unit}` and `{port:NAME}`: the only three things that braces mean in a unit file.
 
 Any other brace is text, because braces are common in arguments (JSON, find -exec). What may hold a
-substitution: `texts(unit)`. Names and numbers hold no brace, so replacing one after the other is
-safe. Pure.
+substitution: `texts(unit)`. They are filled in at launch, where ports are known.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from supervisor.model.unit import Unit
 
 _PORT = "{port:"
-
-
-def expand(text: str, unit: str, instance: int, ports: Mapping[str, int]) -> str:
-    """`text` with its substitutions. `ports`: of the unit's listeners, by name.
-
-    A `{port:NAME}` that is not in `ports` stays as it is; config lets none pass.
-    """
-    if "{" not in text:
-        return text
-    text = text.replace("{instance}", str(instance)).replace("{unit}", unit)
-    if _PORT in text:
-        for name, port in ports.items():
-            text = text.replace(f"{_PORT}{name}}}", str(port))
-    return text
 
 
 def ports_named(text: str) -> list[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.config.load import iter_units, read_units
+from supervisor.config.load import iter_units, load_table, load_text, read_units
 from supervisor.config.problem import Broken
 from supervisor.model.unit import Unit
 
@@ -284,3 +284,34 @@ def test_drop_ins_of_no_unit_are_named(dirs: list[Path]) -> None:
     units, problems, warnings = _read(dirs)
     assert (units, problems) == ({}, [])
     assert warnings == [f"{dirs[0]}/wbe.toml.d: cannot be used: no unit has that name"]
+
+
+# --- units that are no files ---
+
+
+def test_a_table_makes_the_unit_that_its_text_makes() -> None:
+    table = {"command": ["/bin/x"], "restart": {"delay": 0}, "env": {"A": "1"}}
+    text = 'command = ["/bin/x"]\nrestart.delay = 0\nenv.A = "1"\n'
+    assert load_table("try-1", table, "s") == load_text("try-1", text, "s")
+
+
+@pytest.mark.parametrize("name", ["unboxed", "", "Web", "a/b", "a\n"])
+def test_a_name_that_no_unit_can_have_is_refused(name: str) -> None:
+    for found in (load_table(name, {"command": ["x"]}, "s"), load_text(name, 'command="x"', "s")):
+        assert isinstance(found, Broken)
+        assert "cannot be a unit" in str(found.problems[0])
+
+
+def test_a_table_from_a_stranger_is_refused_like_a_file() -> None:
+    table = {"command": None, "restart": {"delay": "x"}, "\ud800": 1}
+    found = load_table("a", table, "try")
+    assert isinstance(found, Broken)
+    assert [problem.key for problem in found.problems] == [
+        "command", "restart.delay", '"\\ud800"',
+    ]  # fmt: skip
+
+
+def test_what_is_no_unicode_is_no_text() -> None:
+    """It cannot be written to a file or passed to a program."""
+    assert isinstance(load_table("a", {"command": ["/bin/x", "\ud800"]}, "try"), Broken)
+    assert isinstance(load_text("a", 'command = "\udcff"', "s"), Broken)

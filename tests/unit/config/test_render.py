@@ -208,18 +208,9 @@ def test_a_unit_survives_its_description(unit: Unit) -> None:
             f"{key.removeprefix(above)} = {value}\n"
             for key, value in describe(unit)
             if key.startswith(above)
-            and not (key.endswith(("mode", "backlog", "reuse_port")) and _unasked(unit, key))
         )
     found = load_text("web", top + tables, "s")
     assert found == unit, (top + tables, found)
-
-
-def _unasked(unit: Unit, key: str) -> bool:
-    """Described as it is, but not for that family to set."""
-    listen = unit.listen[int(key[7 : key.index("]")])]
-    return getattr(listen, key.rpartition(".")[2]) == getattr(
-        Listen("x", "unix"), key.rpartition(".")[2]
-    )
 
 
 def test_a_small_unit_has_a_small_text() -> None:

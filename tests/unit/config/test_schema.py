@@ -273,7 +273,8 @@ def test_the_json_schema_accepts_what_the_parser_accepts() -> None:
 def test_the_json_schema_refuses_what_is_no_key_or_of_another_type() -> None:
     for path in [*DELIVERED, *LATER]:
         keys = path.split(".")
-        for value in (["\0", 5], {"\0": 1}) if path != "env" else (5, {"A": []}):
+        wrong: list[Any] = [5, {"A": []}] if path == "env" else [["\0", 5], {"\0": 1}]
+        for value in wrong:
             doc: Any = value
             for key in reversed(keys):
                 doc = [{"address": "tcp:1", key: doc}] if keys[0] == "listen" else {key: doc}

@@ -1,30 +1,36 @@
-"""Three substitutions, and every other brace is text."""
+"""Where substitutions may stand, and which ports they name."""
 from __future__ import annotations
 
-import pytest
-
-from supervisor.config.substitute import expand, ports_named
-
-PORTS = {"http": 8080, "dns": 53}
-
-
-@pytest.mark.parametrize(
-    "text, meant",
-    [
-        ("", ""),
-        ("plain", "plain"),
-        ("{unit}-{instance}", "web-3"),
-        ("0.0.0.0:{port:http}/{port:dns}", "0.0.0.0:8080/53"),
-        ("{port:other} {port:", "{port:other} {port:"),
-        ('{"unit": "{unit}", "a": {}}', '{"unit": "web", "a": {}}'),
-        ("{ unit } {Unit} {{unit}}", "{ unit } {Unit} {web}"),
-        ("find -exec rm {} ;", "find -exec rm {} ;"),
-    ],
-)
-def test_expand(text: str, meant: str) -> None:
-    assert expand(text, "web", 3, PORTS) == meant
+from supervisor.config.substitute import ports_named, texts
+from supervisor.model.unit import Reload, Start, Stop, Unit
 
 
 def test_ports_named() -> None:
     assert ports_named("a{port:x}{port:y}b{port:z") == ["x", "y", "z"]
     assert ports_named("{port}{unit}") == []
+
+
+def test_every_text_that_is_filled_in_is_looked_at() -> None:
+    unit = Unit(
+        "web",
+        command=("a", "b"),
+        directory="/d",
+        env=(("E", "e"),),
+        env_files=("/f",),
+        start=Start(before=(("g",), ("h", "i")), after=(("j",),)),
+        stop=Stop(command=("k",)),
+        reload=Reload("command", command=("l",)),
+    )
+    assert list(texts(unit)) == [
+        ("command", "a"),
+        ("command", "b"),
+        ("directory", "/d"),
+        ("env.E", "e"),
+        ("env_files", "/f"),
+        ("start.before", "g"),
+        ("start.before", "h"),
+        ("start.before", "i"),
+        ("start.after", "j"),
+        ("stop.command", "k"),
+        ("reload.command", "l"),
+    ]
