@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from binascii import crc32
+from time import monotonic_ns, time_ns
 
 from supervisor.kernel import listen as sockets
 from supervisor.kernel import notify, users
@@ -127,7 +128,8 @@ class Launcher:
 
     def _watch_plan(self, unit: Unit, inst: Instance) -> list[Step]:
         """The watcher of ready = {log = ...}: ours, outside the unit's cgroup and log."""
-        command = (*self._watcher, inst.key, unit.start.ready.pattern)
+        since = time_ns() - (monotonic_ns() - inst.since_ns)
+        command = (*self._watcher, inst.key, str(since), unit.start.ready.pattern)
         me = users.identity("", "", ())
         env = (("PATH", PATH), ("HOME", me.home))
         return compile_plan(Launch(command, command[0], env, me, directory="/"))

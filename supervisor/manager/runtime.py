@@ -10,6 +10,7 @@ from supervisor.kernel.keeper import Keeper
 from supervisor.kernel.tracking import Tracker
 from supervisor.model.paths import Paths
 
+TRIED = "try-"  # how names of transient units begin
 OWN = ("control", "status", "nudge")  # sockets that come and go with the supervisor
 
 
@@ -65,6 +66,17 @@ def _make(path: str) -> None:
         )
 
 
+def _forget_tried(folder: str) -> None:
+    """Units of `unboxed try` end with the supervisor that was asked for them."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return
+    for name in names:
+        if name.startswith(TRIED):
+            _unlink(f"{folder}/{name}")
+
+
 def _unlink(path: str) -> None:
     try:
         os.unlink(path)
@@ -84,13 +96,14 @@ def watcher(where: Paths) -> tuple[str, ...]:
     import sys
 
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    script = f"{here}/logger/watch.py"
+    script = f"{here}/logger/await_line.py"
     return (sys.executable, "-I", "-S", script, "--log-dir", where.log)
 
 
 def leave(where: Paths, keeper: Keeper, tracker: Tracker) -> None:
     """Everything is stopped: take our own things away and let the keeper end."""
     tracker.close()
+    _forget_tried(where.transient_units)
     for name in OWN:
         _unlink(f"{where.runtime}/{name}")
     for name in ("notify", "units", ""):

@@ -7,11 +7,9 @@ from typing import Any
 from supervisor.config.load import load_table
 from supervisor.config.problem import Broken
 from supervisor.config.render import to_toml
+from supervisor.manager.runtime import TRIED
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model.report import Failed, InvalidUnits, Problem
-
-PREFIX = "try-"
-
 
 def define(
     sup: Supervisor, command: tuple[str, ...], keys: dict[str, Any]
@@ -19,9 +17,9 @@ def define(
     """Make the unit known; its name, or why not. Unless told otherwise it is a task, runs once and
     does not start at boot."""
     number = 1
-    while f"{PREFIX}{number}" in sup.world.graph.units:
+    while f"{TRIED}{number}" in sup.world.graph.units:
         number += 1
-    name = f"{PREFIX}{number}"
+    name = f"{TRIED}{number}"
     path = f"{sup.paths.transient_units}/{name}.toml"
     table = {"kind": "task", "autostart": False, "restart": {"when": "never"}}
     made = load_table(name, {**table, **keys, "command": list(command)}, path)

@@ -155,3 +155,30 @@ def test_a_double_forking_daemon_does_not_escape(tmp_path: Path) -> None:
         assert [p["command"] for p in tree] == ["sleep 4321"]
         stack.call("Stop", units=["one"])
         assert not alive(tree[0]["pid"])
+
+
+def test_a_log_line_makes_ready(tmp_path: Path) -> None:
+    fifo = tmp_path / "go"
+    os.mkfifo(fifo)
+    unit = (
+        f"command = ['/bin/sh', '-c', 'echo begin; read x < {fifo}; echo now at your service; "
+        "exec sleep 1000']\n[start]\nready = {log = \"at your s.rvice\"}\n"
+    )
+    with Stack(tmp_path, {"one": unit}) as stack:
+        stack.wait("one", "starting")
+        assert stack.row("one")["ready"] is False
+        fifo.write_text("go\n")
+        assert stack.wait("one", "running")["ready"] is True
+
+
+def test_a_pipe_makes_ready(tmp_path: Path) -> None:
+    fifo = tmp_path / "go"
+    os.mkfifo(fifo)
+    unit = (
+        f"command = ['/bin/sh', '-c', 'read x < {fifo}; echo >&5; exec 5>&-; exec sleep 1000']\n"
+        '[start]\nready = "fd:5"\n'
+    )
+    with Stack(tmp_path, {"one": unit}) as stack:
+        stack.wait("one", "starting")
+        fifo.write_text("go\n")
+        stack.wait("one", "running")
