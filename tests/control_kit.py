@@ -12,6 +12,7 @@ import select
 import socket
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,9 +36,10 @@ def instance(key: str = "web", **fields: Any) -> report.InstanceStatus:
     return report.InstanceStatus(key, **{**known, **fields})
 
 
-STATUS = report.StatusReply((instance("web", status_text="secret words"), instance("db")), SUPERVISOR)
+WEB = instance("web", status_text="secret words")
+STATUS = report.StatusReply((WEB, instance("db")), SUPERVISOR)
 DESCRIPTION = report.UnitDescription(
-    instance("web", status_text="secret words"),
+    WEB,
     (report.ProcessStatus(42, 1, "web --password secret", 4096),),
     (report.ListenerStatus("http", "tcp:127.0.0.1:80", 0),),
     {"env": {"PASSWORD": "secret"}},
@@ -96,9 +98,11 @@ class Loop:
         self.watched: dict[int, int] = {}
         self.now_ns: int | None = None  # a clock that stands still; None: the real one
         self._posted: list[Callable[[], None]] = []
+        self._end = -1  # in a process of its own: hung up when that is to end
         self._peers: list[Peer] = []
         self._wake = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
         self.epoll.register(self._wake, select.EPOLLIN)
+        directory.chmod(0o755)
         self.listeners = [_listen(directory / name) for name in ("control", "status")]
         self.server = Server(
             *(sock.fileno() for sock in self.listeners), self.desk,  # type: ignore[arg-type]
@@ -127,7 +131,9 @@ class Loop:
             wait_s = min(wait_s, max(0, deadline - self.clock()) / 1e9)
         events = self.epoll.poll(wait_s)
         for fd, mask in events:
-            if fd == self._wake:
+            if fd == self._end:
+                os._exit(0)
+            elif fd == self._wake:
                 os.eventfd_read(fd)
                 posted, self._posted = self._posted, []
                 for action in posted:
@@ -164,6 +170,29 @@ class Loop:
         finally:
             self.post(lambda: ended.append(True))
             thread.join(10)
+
+    @contextlib.contextmanager
+    def process(self) -> Iterator[int]:
+        """Turn it in a process of its own, for as long as that takes; its pid."""
+        ended, end = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(end)
+            self.epoll.register(ended, 0)  # reports the hang-up
+            self._end = ended
+            try:
+                while True:
+                    self.step(60)
+            except BaseException:  # noqa: BLE001 - a child of a test must not go on as a second test
+                traceback.print_exc()
+            finally:
+                os._exit(1)
+        os.close(ended)
+        try:
+            yield child
+        finally:
+            os.close(end)
+            os.waitpid(child, 0)
 
     def close(self) -> None:
         self.server.close()
@@ -227,4 +256,32 @@ def _listen(path: Path) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX)
     sock.bind(str(path))
     sock.listen(4096)
+    path.chmod(0o666)
     return sock
+
+
+def as_user(uid: int, groups: list[int], directory: str, act: Callable[[], Any]) -> Any:
+    """What `act` returns (as JSON has it) in a child process that is that user, and no other, and
+    whose working directory is `directory`, however closed the way there is. Needs root."""
+    read, write = os.pipe()
+    inside = os.open(directory, os.O_PATH | os.O_CLOEXEC)
+    child = os.fork()
+    if not child:
+        status = 1
+        try:
+            os.fchdir(inside)
+            os.setgroups(groups)
+            os.setresgid(uid, uid, uid)
+            os.setresuid(uid, uid, uid)
+            os.write(write, json.dumps(act()).encode())
+            status = 0
+        except BaseException:  # noqa: BLE001 - a child of a test must not go on as a second test
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    os.close(write)
+    os.close(inside)
+    with os.fdopen(read, "rb") as result:
+        told = result.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return json.loads(told)

@@ -10,6 +10,7 @@ replaces `access` when its file has changed. A connection is watched for what it
     reading   no call is open                  EPOLLIN; 5 s from a message's first byte to its end
     next      a whole message is here already  EPOLLOUT, so that its turn comes at the next event
     calling   a call is open, all is written   0 (epoll reports a hang-up all the same)
+    parked    its uid has used up its share    0, until the present window of time is over
     writing   something is still to be read    EPOLLOUT; no further call is taken meanwhile
     closing   an error ended it                EPOLLOUT until that is written, then it is closed
 """
@@ -37,6 +38,8 @@ RESERVED = 64  # ... so many only for root and the supervisor's own uid
 MESSAGE_NS = 5_000_000_000  # from the first byte of a message to its end
 STREAM_BYTES = 1 << 20  # unread bytes at which a stream is cut off
 UNREAD_BYTES = 16 << 20  # unread bytes of all clients together
+SHARE_NS = 20_000_000  # of our time that the calls of one uid may take ...
+WINDOW_NS = 100_000_000  # ... within so much; root and our own uid may take what they need
 
 _ACCEPTS = 16  # connections taken at one event: a storm of them delays nobody
 _PAUSE_NS = 1_000_000_000  # until the next try, when there is nothing left to accept with
@@ -66,6 +69,9 @@ class Server:
         self._unread: dict[Connection, int] = {}  # bytes; who has any for longest is first
         self._unread_bytes = 0
         self._left: list[Callable[[], None]] = []  # to be told that their client has left
+        self._spent: dict[int, int] = {}  # uid -> ns of the present window
+        self._window_ns = 0  # when that began
+        self._parked: set[Connection] = set()
         self._newest: list[Connection] = []  # accepted at the last event
         self._resume_ns = 0  # when to accept again; 0: accepting
         self._spare = os.dup(control_fd)  # given up to accept with when there is no other left
@@ -106,10 +112,9 @@ class Server:
         """When `expire` has something to do; None if never, as things stand."""
         if self._left:
             return _NOW
-        first = next(iter(self._deadlines.values()), 0)
-        if first and self._resume_ns:
-            return min(first, self._resume_ns)
-        return first or self._resume_ns or None
+        message = next(iter(self._deadlines.values()), 0)
+        window = self._window_ns + WINDOW_NS if self._parked else 0
+        return min(filter(None, (message, window, self._resume_ns)), default=None)
 
     def expire(self, now_ns: int) -> None:
         """Cut off those who were given time enough."""
@@ -123,6 +128,10 @@ class Server:
                 " the connection is closed"))
         if self._resume_ns and self._resume_ns <= now_ns:
             self._resume()
+        if self._parked and self._window_ns + WINDOW_NS <= now_ns:
+            parked, self._parked = self._parked, set()
+            for client in parked:
+                self._settle(client)
         self._tell()
 
     def close(self) -> None:
@@ -176,8 +185,8 @@ class Server:
         client.close()
 
     def _evict(self, uid: int | None) -> bool:
-        """Close the client (of that uid) that is idle for longest; False if none is. Those that came
-        with the present event are not idle: what they sent was not looked at yet."""
+        """Close the client (of that uid) that is idle for longest; False if none is. Those that
+        came with the present event are not idle: what they sent was not looked at yet."""
         for client in self._clients.values():
             mine = uid in {None, client.peer.uid}
             if mine and client.is_idle() and client not in self._newest:
@@ -210,6 +219,7 @@ class Server:
         self._unwatch(client.fd)
         self._clients.pop(client.fd)
         self._deadlines.pop(client, None)
+        self._parked.discard(client)
         self._unread_bytes -= self._unread.pop(client, 0)
         uid = client.peer.uid
         self._count[uid] -= 1
@@ -265,7 +275,7 @@ class Server:
             return
         if client.out:
             mask = EPOLLOUT
-        elif client.call is not None:
+        elif client.call is not None or client in self._parked:
             mask = 0
         else:
             mask = EPOLLOUT if client.inbox.has_message() else EPOLLIN
@@ -310,14 +320,28 @@ class Server:
         self._settle(client)
 
     def _take(self, client: Connection) -> None:
-        """Take the client's next message, if it is complete, and do what it says."""
+        """Take the client's next message, if it is complete and its turn, and do what it says."""
+        if not client.inbox.has_message():
+            return
+        uid = client.peer.uid
+        started = self._clock()
+        if started - self._window_ns >= WINDOW_NS:
+            self._window_ns = started
+            self._spent.clear()
+        if self._spent.get(uid, 0) >= SHARE_NS and not self.access.is_privileged(uid):
+            self._parked.add(client)
+            return
+        self._deadlines.pop(client, None)
+        self._clients[client.fd] = self._clients.pop(client.fd)
         try:
-            message = client.inbox.take()
-            if message is None:
-                return
-            self._deadlines.pop(client, None)
-            self._clients[client.fd] = self._clients.pop(client.fd)
-            envelope = read_call(message)
+            self._do(client)
+        finally:
+            self._spent[uid] = self._spent.get(uid, 0) + self._clock() - started
+
+    def _do(self, client: Connection) -> None:
+        """Do what the client's next message says."""
+        try:
+            envelope = read_call(client.inbox.take() or b"")
         except Malformed as exc:
             self._end(client, BadMessage(
                 f"cannot read the message: {exc.reason}; the connection is closed"))

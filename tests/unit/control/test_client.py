@@ -1,4 +1,3 @@
-import json
 import os
 import socket
 import subprocess
@@ -16,7 +15,7 @@ from supervisor.control.access import Access
 from supervisor.control.client import Client, ControlError, Lost, Silent, Unreachable, connect
 from supervisor.model import report
 from supervisor.model.request import Call
-from tests.control_kit import DESCRIPTION, INTERFACE, TRANSITION, Loop, instance
+from tests.control_kit import DESCRIPTION, INTERFACE, TRANSITION, Loop, as_user, instance
 
 ROOT = Path(__file__).parents[3]
 
@@ -147,14 +146,8 @@ def test_a_path_too_long_for_a_socket_is_said_to_be_that(tmp_path: Path) -> None
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be refused as somebody else")
 def test_who_may_not_open_control_gets_status_and_is_told_whom_it_is_for(loop: Loop) -> None:
-    os.chmod(loop.directory, 0o755)
     os.chmod(f"{loop.directory}/control", 0o660)
-    os.chmod(f"{loop.directory}/status", 0o666)
-    os.chdir(loop.directory)
-    try:
-        told = _as_stranger(loop.directory)
-    finally:
-        os.chdir(ROOT)
+    told = as_user(1234, [], loop.directory, _meet)
     assert told["kind"] == "status"
     assert told["instances"] == ["web", "db"]
     assert told["code"] == 4
@@ -166,31 +159,19 @@ def test_who_may_not_open_control_gets_status_and_is_told_whom_it_is_for(loop: L
         " ./control is for root and members of the group root")
 
 
-def _as_stranger(directory: str) -> Any:
-    """What a user without any right meets; the way to the sockets is by the working directory."""
-    read, write = os.pipe()
-    child = os.fork()
-    if not child:
-        os.setgroups([])
-        os.setgid(1234)
-        os.setuid(1234)
-        told: dict[str, Any] = {}
-        with connect(".") as some:
-            told["kind"] = some.kind
-            told["instances"] = [row["key"] for row in some.call("Status")["instances"]]
-            with pytest.raises(ControlError) as refused:
-                some.call("Stop", {"units": ["web"]})
-        with pytest.raises(Unreachable) as closed:
-            Client(".", "control")
-        told |= {"code": refused.value.code, "message": refused.value.message}
-        told |= {"strict": closed.value.code, "strictly": closed.value.message}
-        os.write(write, json.dumps(told).encode())
-        os._exit(0)
-    os.close(write)
-    assert os.waitpid(child, 0)[1] == 0
-    data = os.read(read, 1 << 16)
-    os.close(read)
-    return json.loads(data)
+def _meet() -> dict[str, Any]:
+    """What a user without any right meets."""
+    with connect(".") as some:
+        instances = [row["key"] for row in some.call("Status")["instances"]]
+        with pytest.raises(ControlError) as refused:
+            some.call("Stop", {"units": ["web"]})
+    with pytest.raises(Unreachable) as closed:
+        Client(".", "control")
+    return {
+        "kind": some.kind, "instances": instances,
+        "code": refused.value.code, "message": refused.value.message,
+        "strict": closed.value.code, "strictly": closed.value.message,
+    }
 
 
 def test_a_connection_that_ends_before_the_answer_is_lost(
@@ -261,7 +242,7 @@ def test_a_full_queue_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     with pytest.raises(Unreachable, match="taken no connection") as caught:
         connect(str(tmp_path))
     assert caught.value.code == 5
-    threading.Timer(0.1, lambda: listener.accept()[0].close()).start()
+    threading.Timer(0.1, lambda: listener.accept()[0].close()).start()  # noqa: PLW0108 - later
     connect(str(tmp_path)).close()
     filling.close()
     listener.close()

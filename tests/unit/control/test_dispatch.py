@@ -70,8 +70,8 @@ def test_what_is_not_in_the_table_is_not_found(method: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("parameters", [
-    {}, {"units": []}, {"units": "web"}, {"units": ["web"], "pid": 1}, {"units": ["web"], "wait": 1},
-    {"units": ["x" * 129]}, [], "web",
+    {}, {"units": []}, {"units": "web"}, {"units": ["web"], "pid": 1}, [], "web",
+    {"units": ["web"], "wait": 1}, {"units": ["x" * 129]},
 ])
 def test_parameters_are_checked_strictly(parameters: Any) -> None:
     line = Line()

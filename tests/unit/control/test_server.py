@@ -1,4 +1,4 @@
-import errno
+import contextlib
 import os
 import resource
 import select
@@ -8,12 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from supervisor.control import server as limits
 from supervisor.control.access import NONE, OPERATE, Access, Rights, Rule
+from supervisor.control.access import Peer as Who
 from supervisor.control.wire import write_reply
 from supervisor.model import report
-from tests.control_kit import DESCRIPTION, STATUS, Loop, Peer, instance, message
+from supervisor.model.request import Call
+from tests.control_kit import DESCRIPTION, STATUS, Loop, Peer, as_user, instance, message
 
 STREAM = report.EventReply(event=report.Transition(1, "web", 1, "up", "stopping", "x" * 5000))
 
@@ -172,6 +176,44 @@ def test_what_is_no_call_is_told_and_cut_off(loop: Loop, data: bytes, words: str
     assert loop.server._clients == {}
 
 
+@pytest.fixture(scope="module")
+def sturdy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Loop]:
+    loop = Loop(tmp_path_factory.mktemp("sturdy"))
+    yield loop
+    loop.close()
+
+
+_WHOLE = st.sampled_from([
+    message("Status"), message("Stop", {"units": ["web"]}, oneway=True), message("Nonsense"),
+    message("Events", more=True), message("org.varlink.service.GetInfo"), b"{}\0", b"\0",
+])
+_BYTES = st.binary(max_size=60) | st.builds(
+    lambda data, at, byte: data[:at] + byte + data[at + 1 :],
+    _WHOLE, st.integers(0, 80), st.binary(max_size=2),
+)
+
+
+@given(st.lists(_WHOLE | _BYTES, max_size=6))
+def test_whatever_is_sent_the_server_stands_and_serves_the_next(
+    sturdy: Loop, chunks: list[bytes]
+) -> None:
+    peer = sturdy.peer()
+    with contextlib.suppress(BrokenPipeError):
+        for chunk in chunks:
+            peer.sock.send(chunk)
+            sturdy.step()
+    sturdy.settle()
+    peer.close()
+    sturdy.settle()
+    assert sturdy.server._clients == {}
+    assert (sturdy.server._unread_bytes, sturdy.server._count) == (0, {})
+    assert sturdy.server.next_deadline_ns() is None
+    last = sturdy.peer()
+    assert len(ask(sturdy, last, "Status")) == 1
+    last.close()
+    sturdy.settle()
+
+
 def test_an_error_in_a_call_leaves_the_connection_open(loop: Loop) -> None:
     peer = loop.peer()
     assert error(ask(loop, peer, "Nonsense")[0]) == "MethodNotFound"
@@ -290,6 +332,41 @@ def test_unread_answers_have_a_bound_together_and_the_oldest_pays(
     assert len(last[0]["parameters"]["instances"]) == 5_000
 
 
+def test_calls_of_one_uid_take_their_share_of_time_and_no_more(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.now_ns = 10**15
+
+    def take_time(call: Call) -> None:
+        assert loop.now_ns is not None
+        loop.now_ns += limits.SHARE_NS * 3 // 4
+        call.reply(loop.desk.answers["Status"])
+
+    loop.desk.scripts["Status"] = take_time
+    monkeypatch.setattr(Access, "is_privileged", lambda _self, uid: uid == 0)
+    greedy, second, other, root = (loop.peer() for _ in range(4))
+    for client, uid in zip(loop.server._clients.values(), (1000, 1000, 1001, 0), strict=True):
+        client.peer = Who(uid, frozenset(), "status")
+        loop.server._count[uid] = loop.server._count.get(uid, 0) + 1
+    greedy.sock.sendall(message("Status") * 3)
+    loop.settle()
+    assert len(greedy.replies()) == 2
+    assert [len(ask(loop, peer, "Status")) for peer in (second, other, root, root, root)] == [
+        0, 1, 1, 1, 1]
+    window_ends = loop.server.next_deadline_ns()
+    assert window_ends == 10**15 + limits.WINDOW_NS
+    loop.now_ns = window_ends
+    loop.step()
+    loop.settle()
+    assert (len(greedy.replies()), len(second.replies())) == (1, 1)
+    assert loop.server.next_deadline_ns() is None
+    greedy.sock.sendall(message("Status") * 3)
+    loop.settle()
+    greedy.close()  # parked as it is
+    loop.settle()
+    assert loop.server.next_deadline_ns() is None
+
+
 def test_idle_clients_of_a_uid_make_room_for_its_next_one(loop: Loop) -> None:
     peers = [loop.peer() for _ in range(limits.PER_UID)]
     assert len(ask(loop, peers[0], "Status")) == 1  # so the second is idle for longest
@@ -348,10 +425,9 @@ def test_without_a_descriptor_left_clients_are_still_served_one_by_one(loop: Loo
         top = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
         fill.append(top)
         resource.setrlimit(resource.RLIMIT_NOFILE, (top + 1, hard))
-        with pytest.raises(OSError, match="Too many open files") as caught:
+        with contextlib.suppress(OSError):  # EMFILE, sooner or later
             while True:
                 fill.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
-        assert caught.value.errno == errno.EMFILE
         for peer in (first, second):
             peer.sock.connect(f"{loop.directory}/control")
         loop.settle()
@@ -425,20 +501,8 @@ def test_the_sockets_tell_status_from_control(loop: Loop) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root: to be somebody else")
 def test_a_peer_is_who_it_was_when_it_connected(loop: Loop) -> None:
     loop.server.access = Access(0, None, (Rule(None, 4321, OPERATE, ("web",)),))
-    os.chmod(loop.directory, 0o755)
-    os.chmod(f"{loop.directory}/control", 0o666)
     peer = Peer()
-    inside = os.open(loop.directory, os.O_PATH)
-    child = os.fork()
-    if not child:
-        os.fchdir(inside)  # the way to it is closed to others
-        os.setgroups([4321, 77])
-        os.setgid(1234)
-        os.setuid(1234)
-        peer.sock.connect("control")
-        os._exit(0)
-    os.close(inside)
-    assert os.waitpid(child, 0)[1] == 0
+    as_user(1234, [4321, 77], loop.directory, lambda: peer.sock.connect("control"))
     loop.settle()
     (client,) = loop.server._clients.values()
     assert client.peer.uid == 1234
