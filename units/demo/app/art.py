@@ -65,6 +65,5 @@ _SHAPES = {
 def picture(slug: str) -> str:
     """An inline SVG; a plain card for goods that nobody has drawn yet."""
     ground, shapes = _SHAPES.get(slug, ("#eeeeee", ""))
-    return (
-        f'<svg viewBox="0 0 120 120" role="img" aria-hidden="true"><rect width="120" height="120"'
-        f' fill="{ground}"/>{shapes}</svg>')
+    head = f'viewBox="0 0 120 120" aria-hidden="true" style="background:{ground}"'
+    return f"<svg {head}>{shapes}</svg>"

@@ -36,7 +36,7 @@ def page(title: str, body: str, *, name: str, banner: str, served_by: str) -> st
 
 def _left(stock: int) -> str:
     if stock == 0:
-        return '<span class="left few">sold out, delivery is on its way</span>'
+        return '<span class="left few">sold out for the moment</span>'
     return f'<span class="left{" few" if stock < 6 else ""}">{stock} left</span>'
 
 
