@@ -154,7 +154,7 @@ class Server:
         self._newest = []
         for _ in range(_ACCEPTS):
             try:
-                fd, _address = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001
+                fd, _ = listener._accept()  # type: ignore[attr-defined]  # noqa: SLF001 - as socket.py
             except (BlockingIOError, InterruptedError):
                 return
             except OSError as exc:
