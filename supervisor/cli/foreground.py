@@ -28,8 +28,7 @@ _STATUS_STEP_S = 0.2  # at most that often is the supervisor asked for all state
 _TICK_S = 1.0  # while there is something to count down
 _LOG_BACKLOG = 5_000  # lines that may wait for a slow terminal before reading on
 
-_READY = ("supervising; `unboxed status` and `unboxed logs` work from any terminal{}, Ctrl-C here"
-          " stops everything in order")
+_READY = "ready; try `unboxed status{}` on another terminal, Ctrl-C stops everything in order"
 _AGAIN = "the manager was replaced, no service was touched"
 
 Item = tuple[str, Any]
@@ -41,15 +40,29 @@ def supervise(call: Call, argv: list[str], where: Paths) -> int:
     keeper = _start(argv)
     view = View(Screen())
     queue: SimpleQueue[Item] = SimpleQueue()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        # SimpleQueue.put may be called from a handler, whatever the main thread is doing.
-        signal.signal(number, lambda got, _frame: queue.put(("signal", got)))
+    _catch(queue)
     watchers = Watchers(call, keeper, queue, since_ns)
     watchers.start()
     try:
         return _show(view, watchers, where)
     finally:
         view.close()
+
+
+def _catch(queue: SimpleQueue[Item]) -> None:
+    """Ctrl-C and SIGTERM become items. Through a pipe and a thread: Python runs a handler only when
+    the main thread next runs, and one that is about to wait for the queue would sleep over it."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    os.set_blocking(writer, False)
+    signal.set_wakeup_fd(writer)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: None)
+
+    def pass_on() -> None:
+        while True:
+            queue.put(("signal", os.read(reader, 1)[0]))
+
+    threading.Thread(target=pass_on, daemon=True).start()
 
 
 def _start(argv: list[str]) -> subprocess.Popen[bytes]:
@@ -115,10 +128,13 @@ def _item(view: View, kind: str, value: Any) -> None:
 
 
 def _flag(where: Paths) -> str:
+    """What another terminal, without this one's variables, has to say to reach us."""
     from supervisor.model.paths import paths
 
-    here = paths(os.environ, os.geteuid()).runtime == where.runtime
-    return "" if here else f" with --runtime-dir {where.runtime}"
+    env = {name: value for name, value in os.environ.items() if name != "UNBOXED_RUNTIME_DIR"}
+    if paths(env, os.geteuid()).runtime == where.runtime:
+        return ""
+    return f" --runtime-dir {where.runtime}"
 
 
 def _ended(view: View, status: int, where: Paths, *, ready: bool, asked: bool) -> int:

@@ -33,8 +33,14 @@ def run(call: Call) -> int:
     if call.verb == "kill":
         given = call.text("signal")
         asked["signal"] = _signal("TERM" if given is None else given)
-    with Server(call, f"{call.verb} {' '.join(call.words)}") as server:
-        return finish(call.verb, request(server, _METHODS[call.verb], asked))
+    names = " ".join(call.words)
+    with Server(call, f"{call.verb} {names}") as server:
+        try:
+            return finish(call.verb, request(server, _METHODS[call.verb], asked))
+        except KeyboardInterrupt:
+            print(f"stopped waiting; the supervisor goes on, `unboxed status {names}` shows how far"
+                  " it is", file=sys.stderr)
+            raise
 
 
 def request(server: Server, method: str, asked: dict[str, Any]) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 On a terminal each line has the time of day and the unit's name before it, and control characters
 escaped. Elsewhere it is for programs: the full time in UTC, the key, and the bytes as they were.
+The supervisor's own stream is put into sentences, but for --json.
 """
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ import time
 
 from supervisor.cli.call import BAD_USAGE, DONE, NOT_PERMITTED, NOT_RUNNING, Call, Failure
 from supervisor.cli.clock import clock, exact_stamp
+from supervisor.cli.own import STREAM, sentence
 from supervisor.cli.screen import Screen, name_colour
 from supervisor.logger.read import matches, records, streams
 from supervisor.logger.text import escape
@@ -136,6 +138,8 @@ def _json(record: Record) -> bytes:
 
 def _plain(record: Record) -> bytes:
     at, key, _, line = record
+    if key == STREAM:
+        line = sentence(line).encode("utf-8", "backslashreplace")
     return b"%s %s %s\n" % (exact_stamp(at).encode(), key.encode(), line)
 
 
@@ -157,6 +161,8 @@ class _Terminal:
         self._width = max(self._width, min(len(key), _NAME_WIDTH))
         name = self._screen.paint(f"{key:<{self._width}}", name_colour(key))
         lead = f"{self._screen.paint(clock(at), 'faint')} {name} | "
+        if key == STREAM:
+            line = sentence(line).encode("utf-8", "backslashreplace")
         if self._raw:
             sys.stdout.flush()
             sys.stdout.buffer.write(lead.encode() + line + b"\n")

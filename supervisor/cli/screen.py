@@ -120,8 +120,8 @@ class StatusLine:
         if self._screen.redraws:
             # One column stays free: some terminals wrap as soon as the last one is written.
             line = cut(clean(text), self._screen.width - 1)
+            self._shown = True  # first: Ctrl-C may come between the two
             self._write(f"\r\x1b[K{self._screen.paint(line, 'faint')}")
-            self._shown = True
 
     def clear(self) -> None:
         if self._shown:

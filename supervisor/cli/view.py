@@ -4,6 +4,7 @@ Law: the only writer of the terminal while it lives. It keeps no clock: `draw` i
 """
 from __future__ import annotations
 
+from supervisor.cli.own import STREAM, entry
 from supervisor.cli.screen import Screen, StatusLine, clean, name_colour
 from supervisor.cli.words import STATES, pending
 from supervisor.logger.text import escape
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _NAME_WIDTH = 16  # longer names shift their line; shorter ones are padded to the longest seen
+_REMEMBERED = 10_000  # transitions; the two sources are never that far apart
 _NAMED = 2  # how many instances on their way the last line names
 _UP = ("running", "reloading")
 _PENDING = ("starting", "waiting", "stopping", "unkillable")
@@ -33,6 +35,7 @@ class View:
         self._screen = screen
         self._line = StatusLine(screen)
         self._width = 0
+        self._seen: dict[int, None] = {}  # in order of arrival
         self._stopping = 0
 
     @property
@@ -42,9 +45,22 @@ class View:
             for status in self.statuses)
 
     def log(self, key: str, line: bytes) -> None:
-        self._print(key, "|", escape(line))
+        if key != STREAM:
+            self._print(key, "|", escape(line))
+            return
+        said = entry(line)
+        if "message" in said:
+            self.note(said["message"])
+        else:
+            self.transition(said)
 
     def transition(self, event: dict[str, Any]) -> None:
+        """Comes twice, from the event stream and from the log: which is first is not known."""
+        if event["id"] in self._seen:
+            return
+        self._seen[event["id"]] = None
+        if len(self._seen) > _REMEMBERED:
+            del self._seen[next(iter(self._seen))]
         shown = _LINES.get(event["to"])
         if shown:
             word, state = shown
@@ -54,7 +70,7 @@ class View:
 
     def note(self, text: str) -> None:
         """Something about the supervisor itself."""
-        self._print("unboxed", ">", clean(text, tabs=True))
+        self._print(STREAM, ">", clean(text, tabs=True))
 
     def stop(self, times: int) -> None:
         """An operator asked `times` times for the end."""

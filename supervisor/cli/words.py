@@ -109,12 +109,15 @@ def remark(status: dict[str, Any], now_ns: int) -> str:
     parts: list[str] = []
     if state == "backoff":
         parts = [last_exit or reason, pending(status, now_ns)]
-    elif state in {"failed", "stopped", "finished", "skipped"}:
-        parts = [reason, "" if last_exit and last_exit in reason else last_exit]
+    elif state == "failed":
+        parts = [reason, "" if last_exit in reason else last_exit]
+    elif state in {"stopped", "finished", "skipped"}:
+        parts = [reason or last_exit]
     elif state in {"waiting", "starting", "stopping", "unkillable"}:
         parts = [pending(status, now_ns), status.get("status_text") or ""]
     else:
-        parts = [status.get("status_text") or "", f"last: {last_exit}" if last_exit else ""]
+        restarted = last_exit and status.get("restarts")
+        parts = [status.get("status_text") or "", f"last: {last_exit}" if restarted else ""]
         if state == "reloading":
             parts.insert(0, "reloading")
     if status.get("stale"):

@@ -77,7 +77,7 @@ def test_progress_is_not_shown_off_a_terminal(fake: FakeSupervisor, cli: Cli) ->
     ("TimedOut", {"message": "cannot start x: no end in sight"}, 5,
      "cannot start x: no end in sight\n"),
 ])  # fmt: skip
-def test_each_refusal_has_its_exit_code(  # noqa: PLR0917
+def test_each_refusal_has_its_exit_code(
     fake: FakeSupervisor, cli: Cli, name: str, fields: dict[str, Any], code: int, text: str
 ) -> None:
     def refuse(_: object) -> object:

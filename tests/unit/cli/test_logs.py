@@ -30,11 +30,13 @@ def test_lines_of_several_units_are_merged_by_time_each_with_its_time_and_name(
 ) -> None:
     write(runtime, "web/0", (T0, b"one"), (T0 + 2 * S, b"three"))
     write(runtime, "db", (T0 + S + 5, b"two \x1b[1m"))
-    assert cli("logs") == (
-        0,
-        "2026-11-21T03:56:20.000000000Z web/0 one\n"
-        "2026-11-21T03:56:21.000000005Z db two \x1b[1m\n"
-        "2026-11-21T03:56:22.000000000Z web/0 three\n", "")
+    code, out, err = cli("logs")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "2026-11-21T03:56:20.000000000Z web/0 one",
+        "2026-11-21T03:56:21.000000005Z db two \x1b[1m",
+        "2026-11-21T03:56:22.000000000Z web/0 three",
+    ]
     assert [line.split()[1:] for line in cli("logs", "web").out.splitlines()] == [
         ["web/0", "one"], ["web/0", "three"]]
     assert cli("logs", "-n", "1", "w*").out.endswith("web/0 three\n")

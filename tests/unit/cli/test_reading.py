@@ -170,7 +170,8 @@ def test_explain_prints_the_steps_in_order_and_the_mechanism_of_each_key(
     fake: FakeSupervisor, cli: Cli
 ) -> None:
     answer = {
-        "steps": [{"step": "session", "detail": "setsid(2)"}, {"step": "exec", "detail": "/bin/db"}],
+        "steps": [{"step": "session", "detail": "setsid(2)"},
+                  {"step": "exec", "detail": "/bin/db"}],
         "keys": [{"key": "umask", "value": "077", "mechanism": "umask(2)"}],
     }
     fake.answers["Explain"] = lambda _: answer

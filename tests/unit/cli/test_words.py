@@ -69,7 +69,8 @@ def test_a_failure_names_its_reason_once() -> None:
 
 def test_a_running_service_shows_its_own_words_its_last_end_and_a_changed_file() -> None:
     assert remark("running") == ""
-    assert remark("running", status_text="12 clients", last_exit="killed by SIGKILL",
+    assert remark("running", last_exit="killed by SIGTERM", restarts=0) == ""
+    assert remark("running", status_text="12 clients", last_exit="killed by SIGKILL", restarts=1,
                   stale=True) == (
         "12 clients; last: killed by SIGKILL; unit file changed since its start")
 

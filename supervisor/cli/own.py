@@ -1,0 +1,35 @@
+"""The supervisor's own log stream, `unboxed`: JSON lines that people read as sentences.
+
+A line is a transition (`id`, `unit` (an instance's key), `from`, `to`, `cause`) or a `message`.
+"""
+from __future__ import annotations
+
+import json
+
+STREAM = "unboxed"
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+
+def entry(line: bytes) -> dict[str, Any]:
+    """What `line` says: a Transition as the control interface has it, or {"message": ...}."""
+    try:
+        found = json.loads(line)
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        return {"message": line.decode("utf-8", "backslashreplace")}
+    if "from" in found and "to" in found:
+        return {**found, "key": str(found.get("unit", ""))}
+    return {"message": str(found.get("message", found))}
+
+
+def sentence(line: bytes) -> str:
+    """"web/0: launching -> up (started)", or the message."""
+    said = entry(line)
+    if "message" in said:
+        return str(said["message"])
+    cause = f" ({said['cause']})" if said.get("cause") else ""
+    return f"{said['key']}: {said['from']} -> {said['to']}{cause}"
