@@ -13,7 +13,7 @@ from errno import EBUSY, ENODEV, ENOENT
 from select import poll
 
 from supervisor.kernel.host import read
-from supervisor.kernel.tracking import Figures, send, statm_bytes
+from supervisor.kernel.tracking import Figures, group_of, send, statm_bytes
 
 
 class CgroupTracker:
@@ -58,18 +58,19 @@ class CgroupTracker:
         groups = self._groups(key)
         return [int(p) for group in groups for p in read(f"{group}/cgroup.procs").split()]
 
-    def signal(self, key: str, number: int, but: int) -> None:
-        """To every process of the instance except `but`, who is signalled by the keeper.
+    def signal(self, key: str, number: int, but: int, *, group: bool = False) -> None:
+        """To every process of the instance except `but` (and all of its process group), who is
+        signalled by the keeper.
 
         A pid is held by a pidfd and seen to be in the group after that, so a number that was given
         to somebody else meanwhile is never hit.
         """
-        group = f"{self.base}/{key}"
-        pids = [int(p) for p in read(f"{group}/cgroup.procs").split()]
-        if os.stat(group).st_nlink > 2 if pids != [but] else False:
+        path = f"{self.base}/{key}"
+        pids = [int(p) for p in read(f"{path}/cgroup.procs").split()]
+        if pids and pids != [but] and os.stat(path).st_nlink > 2:
             pids = self.pids(key)
         for pid in pids:
-            if pid != but:
+            if pid != but and not (group and group_of(pid) == but):
                 send(pid, number, lambda pid=pid: self.owner(pid) == key)  # type: ignore[misc]
 
     def kill(self, key: str) -> None:
@@ -120,24 +121,33 @@ class CgroupTracker:
                 return f"{first}/{second}" if second.isdigit() else first
         return None
 
-    def remove(self, key: str) -> None:
-        """Remove the instance's group. One that is not empty yet stays, for the next time."""
-        try:
-            os.rmdir(f"{self.base}/{key}")
-        except OSError as exc:
-            if exc.errno == ENOENT:
-                return
-            if exc.errno == EBUSY:
-                for group in self._groups(key):
-                    try:
-                        os.rmdir(group)
-                    except OSError:
-                        pass  # not empty yet; the next remove finds it
+    def remove(self, key: str) -> bool:
+        """Remove the instance's group if no process is in it: one system call that looks and does.
+        False: it is not empty yet, and stays for the next time."""
+        gone = self._remove(key)
         if "/" in key:
             try:
                 os.rmdir(f"{self.base}/{key.partition('/')[0]}")
             except OSError:
                 pass  # another instance is in it
+        return gone
+
+    def _remove(self, key: str) -> bool:
+        try:
+            os.rmdir(f"{self.base}/{key}")
+        except OSError as exc:
+            if exc.errno == ENOENT:
+                return True
+            if exc.errno != EBUSY or not self.empty(key):
+                return False
+        else:
+            return True
+        for group in self._groups(key):  # it is empty, but has groups of its own below it
+            try:
+                os.rmdir(group)
+            except OSError:
+                pass  # somebody made another one; what is left shows below
+        return not os.path.exists(f"{self.base}/{key}")
 
     def figures(self, key: str, pid: int) -> Figures:
         """Memory, CPU and tasks of all in the group; a controller's own count if it is there."""

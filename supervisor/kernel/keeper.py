@@ -80,8 +80,9 @@ class Keeper:
         self.named("PUT", name, (fd,))
         self.flush()
 
-    def signal(self, launch: int, number: int) -> None:
-        self.send("SIGNAL", launch, number.to_bytes(4, "little") + b"\0\0\0\0")
+    def signal(self, launch: int, number: int, *, group: bool = False) -> None:
+        """To the process of a launch, or to all of its process group."""
+        self.send("SIGNAL", launch, bytes((number, 0, 0, 0, group, 0, 0, 0)))
 
     def flush(self) -> bool:
         """Send what is queued. False: the socket is full, call again when it is writable."""

@@ -35,11 +35,11 @@ class Tracker(Protocol):
     def empty(self, key: str) -> bool: ...
     def watch(self, key: str) -> list[int]: ...
     def pids(self, key: str) -> list[int]: ...
-    def signal(self, key: str, number: int, but: int) -> None: ...
+    def signal(self, key: str, number: int, but: int, *, group: bool = False) -> None: ...
     def kill(self, key: str) -> None: ...
     def freeze(self, key: str, *, frozen: bool) -> None: ...
     def owner(self, pid: int) -> str | None: ...
-    def remove(self, key: str) -> None: ...
+    def remove(self, key: str) -> bool: ...
     def figures(self, key: str, pid: int) -> Figures: ...
     def leftovers(self) -> list[str]: ...
     def close(self) -> None: ...
@@ -58,6 +58,14 @@ def send(pid: int, number: int, still: Callable[[], bool]) -> None:
         pass  # it is gone, or not ours to signal (it runs as another user)
     finally:
         os.close(fd)
+
+
+def group_of(pid: int) -> int:
+    """The process group of `pid`, 0 if it is gone."""
+    try:
+        return os.getpgid(pid)
+    except OSError:
+        return 0
 
 
 def statm_bytes(pid: int | str) -> int:
@@ -137,9 +145,9 @@ class SessionTracker:
                 pass
         return fds
 
-    def signal(self, key: str, number: int, but: int) -> None:
+    def signal(self, key: str, number: int, but: int, *, group: bool = False) -> None:
         for pid in self.pids(key):
-            if pid != but:
+            if pid != but and not (group and group_of(pid) == but):
                 send(pid, number, lambda pid=pid: self.owner(pid) == key)  # type: ignore[misc]
 
     def kill(self, key: str) -> None:
@@ -170,9 +178,12 @@ class SessionTracker:
             pid = parent
         return None
 
-    def remove(self, key: str) -> None:
+    def remove(self, key: str) -> bool:
+        if not self.empty(key):
+            return False
         for pid in [p for p, k in self._sessions.items() if k == key]:
             del self._sessions[pid]
+        return True
 
     def figures(self, key: str, pid: int) -> Figures:
         """Of the main process and its descendants' sum where that costs no look at all of /proc."""

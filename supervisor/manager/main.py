@@ -96,6 +96,7 @@ def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> in
     notices = Notices(sup)
     performer = Performer(sup, notices)
     sup.perform = performer.perform  # type: ignore[assignment]
+    sup.rest_deadline, sup.signal_rest = performer.deadline, performer.signal_rest
     observer = Observer(sup)
     if resumed:
         recover(sup, snapshot, facts, performer, notices)

@@ -82,7 +82,11 @@ class Observer:
         key, role = sup.launches.pop(frame.tag, split_key(record.key))
         sup.pids.pop(record.pid, None)
         sup.acks.append(frame.tag)
-        empty = role == "ready" or sup.tracker.empty(key)
+        inst = sup.world.instances.get(key)
+        if role != "ready" and inst is not None and inst.goal == "down" and not inst.job:
+            empty = sup.tracker.remove(key)
+        else:
+            empty = role == "ready" or sup.tracker.empty(key)
         sup.deliver(key, ev.Exited(frame.tag, record.code, record.status, empty))
 
     # --- the supervisor itself ----------------------------------------------------------------

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from collections import deque
 
 from supervisor.kernel.tracking import SessionTracker
 from supervisor.manager.conditions import unmet
@@ -14,6 +15,7 @@ from supervisor.model import event as ev
 from supervisor.model.unit import Conditions, Unit
 
 _ALWAYS = Conditions()
+REST_NS = 20_000_000
 
 
 class Performer:
@@ -21,6 +23,7 @@ class Performer:
         self._sup = sup
         self._notices = notices
         self._watched: dict[str, list[int]] = {}
+        self._rest: deque[tuple[int, str, int, list[int]]] = deque()  # due, key, main, signals
         self._killed: set[str] = set()  # instances whose group is spent, see _kill_all
         self.ready_pipes: dict[str, int] = {}  # key -> read end, until something is written
         self._table = {
@@ -107,14 +110,35 @@ class Performer:
     # --- signals and ends ---------------------------------------------------------------------
 
     def _signal(self, action: do.Signal) -> None:
-        sup = self._sup
-        main = 0
-        if action.launch:
-            sup.keeper.signal(action.launch, action.signal)
-            inst = sup.world.instances.get(action.key)
+        """To all: the keeper reaches the main process and its group with one kill(2). Most services
+        are no more than that and end at once; whoever is left REST_NS later is looked for then."""
+        sup, key = self._sup, action.key
+        everybody = action.scope == "all"
+        if not action.launch:
+            if everybody:
+                sup.tracker.signal(key, action.signal, 0)
+            return
+        sup.keeper.signal(action.launch, action.signal, group=everybody)
+        if everybody:
+            inst = sup.world.instances.get(key)
             main = inst.pid if inst is not None else 0
-        if action.scope == "all":
-            sup.tracker.signal(action.key, action.signal, main)
+            if self._rest and self._rest[-1][1] == key and self._rest[-1][2] == main:
+                self._rest[-1][3].append(action.signal)
+            else:
+                self._rest.append((sup.now() + REST_NS, key, main, [action.signal]))
+
+    def deadline(self) -> int:
+        """When `signal_rest` has something to do, 0 for never."""
+        return self._rest[0][0] if self._rest else 0
+
+    def signal_rest(self, now: int) -> None:
+        """Signal those who are not in their main process's group."""
+        while self._rest and self._rest[0][0] <= now:
+            _, key, main, numbers = self._rest.popleft()
+            inst = self._sup.world.instances.get(key)
+            if inst is not None and not inst.emptied:
+                for number in numbers:
+                    self._sup.tracker.signal(key, number, main, group=True)
 
     def _kill_all(self, action: do.KillAll) -> None:
         """A group that was ever killed is spent: Linux 6.12 to 6.18 at least kill whatever is

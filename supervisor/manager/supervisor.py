@@ -56,6 +56,8 @@ class Supervisor:
         self.started_early: set[str] = set()  # boot
         self.current = ""  # key of the instance that is being worked for
         self.perform: Callable[[object], None] = lambda _action: None
+        self.rest_deadline: Callable[[], int] = lambda: 0  # performer, as the next
+        self.signal_rest: Callable[[int], None] = lambda _now: None
         self.early_words: list[str] = []  # reports from before there was an event log
         self.report: Callable[[str], None] = self._keep_report
         self.server: Server | None = None  # service
@@ -78,7 +80,7 @@ class Supervisor:
         """When the next turn is due (monotonic ns), 0 for never."""
         soonest = self.world.deadline()
         due = self.server.next_deadline_ns() if self.server is not None else None
-        return min(soonest, due) if soonest and due else soonest or due or 0
+        return min((t for t in (soonest, due, self.rest_deadline()) if t), default=0)
 
     def deliver(self, key: str, event: object) -> None:
         self.current = key
@@ -92,6 +94,9 @@ class Supervisor:
         deadline = self.world.deadline()
         if deadline and deadline <= now:
             self.world.expire(now)
+        rest = self.rest_deadline()
+        if rest and rest <= now:
+            self.signal_rest(now)
         if self.server is not None:
             due = self.server.next_deadline_ns()
             if due is not None and due <= now:

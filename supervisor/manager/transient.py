@@ -11,6 +11,7 @@ from supervisor.manager.runtime import TRIED
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model.report import Failed, InvalidUnits, Problem
 
+
 def define(
     sup: Supervisor, command: tuple[str, ...], keys: dict[str, Any]
 ) -> str | Failed | InvalidUnits:

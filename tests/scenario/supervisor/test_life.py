@@ -151,10 +151,14 @@ def test_a_double_forking_daemon_does_not_escape(tmp_path: Path) -> None:
     )
     with Stack(tmp_path, {"one": unit}) as stack:
         stack.wait("one", "running")
-        tree = stack.call("Describe", unit="one")["tree"]
-        assert [p["command"] for p in tree] == ["sleep 4321"]
+
+        def daemon() -> int:
+            tree = stack.call("Describe", unit="one")["tree"]
+            return next((p["pid"] for p in tree if p["command"] == "sleep 4321"), 0)
+
+        pid = int(str(stack.until(daemon, "the daemon")))
         stack.call("Stop", units=["one"])
-        assert not alive(tree[0]["pid"])
+        assert not alive(pid)
 
 
 def test_a_log_line_makes_ready(tmp_path: Path) -> None:
