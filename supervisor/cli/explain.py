@@ -4,8 +4,10 @@ from __future__ import annotations
 import json
 
 from supervisor.cli.call import DONE, Call
-from supervisor.cli.screen import Screen, clean, table
+from supervisor.cli.screen import Screen, clean, cut, table
 from supervisor.cli.server import Server, print_json
+
+_VALUE_COLUMNS = 32
 
 
 def run(call: Call) -> int:
@@ -28,6 +30,8 @@ def run(call: Call) -> int:
     for row in table(("", "STEP", "DETAIL"), steps, right=(0,))[1:]:
         print(("  " + "  ".join(row)).rstrip())
     print("\n" + screen.paint("Keys and their mechanisms", "head"))
+    if screen.terminal:  # long commands and lists would push the mechanism off the screen
+        keys = [(key, cut(text, _VALUE_COLUMNS), mechanism) for key, text, mechanism in keys]
     for row in table(("KEY", "VALUE", "MECHANISM"), keys)[1:]:
         print(("  " + "  ".join(row)).rstrip())
     return DONE

@@ -66,10 +66,10 @@ def value(path: str, text: str) -> Any:
 
 
 def _toml(text: str) -> list[Any]:
-    import tomli
+    from supervisor.config.build import BadText, document
 
     try:
-        document = tomli.loads(f"value = {text}")
-    except (tomli.TOMLDecodeError, RecursionError, ValueError):
+        found = document(f"value = {text}".encode("utf-8", "surrogateescape"))
+    except BadText:
         return []
-    return [document["value"]] if len(document) == 1 else []
+    return [found["value"]] if len(found) == 1 else []

@@ -1,18 +1,14 @@
 """The command line against a supervisor that says what a test wants it to say."""
 from __future__ import annotations
 
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))  # cli_fake.py: these test folders are no packages
-
-from cli_fake import Cli, FakeSupervisor, Outcome
-
 from supervisor.cli.main import main
+from tests.unit.cli.fake import Cli, FakeSupervisor, Outcome
 
 
 @pytest.fixture

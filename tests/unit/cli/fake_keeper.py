@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[3]))
 
-from cli_fake import FakeSupervisor, instance, transition
+from tests.unit.cli.fake import FakeSupervisor, instance, transition
 
 
 def main() -> int:

@@ -4,7 +4,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from cli_fake import Cli, FakeSupervisor, Refusal
+
+from tests.unit.cli.fake import Cli, FakeSupervisor, Refusal
 
 
 def result(key: str, code: int = 0, message: str = "") -> dict[str, Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from cli_fake import Cli
+from tests.unit.cli.fake import Cli
 
 
 def unit(directory: Path, name: str, text: str) -> str:

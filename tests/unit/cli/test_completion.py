@@ -3,12 +3,14 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-from cli_fake import Cli, FakeSupervisor, instance
 
 from supervisor.cli.completion import SCRIPTS
+from tests.terminal import ROOT
+from tests.unit.cli.fake import Cli, FakeSupervisor, instance
 
 
 def words(cli: Cli, *typed: str) -> list[str]:
@@ -59,6 +61,25 @@ def test_each_script_is_accepted_by_its_shell(cli: Cli, shell: str) -> None:
         pytest.skip(f"no {shell} on this host")
     done = subprocess.run([shell, "-n"], input=script, text=True, capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_bash_really_completes(fake: FakeSupervisor, cli: Cli, tmp_path: Path) -> None:
+    fake.instances = [instance("web/0"), instance("web/1"), instance("db")]
+    (tmp_path / "completion").write_text(cli("completion", "bash").out)
+    script = f"""
+        unboxed() {{ {sys.executable} -m supervisor.cli "$@"; }}
+        source {tmp_path / "completion"}
+        complete_line() {{
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1)); _unboxed; echo "${{COMPREPLY[@]}}"
+        }}
+        complete_line unboxed sta
+        complete_line unboxed restart web/
+        complete_line unboxed run --units {ROOT}/superv
+        complete_line unboxed frob ''
+    """
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, cwd=ROOT,
+                          check=False)
+    assert done.stdout.splitlines() == ["status start", "web/0 web/1", f"{ROOT}/supervisor", ""]
 
 
 def test_an_unknown_shell_is_bad_usage(cli: Cli) -> None:

@@ -5,7 +5,16 @@ import json
 from pathlib import Path
 
 import pytest
-from cli_fake import MINUTE_NS, NOW_NS, Cli, FakeSupervisor, Refusal, instance, transition
+
+from tests.unit.cli.fake import (
+    MINUTE_NS,
+    NOW_NS,
+    Cli,
+    FakeSupervisor,
+    Refusal,
+    instance,
+    transition,
+)
 
 S = 10**9
 

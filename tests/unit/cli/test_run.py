@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_fake import Cli, FakeSupervisor
-from cli_terminal import ROOT, Terminal
+
+from tests.terminal import ROOT, Terminal
+from tests.unit.cli.fake import Cli, FakeSupervisor
 
 CALM = {"NO_COLOR": "1"}
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_fake import FakeSupervisor, instance
-from cli_terminal import ROOT, Terminal
+
+from tests.terminal import ROOT, Terminal
+from tests.unit.cli.fake import FakeSupervisor, instance
 
 CALM = {"NO_COLOR": "1"}
 
