@@ -51,34 +51,71 @@ def read_units(dirs: Sequence[str]) -> Loaded:
 def iter_units(
     dirs: Sequence[str], warnings: list[Problem] | None = None
 ) -> Iterator[Unit | Broken]:
-    """The units of `dirs` one by one, in order of name, so that a caller can start the first while
-    the next is read. What was ignored is appended to `warnings`."""
-    ignored: list[Problem] = [] if warnings is None else warnings
-    folders: list[Folder] = []
-    files: dict[str, Folder] = {}
-    drop_ins: dict[str, list[Folder]] = {}
-    try:
+    """The units of `dirs` one by one, in order of name. What was ignored is appended to
+    `warnings`."""
+    yield from Texts(dirs, [] if warnings is None else warnings).units()
+
+
+class Texts:
+    """All files of `dirs`, read but not understood yet, so that a caller can take a look at the
+    whole (`may_order`) and then start the first units while the next are parsed (`units`, which
+    must be run or closed: it owns the open directories)."""
+
+    def __init__(self, dirs: Sequence[str], warnings: list[Problem]) -> None:
+        self._warnings = warnings
+        self._folders: list[Folder] = []
+        self._broken: list[Broken] = []
+        self._drop_ins: dict[str, list[Folder]] = {}
+        files: dict[str, Folder] = {}
         for path in dirs:
             try:
                 folder = open_folder(path)
                 if folder is None:
                     continue
-                folders.append(folder)
-                _scan(folder, files, drop_ins, ignored)
+                self._folders.append(folder)
+                _scan(folder, files, self._drop_ins, warnings)
             except Unreadable as why:
-                yield Broken("", (Problem(path, 0, "", str(why)),))
-        for file in sorted(files):
-            folder = files[file]
-            overlays = drop_ins.pop(file, None)
-            yield _load(folder, file, overlays)
-        ignored += [
-            Problem(f"{folder.path}/{file}.d", 0, "", "cannot be used: no unit has that name")
-            for file, homes in drop_ins.items()
-            for folder in homes
-        ]
-    finally:
-        for folder in folders:
-            os.close(folder.fd)
+                self._broken.append(Broken("", (Problem(path, 0, "", str(why)),)))
+        self._texts = [_read(files[file], file) for file in sorted(files)]
+
+    def may_order(self) -> bool:
+        """Whether a unit could have a say in when another starts: whether any text has the word
+        `before` or `conflicts`. A backslash counts, since keys can be written with escapes."""
+        return bool(self._drop_ins) or any(
+            b"before" in text.data or b"conflicts" in text.data or b"\\" in text.data
+            for text in self._texts
+            if isinstance(text, _Text)
+        )
+
+    def units(self) -> Iterator[Unit | Broken]:
+        """The units in order of name."""
+        try:
+            yield from self._broken
+            for text in self._texts:
+                if isinstance(text, Broken):
+                    yield text
+                    continue
+                overlays = self._drop_ins.pop(text.name + ".toml", None)
+                if overlays is None:
+                    yield _of_bytes(text.name, text.data, text.source)
+                else:
+                    from supervisor.config.drop_in import load_layered
+
+                    yield load_layered(text.name, text.source, text.data, overlays)
+            self._warnings += [
+                Problem(f"{folder.path}/{file}.d", 0, "", "cannot be used: no unit has that name")
+                for file, homes in self._drop_ins.items()
+                for folder in homes
+            ]
+        finally:
+            for folder in self._folders:
+                os.close(folder.fd)
+
+
+class _Text(Struct, frozen=True, gc=False):
+    name: str
+    source: str
+    data: bytes
 
 
 def load_text(name: str, text: str, source: str) -> Unit | Broken:
@@ -151,21 +188,16 @@ def _printable(name: str) -> str:
 # --- one unit ---
 
 
-def _load(folder: Folder, file: str, overlays: list[Folder] | None) -> Unit | Broken:
+def _read(folder: Folder, file: str) -> _Text | Broken:
     name = file[:-5]
     source = f"{folder.path}/{file}"
     if not is_unit_name(name) or name == RESERVED:
         source = f"{folder.path}/{_printable(file)}"
         return Broken(_printable(name), (Problem(source, 0, "", _bad_name(name)),))
     try:
-        data = read_file(folder.fd, file)
+        return _Text(name, source, read_file(folder.fd, file))
     except Unreadable as why:
         return Broken(name, (Problem(source, 0, "", str(why)),))
-    if overlays is None:
-        return _of_bytes(name, data, source)
-    from supervisor.config.drop_in import load_layered
-
-    return load_layered(name, source, data, overlays)
 
 
 def _of_bytes(name: str, data: bytes, source: str) -> Unit | Broken:

@@ -7,12 +7,10 @@ tells whether such a word is there at all; if it is, everything is read first.
 """
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 
-from supervisor.config.load import iter_units
+from supervisor.config.load import Texts
 from supervisor.config.problem import Broken, Problem
-from supervisor.kernel.host import read_bytes
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model.unit import Needs, Unit
 
@@ -26,11 +24,12 @@ def boot(
 ) -> None:
     """Read all units and start `names`, or those with autostart. `before_start` is called when all
     definitions are known and nothing was started yet."""
-    eager = not names and before_start is None and not may_order(sup.paths.units)
     warnings: list[Problem] = []
+    texts = Texts(sup.paths.units, warnings)
+    eager = not names and before_start is None and not texts.may_order()
     units: dict[str, Unit] = {}
     early: list[Unit] = []
-    for unit in iter_units(sup.paths.units, warnings):
+    for unit in texts.units():
         if isinstance(unit, Broken):
             for problem in unit.problems:
                 sup.report(f"{problem}; {unit.name or 'the directory'} is left out")
@@ -54,24 +53,6 @@ def boot(
     sup.started_early.clear()
     sup.commit()
     sup.journal.settle()
-
-
-def may_order(folders: Sequence[str]) -> bool:
-    """Could any file there say `before` or `conflicts`? Backslashes count: keys can be escaped."""
-    for folder in folders:
-        try:
-            names = os.listdir(folder)
-        except OSError:
-            continue
-        for name in names:
-            path = f"{folder}/{name}"
-            if name.endswith(".toml.d"):
-                return True
-            if name.endswith(".toml"):
-                text = read_bytes(path)
-                if b"before" in text or b"conflicts" in text or b"\\" in text:
-                    return True
-    return False
 
 
 def _start_free(sup: Supervisor, units: list[Unit]) -> None:

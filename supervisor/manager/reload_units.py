@@ -25,6 +25,7 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
     added = sorted(units.keys() - old.keys())
     removed = sorted(old.keys() - units.keys())
     changed = sorted(name for name in units.keys() & old.keys() if units[name] is not old[name])
+    sup.reload_access()
     sup.world.define(units)
     sup.commit()
     sup.rewrite()

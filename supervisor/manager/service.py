@@ -40,6 +40,7 @@ def serve(sup: Supervisor, observer: Observer, facts: Facts, *, quiet: bool) -> 
         unwatch=loop.remove, clock=sup.now,
     )  # fmt: skip
     sup.server = server
+    sup.reload_access = lambda: setattr(server, "access", _access(sup))
     tell_parent(f"READY=1\nMAINPID={sup.keeper_pid}\nSTATUS={len(sup.world.graph.units)} units")
 
 

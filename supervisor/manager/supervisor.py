@@ -61,6 +61,7 @@ class Supervisor:
         self.early_words: list[str] = []  # reports from before there was an event log
         self.report: Callable[[str], None] = self._keep_report
         self.server: Server | None = None  # service
+        self.reload_access: Callable[[], None] = lambda: None  # service
         self.descriptors: dict[int, Callable[[int], None]] = {}  # ask_descriptor: tag -> who waits
         self.on_keeper: Callback = lambda _events: None  # observer
         self.keeper_pid = os.getppid()
