@@ -15,13 +15,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernel": {"config", "model"},
     "logger": {"kernel", "model"},
     "manager": {"core", "kernel", "config", "model"},
-    "control": {"manager", "kernel", "config", "model"},
+    "control": {"kernel", "config", "model"},
     "agents": {"control", "model"},
     "cli": {"control", "config", "core", "kernel", "logger", "model"},
 }
 
-# Those that put the process together see more than their layer.
-COMPOSITION = {"supervisor.manager.__main__": {"control"}}
+# Control knows no manager: it is handed an object that answers (model.request.Requests). These two
+# put them together.
+COMPOSITION = {
+    "supervisor.manager.service": {"control"},
+    "supervisor.manager.supervisor": {"control"},  # a type: who holds the server
+}
 
 # Modules that another process, or a stranger, uses on its own: narrower than their folder.
 NARROWER = {"supervisor.control.client": {"control", "model"}}

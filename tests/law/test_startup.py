@@ -17,8 +17,9 @@ import pytest
 
 from tests.law.source import ROOT, layer, modules
 
-MANAGER = "supervisor.manager.__main__"
-LOGGER = "supervisor.logger.__main__"
+MANAGER = "supervisor.manager.main"  # up to the first services
+SERVICE = "supervisor.manager.service"  # right after them
+LOGGER = "supervisor.logger.main"
 CLIENT = "supervisor.cli.main"
 LIBRARIES = ("msgspec", "tomli")
 
@@ -58,13 +59,13 @@ def ours(names: frozenset[str]) -> set[str]:
 
 def test_the_manager_starts_with_c_modules_and_its_two_libraries_only() -> None:
     found = loaded(MANAGER)
-    surplus = found - ours(found) - in_c() - loaded(*LIBRARIES)
+    surplus = found - ours(found) - in_c() - loaded(*LIBRARIES, "__future__")
     assert not surplus, f"the manager also loads {sorted(surplus)}"
 
 
 def test_the_logger_starts_with_c_modules_only() -> None:
     found = loaded(LOGGER)
-    surplus = found - ours(found) - in_c() - loaded("os")
+    surplus = found - ours(found) - in_c() - loaded("os", "__future__")
     assert not surplus, f"the logger also loads {sorted(surplus)}"
 
 
@@ -72,10 +73,11 @@ def test_the_logger_knows_nothing_of_units_and_policy() -> None:
     assert {layer(name) for name in ours(loaded(LOGGER))} <= {"", "logger", "kernel", "model"}
 
 
-@pytest.mark.parametrize("module", [MANAGER, LOGGER, CLIENT])
+@pytest.mark.parametrize("module", [MANAGER, SERVICE, LOGGER, CLIENT])
 def test_what_costs_milliseconds_is_not_loaded_at_start(module: str) -> None:
     assert not loaded(module) & (NEVER - loaded(*LIBRARIES))
 
 
 def test_every_entry_point_exists() -> None:
-    assert {MANAGER, LOGGER, CLIENT} <= set(modules())
+    assert {MANAGER, SERVICE, LOGGER, CLIENT} <= set(modules())
+    assert {"supervisor.manager.__main__", "supervisor.logger.__main__"} <= set(modules())
