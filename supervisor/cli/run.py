@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 KEEPER = "unboxed-init"
-_LIBRARIES = ("msgspec", "tomli", "structlog")  # what the manager imports
+_LIBRARIES = ("msgspec", "tomli")  # what the manager imports
 _SUFFIX = ".toml"
 
 

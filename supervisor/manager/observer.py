@@ -100,12 +100,17 @@ class Observer:
         if number in (TERM, INT, QUIT):
             self.stop(cause, number == INT)
         elif number == HUP:
+            from supervisor.config.problem import Problem
             from supervisor.manager.reload_units import reload_units
+            from supervisor.model.report import InvalidUnits
 
             answer = reload_units(sup)
-            for problem in getattr(answer, "problems", ()):
-                sup.report(f"{problem.file}:{problem.line}: {problem.key}: {problem.message}")
-            sup.report(f"{cause}: unit files were read again")
+            if isinstance(answer, InvalidUnits):
+                for found in answer.problems:
+                    sup.report(str(Problem(found.file, found.line, found.key, found.message)))
+                sup.report(f"{cause}: {answer.message}")
+            else:
+                sup.report(f"{cause}: unit files were read again")
 
     def stop(self, cause: str, again_kills: bool) -> None:
         """Stop everything in order; a second request of the impatient kind kills at once."""

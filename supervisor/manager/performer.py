@@ -142,7 +142,7 @@ class Performer:
 
     def _kill_all(self, action: do.KillAll) -> None:
         """A group that was ever killed is spent: Linux 6.12 to 6.18 at least kill whatever is
-        cloned into it later too, so the next launch needs a new one (docs/decisions/0003)."""
+        cloned into it later too, so the next launch needs a new one (docs/decisions/0007)."""
         self._killed.add(action.key)
         inst = self._sup.world.instances[action.key]
         for launch in (inst.launch, inst.job):

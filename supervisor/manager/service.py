@@ -5,6 +5,7 @@ import os
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, socket
 
 from supervisor import __version__
+from supervisor.config.problem import Problem
 from supervisor.control.access import Access
 from supervisor.control.access_file import read as read_access
 from supervisor.control.server import Server
@@ -96,8 +97,8 @@ def _access(sup: Supervisor) -> Access:
     except UnknownName:
         gid = None
     access = read_access(path, uid, gid)
-    for problem in access.problems:
-        sup.report(f"{problem.file}:{problem.line}: {problem.key}: {problem.message}")
+    for found in access.problems:
+        sup.report(str(Problem(found.file, found.line, found.key, found.message)))
     return access
 
 
