@@ -4,6 +4,7 @@
 
 PYTHON ?= /usr/bin/python3
 VENV ?= .venv
+ARGS ?= all
 export PYTHON VENV
 
 .PHONY: help run test bench clean
@@ -11,7 +12,7 @@ export PYTHON VENV
 help:
 	@echo 'make run     the demo stack: a web shop, a worker and two agents, supervised'
 	@echo 'make test    linters and all tests; ONLY="unit law" picks some'
-	@echo 'make bench   our figures beside other supervisors (needs root; see tests/bench)'
+	@echo 'make bench   our figures beside other supervisors (needs root; see tests/bench); ARGS picks what'
 	@echo 'make clean   remove what the others made in this folder'
 
 run:
