@@ -43,6 +43,7 @@ class FakeKeeper:
         self.options = options
         self.stderr = stderr
         self.pipes: dict[str, int] = {}
+        self.ends: set[int] = set()
         self.pid = 0
         self.socket: socket.socket | None = None
 
@@ -52,16 +53,17 @@ class FakeKeeper:
     def __exit__(self, *_: object) -> None:
         if self.pid:
             self.kill()
-        for pipe in self.pipes.values():
-            os.close(pipe)
+        for descriptor in (*self.pipes.values(), *self.ends):
+            os.close(descriptor)
 
-    def start(self) -> int:
-        """A new logger's pid. (A keeper would not start one while another lives.)"""
+    def start(self, *wrapper: str) -> int:
+        """A new logger's pid. `wrapper`: a command that executes the rest of its arguments."""
+        command = [*wrapper, PYTHON, "-I", "-S", PROGRAM, "--log-dir", str(self.log_dir)]
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
-            self.pid = os.posix_spawn(
-                PYTHON,
-                [PYTHON, "-I", "-S", PROGRAM, "--log-dir", str(self.log_dir)],
+            self.pid = os.posix_spawnp(
+                command[0],
+                command,
                 os.environ,
                 file_actions=[
                     (os.POSIX_SPAWN_DUP2, theirs.fileno(), 3),
@@ -81,14 +83,19 @@ class FakeKeeper:
         )
 
     def stream(self, name: str) -> int:
-        """A new stream. The caller gets, and closes, one end to write to it as a unit would."""
+        """A new stream: the end that a unit would write to."""
         readable, writable = os.pipe2(os.O_CLOEXEC)
         both = os.open(f"/proc/self/fd/{readable}", os.O_RDWR | os.O_CLOEXEC)
         os.close(readable)
         self.pipes[name] = both
         if self.pid:
             self.announce(name)
+        self.ends.add(writable)
         return writable
+
+    def close(self, end: int) -> None:
+        self.ends.remove(end)
+        os.close(end)
 
     def drop(self, name: str) -> None:
         os.close(self.pipes.pop(name))
