@@ -136,7 +136,7 @@ def _remind(world: World, inst: Instance) -> None:
         if inst.since_ns:
             actions.append(do.Release(key))
         return
-    if inst.phase in RESTING or unit.kind == "group":
+    if inst.phase in RESTING or (not inst.launch and inst.emptied and not inst.job):
         return
     if inst.phase in ("stopping", "finishing", "killing") and inst.frozen:
         actions.append(do.Freeze(key, False))

@@ -24,7 +24,7 @@ from supervisor.model.unit import SECOND_NS, Unit
 KILL_GRACE_NS = 5 * SECOND_NS  # what is left this long after cgroup.kill is called unkillable
 MEASURE_NS = 10 * SECOND_NS  # how often a unit with a memory budget is looked at
 SIGKILL, SIGCONT, SIGABRT = 9, 18, 6
-COMMAND, DRAIN = -1, -2  # rungs before the ladder's own
+COMMAND, DRAIN, ABORT = -1, -2, -3  # rungs before the ladder's own
 
 
 class Turn(Struct, gc=False):
@@ -81,6 +81,7 @@ def _go_up(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
 def _launch(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
     """From waiting: all needs are met."""
     if unit.kind == "group":
+        inst.emptied = True
         _to(turn, inst, "up", event.cause or "all members are there", event.cause_id)
         return
     inst.result, inst.ended, inst.hook, inst.emptied = "", "", 0, True
@@ -291,7 +292,6 @@ def _start_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> N
     elif unit.kind == "service" and not inst.result:
         inst.result = f"it ended before it was ready: {_end_words(event)}"
         inst.ended = "unclean" if _orderly(event) else "abnormal"
-    _drop_job(turn, inst)
     _main_exited(turn, unit, inst, event)
 
 
@@ -332,13 +332,12 @@ def _up_ready(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
 
 def _up_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> None:
     if not _job_exited(turn, unit, inst, event):
-        _drop_job(turn, inst)
         _main_exited(turn, unit, inst, event)
 
 
 def _up_empty(turn: Turn, unit: Unit, inst: Instance, event: ev.Empty) -> None:
-    """Only a forking daemon (no main process of ours) ends by its group running empty."""
-    if not inst.launch and unit.kind != "group":
+    """Only a forking daemon (no main process of ours) ends by its cgroup running empty."""
+    if not inst.launch and not inst.emptied:
         inst.emptied = True
         inst.last_exit = "all its processes ended"
         inst.ended = "clean"
@@ -370,11 +369,10 @@ def _measured(turn: Turn, unit: Unit, inst: Instance, event: ev.Measured) -> Non
 
 
 def _fail_watchdog(turn: Turn, unit: Unit, inst: Instance, words: str) -> None:
-    """SIGABRT first, so that a core may tell where it hung; then the ladder."""
+    """No drain and no stop command for what does not listen: SIGABRT, so that a core may tell where
+    it hung, and then the ladder."""
     inst.result, inst.ended = words, "abnormal"
-    if inst.launch:
-        turn.actions.append(do.Signal(inst.key, inst.launch, SIGABRT))
-    _begin_stop(turn, unit, inst, "stopping", words)
+    _begin_stop(turn, unit, inst, "stopping", words, hung=True)
 
 
 def _reloaded(turn: Turn, unit: Unit, inst: Instance, event: ev.Reloaded) -> None:
@@ -447,12 +445,13 @@ def _released(turn: Turn, unit: Unit, inst: Instance, event: ev.Released) -> Non
 
 
 def _begin_stop(
-    turn: Turn, unit: Unit, inst: Instance, phase: Phase, cause: str, cause_id: int = 0
-) -> None:
+    turn: Turn, unit: Unit, inst: Instance, phase: Phase, cause: str, cause_id: int = 0,
+    *, hung: bool = False,
+) -> None:  # fmt: skip
     _drop_job(turn, inst)
     inst.watchdog_due_ns = inst.age_due_ns = inst.measure_due_ns = 0
     inst.reloading = False
-    if unit.kind == "group" or (not inst.launch and inst.emptied):
+    if not inst.launch and inst.emptied:  # such as a group
         _over(turn, unit, inst, cause, cause_id)
         return
     if inst.frozen:
@@ -461,7 +460,9 @@ def _begin_stop(
     _to(turn, inst, phase, cause, cause_id)
     stop = unit.stop
     inst.rung = 0
-    if serves:
+    if hung and inst.launch:
+        inst.rung = ABORT
+    elif serves:
         inst.rung = DRAIN if stop.drain_ns else COMMAND if stop.command else 0
     if not inst.launch:
         turn.actions.append(do.Watch(inst.key))
@@ -471,7 +472,12 @@ def _begin_stop(
 def _rung(turn: Turn, unit: Unit, inst: Instance) -> None:
     """Do the next rung of the ladder and set the time of the one after it."""
     stop = unit.stop
-    if inst.rung == DRAIN:
+    if inst.rung == ABORT:
+        for number in (SIGABRT, SIGCONT):
+            turn.actions.append(do.Signal(inst.key, inst.launch, number))
+        inst.deadline_ns = turn.now + (stop.ladder[0].wait_ns if stop.ladder else 0)
+        inst.rung = 0
+    elif inst.rung == DRAIN:
         turn.actions.append(do.Drain(inst.key))
         inst.deadline_ns = turn.now + stop.drain_ns
         inst.rung = COMMAND if stop.command else 0
@@ -509,7 +515,7 @@ def cut(turn: Turn, unit: Unit, inst: Instance, cause: str) -> None:
         return
     _drop_job(turn, inst)
     inst.watchdog_due_ns = inst.age_due_ns = inst.measure_due_ns = 0
-    if unit.kind == "group":
+    if not inst.launch and inst.emptied:
         _over(turn, unit, inst, cause)
     else:
         _kill(turn, inst, cause)
@@ -563,7 +569,7 @@ def _main_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> No
             inst.ended = "clean" if event.status in unit.restart.success_codes else "unclean"
         else:
             inst.ended = "clean" if _orderly(event) else "abnormal"
-    if event.empty:
+    if event.empty and inst.role in ("", "ready"):  # else a job may not even be born yet
         inst.emptied = True
         _over(turn, unit, inst)
     elif inst.phase in ("stopping", "killing", "finishing"):
@@ -591,7 +597,7 @@ def _over(turn: Turn, unit: Unit, inst: Instance, cause: str = "", cause_id: int
     _drop_job(turn, inst)
     inst.pid, inst.stuck, inst.frozen, inst.rung = 0, False, False, 0
     inst.watchdog_due_ns = inst.age_due_ns = inst.measure_due_ns = 0
-    why = inst.result or cause or inst.last_exit
+    why = inst.result or cause or (inst.last_exit if inst.ended else "") or inst.cause
     cause_id = cause_id or inst.cause_id
     if inst.goal == "down":
         asked = inst.cause if inst.phase == "stopping" and not inst.result else why

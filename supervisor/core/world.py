@@ -128,11 +128,11 @@ class World:
 
     # --- requests -----------------------------------------------------------------------------
 
-    def start(self, names: Iterable[str], cause: str, now: int, cause_id: int = 0) -> None:
+    def start(self, names: Iterable[str], cause: str, now: int) -> None:
         """Start units (groups: their members) and all that they pull in; in a shutdown, nothing."""
         asked = dict.fromkeys(names)
         keys = [key for name in asked for key in self.keys.get(name, ())]
-        self._start(graphs.closure(self.graph, asked), keys, cause, now, cause_id)
+        self._start(graphs.closure(self.graph, asked), keys, cause, now)
 
     def start_key(self, key: str, cause: str, now: int) -> None:
         """Start one instance, and what its unit needs."""
@@ -141,7 +141,7 @@ class World:
         self._start(pulled, [key], cause, now)
 
     def _start(
-        self, names: list[str], keys: list[str], cause: str, now: int, cause_id: int = 0
+        self, names: Iterable[str], keys: Iterable[str], cause: str, now: int, cause_id: int = 0
     ) -> None:
         """`keys` whatever they do now, and of `names` what does not run, has not failed to be kept
         running, nor has done its work (a finished task)."""
@@ -346,23 +346,35 @@ class World:
                     self._moved(inst, moved)
             wanted, turn.wanted = turn.wanted, []
             for name, cause, cause_id in wanted:
-                self.start([name], cause, turn.now, cause_id)
+                names = [n for n in graphs.closure(self.graph, [name]) if not self._spent(n)]
+                keys = self.keys.get(name, ()) if name in names else ()
+                self._start(names, keys, cause, turn.now, cause_id)
+
+    def _spent(self, name: str) -> bool:
+        """Has it reached its own restart limit? Then nobody's `then` starts it again, or two units
+        that name (or need) each other would never end."""
+        for key in self.keys.get(name, ()):
+            inst, limit = self.instances[key], self.graph.units[name].restart.limit
+            if inst.phase == "failed" and limit is not None:
+                since = self.turn.now - limit.within_ns
+                if len([when for when in inst.recent_ns if when > since]) >= limit.count:
+                    return True
+        return False
 
     def _moved(self, inst: Instance, moved: Transition) -> None:
         graph, unit = self.graph, inst.unit
-        if inst.phase == "waiting":
-            self._check(inst)
+        if moved.target in RESTING or inst.stuck:  # before it may start again
+            for dep in graph.deps.get(unit, ()):
+                for key in self._all(dep.unit):
+                    self._release(self.instances[key])
+        self._check(inst)
         for name in graph.dependents.get(unit, ()):
             self._look(name, inst, moved)
         for name in graph.conflicts.get(unit, ()):
             for key in self.keys.get(name, ()):
                 self._check(self.instances[key])
-        if inst.phase in RESTING or inst.stuck:
-            for dep in graph.deps.get(unit, ()):
-                for key in self._all(dep.unit):
-                    self._release(self.instances[key])
-            if inst.phase in ENDED and inst.key not in self.keys.get(unit, ()):
-                self._forget(inst.key)
+        if inst.phase in ENDED and inst.key not in self.keys.get(unit, ()):
+            self._forget(inst.key)
 
     def _look(self, name: str, inst: Instance, moved: Transition) -> None:
         """What `name`, which looks at `inst`'s unit, makes of its move."""
