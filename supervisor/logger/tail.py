@@ -4,6 +4,9 @@ Law: at any instant a byte is in the pipe or in a segment, so a SIGKILL loses no
 from the pipe exactly what it gave to the file). The index entry follows the bytes; if it is missing
 because we were killed or had no space, `reopen` adds it with the file's own time. So every failure
 has one remedy: close the tail, and open it again later.
+
+There is no fsync: it would make every unit wait for the disk of one. A power failure costs what the
+kernel had not written back (by default up to 30 s), and `_recover` makes the rest consistent.
 """
 from __future__ import annotations
 

@@ -32,6 +32,10 @@ def size(directory: Path) -> int:
     return int(found[-1].stem, 16) + found[-1].stat().st_size if found else 0
 
 
+def wait_for_size(directory: Path, bytes_: int) -> None:
+    wait_until(lambda: size(directory) >= bytes_)
+
+
 @pytest.mark.timeout(300)
 @pytest.mark.slow
 def test_f30_a_thousand_kills_lose_no_byte_and_tear_no_line(tmp_path: Path) -> None:
@@ -48,7 +52,7 @@ def test_f30_a_thousand_kills_lose_no_byte_and_tear_no_line(tmp_path: Path) -> N
                 # Let each do about its share, and die at an instant of chance's choice: after some
                 # bytes, or while it starts.
                 share = before + chance.randrange(2 * LINES * 100 // KILLS) if kills % 20 else 0
-                wait_until(lambda: size(directory) >= min(share, LINES * 100))  # noqa: B023
+                wait_for_size(directory, min(share, LINES * 100))
                 time.sleep(chance.random() * 0.002)
                 keeper.kill()
                 kills += 1

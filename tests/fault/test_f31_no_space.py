@@ -39,6 +39,11 @@ def content(directory: Path) -> bytes:
     return b"".join(path.read_bytes() for path in segments(directory))
 
 
+def wait_for_more(directory: Path) -> None:
+    before = len(content(directory))
+    wait_until(lambda: len(content(directory)) > before)
+
+
 def test_f31_a_full_disk_loses_nothing(small_disk: tuple[FakeKeeper, Path, Path]) -> None:
     keeper, disk, messages = small_disk
     end = keeper.stream("web")
@@ -55,8 +60,7 @@ def test_f31_a_full_disk_loses_nothing(small_disk: tuple[FakeKeeper, Path, Path]
         # Two times a little space comes back, and is not enough.
         for size in (1 << 20, 1 << 19):
             os.truncate(disk / "ballast", size)
-            before = len(content(web))
-            wait_until(lambda: len(content(web)) > before)  # noqa: B023
+            wait_for_more(web)
             assert not ended(pid, 0.5)
         # Now somebody takes old segments away: there is enough for the rest.
         saved = b""

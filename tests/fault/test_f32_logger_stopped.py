@@ -57,17 +57,18 @@ def test_f32_storage_that_comes_and_goes_keeps_everything_in_order(tmp_path: Pat
         assert keeper.stored("web") == b"".join(lines())
 
 
+def wait_for_more(keeper: FakeKeeper) -> None:
+    before = len(keeper.stored("web"))
+    wait_until(lambda: before == LINES * 100 or len(keeper.stored("web")) > before)
+
+
 def test_f32_a_logger_killed_while_stopped_has_an_heir(tmp_path: Path) -> None:
     with FakeKeeper(tmp_path / "log") as keeper:
         end = keeper.stream("web")
         with writer(end, lines) as pid:
             for _ in range(10):
                 logger = keeper.start()
-                before = len(keeper.stored("web"))
-                wait_until(
-                    lambda: len(keeper.stored("web")) > before  # noqa: B023
-                    or before == LINES * 100  # noqa: B023
-                )
+                wait_for_more(keeper)
                 os.kill(logger, signal.SIGSTOP)
                 keeper.kill()
             keeper.start()

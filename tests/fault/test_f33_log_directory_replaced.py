@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -116,14 +117,19 @@ def test_f33_directories_come_back_and_links_are_not_followed(tmp_path: Path, ha
     scene.check()
 
 
+def said(keeper: FakeKeeper, line: bytes) -> bool:
+    return line in keeper.stored("web")
+
+
 def test_f33_an_idle_logger_finds_its_directory_gone_at_the_next_line(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with FakeKeeper(log) as keeper:
         keeper.start()
         end = keeper.stream("web")
         for number in range(5):
-            os.write(end, b"line %d\n" % number)
-            wait_until(lambda: b"line %d\n" % number in keeper.stored("web"))  # noqa: B023
+            line = b"line %d\n" % number
+            os.write(end, line)
+            wait_until(partial(said, keeper, line))
             shutil.rmtree(log)
         assert not log.exists()
         os.write(end, b"last\n")
