@@ -104,7 +104,7 @@ class Stack:
                 self.argv(), env=self._env, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
                 start_new_session=True,
             )  # fmt: skip
-        self.until(self._answers, "control to answer")
+        self.until(self.answers, "control to answer")
         return self
 
     def __enter__(self) -> Self:
@@ -134,7 +134,7 @@ class Stack:
         assert not [g for g in groups if g.exists()], "cgroups are left"
         assert not (self.runtime / "control").exists(), "the control socket is left"
 
-    def _answers(self) -> bool:
+    def answers(self) -> bool:
         assert self.process is not None
         assert self.process.poll() is None, f"it ended:\n{self.errors.read_text()}"
         try:

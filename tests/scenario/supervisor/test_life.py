@@ -140,7 +140,7 @@ def test_the_manager_may_be_killed_and_everything_goes_on(tmp_path: Path) -> Non
         manager = stack.manager
         os.kill(manager, signal.SIGKILL)
         stack.until(lambda: stack.manager not in (0, manager), "another manager")
-        stack.until(stack._answers, "it to answer")
+        stack.until(stack.answers, "it to answer")
         assert {key: row["pid"] for key, row in stack.rows().items()} == before
 
 
