@@ -18,6 +18,7 @@ import json
 import os
 import signal
 import socket
+import stat
 import sys
 
 
@@ -28,10 +29,12 @@ def facts(out: str, event: str) -> None:
     names = os.environ.get("LISTEN_FDNAMES", "").split(":")
     for index in range(int(os.environ.get("LISTEN_FDS", "0"))):
         fd = 3 + index
-        try:
-            stored[names[index]] = os.pread(fd, 100, 0).decode()
-        except OSError:
-            stored[names[index]] = socket.socket(fileno=os.dup(fd)).family.name
+        kind = os.fstat(fd).st_mode
+        if stat.S_ISSOCK(kind):
+            with socket.socket(fileno=os.dup(fd)) as sock:
+                stored[names[index]] = sock.family.name
+        else:
+            stored[names[index]] = "fifo" if stat.S_ISFIFO(kind) else os.pread(fd, 99, 0).decode()
     row = {
         "event": event, "pid": os.getpid(), "cwd": os.getcwd(), "uid": os.getuid(),
         "gid": os.getgid(), "groups": os.getgroups(), "env": dict(os.environ), "fds": stored,

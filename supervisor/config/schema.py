@@ -159,7 +159,13 @@ STOP = Table(
         '"all"',
         "whom the first signal goes to: the whole process tree, or the main process",
     ),
-    Key("command", COMMAND, "command", "[]", "run before the first signal"),
+    Key(
+        "command",
+        COMMAND,
+        "command",
+        "[]",
+        "run first; if it succeeds, the first signal waits as long as the first rung does",
+    ),
     Key(
         "drain",
         DURATION,

@@ -110,8 +110,13 @@ def _job(turn: Turn, inst: Instance, role: Role, hook: int) -> None:
 
 
 def _drop_job(turn: Turn, inst: Instance) -> None:
+    """Forget the helper process: not launch it, if that is still to be done, or else kill it."""
     if inst.job:
-        turn.actions.append(do.Signal(inst.key, inst.job, SIGKILL))
+        launch = do.Launch(inst.key, inst.job, inst.role, inst.hook)
+        if launch in turn.actions:
+            turn.actions.remove(launch)
+        else:
+            turn.actions.append(do.Signal(inst.key, inst.job, SIGKILL))
         inst.job, inst.role = 0, ""
 
 
@@ -226,11 +231,11 @@ def _job_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> boo
         else:
             _fail_start(turn, unit, inst, f"its log watcher: {words}", event.empty)
     elif role == "stop" and inst.phase == "stopping":
-        if inst.launch or not (event.empty or inst.emptied):
+        if not inst.launch and (event.empty or inst.emptied):
+            _over(turn, unit, inst)
+        elif not good:  # it asked for nothing; else what it asked for gets the first rung's time
             inst.rung = 0
             _rung(turn, unit, inst)
-        else:
-            _over(turn, unit, inst)
     return True
 
 
