@@ -35,14 +35,15 @@ def facts(out: str, event: str) -> None:
                 stored[names[index]] = sock.family.name
         else:
             stored[names[index]] = "fifo" if stat.S_ISFIFO(kind) else os.pread(fd, 99, 0).decode()
+    umask = os.umask(0o77)
+    os.umask(umask)
     row = {
         "event": event, "pid": os.getpid(), "cwd": os.getcwd(), "uid": os.getuid(),
         "gid": os.getgid(), "groups": os.getgroups(), "env": dict(os.environ), "fds": stored,
-        "cpus": sorted(os.sched_getaffinity(0)), "umask": os.umask(0o77), "sid": os.getsid(0),
+        "cpus": sorted(os.sched_getaffinity(0)), "umask": umask, "sid": os.getsid(0),
         "nnp": "NoNewPrivs:\t1" in status,
         "open": sorted(int(fd) for fd in os.listdir("/proc/self/fd")),
     }  # fmt: skip
-    os.umask(row["umask"])
     with open(out, "a") as file:
         print(json.dumps(row), file=file)
 

@@ -188,6 +188,7 @@ class Stack:
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """One reply's parameters. Raises Refused, OSError (not there, cut off)."""
         for reply in self.replies(method, more=False, **parameters):
+            assert isinstance(reply, dict)
             return reply
         raise ConnectionResetError("the connection was closed before there was an answer")
 
