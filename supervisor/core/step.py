@@ -189,10 +189,10 @@ def adopt(turn: Turn, unit: Unit, inst: Instance, launch: int, pid: int, cause: 
 
 
 def _skipped(turn: Turn, unit: Unit, inst: Instance, event: ev.Skipped) -> None:
-    inst.launch, inst.job, inst.role, inst.emptied = 0, 0, "", True
+    inst.launch, inst.job, inst.role = 0, 0, ""
     inst.goal, inst.skipped = "down", True
-    _to(turn, inst, "down", event.words, inst.cause_id)
-    turn.actions.append(do.Release(inst.key))
+    inst.emptied = not inst.hook  # no hook ran before
+    _begin_stop(turn, unit, inst, "stopping", event.words)
 
 
 def _need_failed(turn: Turn, unit: Unit, inst: Instance, event: ev.NeedFailed) -> None:
@@ -215,6 +215,7 @@ def _job_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> boo
         elif hook + 1 < len(unit.start.before):
             _job(turn, inst, "before", hook + 1)
         else:
+            inst.hook = hook + 1
             _main(turn, inst)
     elif role == "after" and inst.phase == "starting":
         if not good:
@@ -259,15 +260,12 @@ def _launch_failed(turn: Turn, unit: Unit, inst: Instance, event: ev.LaunchFaile
     inst.result, inst.ended = event.words, "abnormal"
     if event.alive:
         return  # its exit record follows at once
-    first = inst.phase == "launching" and not (inst.hook or (inst.launch and unit.start.before))
     if event.launch == inst.job:
         inst.job, inst.role = 0, ""
     else:
         inst.launch = 0
-    if first:  # then nothing of it ran before
-        inst.emptied = True
-        _over(turn, unit, inst)
-    elif inst.phase in ("launching", "starting"):
+    if inst.phase in ("launching", "starting"):
+        inst.emptied = inst.phase == "launching" and not inst.hook  # no hook ran before
         _begin_stop(turn, unit, inst, "stopping", event.words)
     else:
         turn.actions.append(do.Watch(inst.key))

@@ -90,11 +90,10 @@ class World:
                 self._leave(key)
 
     def _retire(self, name: str, unit: Unit) -> None:
-        for key in self.left.get(name, ()):
-            self.old[key] = unit
-        for key in self.keys.pop(name, ()):
+        for key in self._all(name):
             self.old[key] = unit
             self.dirty.add(key)
+        for key in self.keys.pop(name, ()):
             self._leave(key)
 
     def _leave(self, key: str) -> None:
