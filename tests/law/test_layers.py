@@ -39,10 +39,7 @@ IMPURE = {"os", "io", "socket", "select", "subprocess", "signal", "time", "threa
 LIBRARIES = {
     "tomli": {"config", "control"},  # unit files; access.toml
     "msgspec": {"model", "config", "core", "kernel", "control", "manager", "cli"},
-    "structlog": {"manager", "agents"},
-    "psutil": {"cli", "agents"},
     "click": {"cli"},
-    "rich": {"cli"},
 }
 
 
