@@ -85,6 +85,8 @@ class Observer:
         inst = sup.world.instances.get(key)
         if role != "ready" and inst is not None and inst.goal == "down" and not inst.job:
             empty = sup.tracker.remove(key)
+            if empty:
+                sup.removed.add(key)
         else:
             empty = role == "ready" or sup.tracker.empty(key)
         sup.deliver(key, ev.Exited(frame.tag, record.code, record.status, empty))

@@ -15,7 +15,7 @@ from supervisor.model import event as ev
 from supervisor.model.unit import Conditions, Unit
 
 _ALWAYS = Conditions()
-REST_NS = 20_000_000
+REST_NS = 100_000_000  # the exits of a thousand services take about as long
 
 
 class Performer:
@@ -51,6 +51,7 @@ class Performer:
             if first and unit.conditions is not _ALWAYS and (words := unmet(unit.conditions)):
                 sup.deliver(action.key, ev.Skipped(action.launch, words))
                 return
+        sup.removed.discard(action.key)
         if action.key in self._killed:
             self._killed.discard(action.key)
             sup.tracker.remove(action.key)
@@ -187,7 +188,10 @@ class Performer:
         sup, key = self._sup, action.key
         self._unwatch(key)
         self.drop_ready(key)
-        sup.tracker.remove(key)
+        if key in sup.removed:
+            sup.removed.discard(key)
+        else:
+            sup.tracker.remove(key)
         self._killed.discard(key)
         sup.launched.pop(key, None)
         unit = sup.world.graph.units.get(sup.world.instances[key].unit) if (

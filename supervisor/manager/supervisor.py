@@ -47,6 +47,7 @@ class Supervisor:
         self.pids: dict[int, str] = {}  # observer: pid of what the keeper started -> instance key
         self.launched: dict[str, Unit] = {}  # performer: definition of the present run
         self.acks: list[int] = []  # observer
+        self.removed: set[str] = set()  # observer: instances whose group is gone before Release
         self.gone: list[str] = []  # names of units whose definition went away, to be written down
         self.defined: list[Unit] = []  # definitions to be written down
         self.listeners: list[Listener] = []  # told of every transition, after it was acted upon
