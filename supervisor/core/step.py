@@ -576,6 +576,8 @@ def _main_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> No
         inst.emptied = True
         _over(turn, unit, inst)
     elif inst.phase in ("stopping", "killing", "finishing"):
+        if inst.phase == "killing":  # without a cgroup, it may have forked meanwhile
+            turn.actions.append(do.KillAll(inst.key))
         turn.actions.append(do.Watch(inst.key))
     else:
         _begin_stop(turn, unit, inst, "finishing", f"main process: {words}")

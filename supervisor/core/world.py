@@ -277,6 +277,7 @@ class World:
         return soonest
 
     def expire(self, now: int) -> None:
+        """Deliver Due for every deadline up to `now`, those that only arise from it included."""
         timers, due = self._timers, self._due
         self.turn.now = now
         while timers and timers[0][0] <= now:
@@ -284,7 +285,7 @@ class World:
             if due.get(key) == when:
                 del due[key]
                 self._step(self.instances[key], ev.Due())
-        self._settle()
+                self._settle()
         if self.closing_ns and self.closing_ns <= now:
             self._close(now)
 
@@ -407,7 +408,8 @@ class World:
                 return
             if dep.order and state == "pending":
                 pending = True
-            elif state == "met":
+            elif state == "met" and self._last(dep.unit) > max(cause_id, inst.cause_id):
+                # It became so after the wait began, so this is what ends it.
                 cause, cause_id = f"{dep.unit} is {dep.until}", self._last(dep.unit)
         for name in self.graph.conflicts.get(inst.unit, ()):
             pending = pending or not self._rests(name)

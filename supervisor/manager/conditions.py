@@ -2,9 +2,9 @@
 from __future__ import annotations
 
 import os
-from fnmatch import fnmatchcase
 
 from supervisor.kernel import host
+from supervisor.model.pattern import matches
 from supervisor.model.unit import Conditions
 
 
@@ -20,7 +20,7 @@ def unmet(conditions: Conditions) -> str:
         if not _holds(word, lambda text: text in _cmdline()):
             return f"conditions.kernel_cmdline = {word!r} does not hold"
     for name in conditions.host:
-        if not _holds(name, lambda text: fnmatchcase(host.host_name(), text)):
+        if not _holds(name, lambda text: matches(text, host.host_name())):
             return f"conditions.host = {name!r} does not hold"
     if conditions.first_boot is not None and conditions.first_boot != host.first_boot():
         return f"conditions.first_boot = {str(conditions.first_boot).lower()} does not hold"

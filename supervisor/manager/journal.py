@@ -11,9 +11,9 @@ rebuilt from what the kernel and the keeper know.
 from __future__ import annotations
 
 import os
+from _struct import Struct as Layout
+from _struct import error as layout_error  # type: ignore[attr-defined]  # see kernel.keeper
 from binascii import crc32
-from struct import Struct as Layout
-from struct import error as layout_error
 
 from msgspec import DecodeError, Struct, ValidationError, msgpack
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 from _socket import SHUT_RD, socket
+from errno import ESRCH
 
 from supervisor.kernel.keeper import Child, Frame, child
 from supervisor.kernel.plan import NAMES
@@ -150,7 +151,7 @@ class Observer:
         answered = self._sup.answers.pop(frame.tag, None)
         if answered is not None:
             answered(err)
-        elif err:
+        elif err and err != ESRCH:  # a signal that came too late needs no word
             self._sup.report(f"cannot have the keeper do it: {os.strerror(err)}; going on")
 
 

@@ -39,7 +39,7 @@ class Reports:
     def instance(self, inst: Instance, *, figures: bool = True) -> report.InstanceStatus:
         sup = self._sup
         unit = sup.world.unit_of(inst)
-        runs = inst.phase not in ("down", "failed", "waiting", "backoff")
+        runs = unit.kind != "group" and inst.phase not in ("down", "failed", "waiting", "backoff")
         used = sup.tracker.figures(inst.key, inst.pid) if figures and runs else _NO_FIGURES
         limit = unit.restart.limit
         deadline = sup.realtime_ns(inst.deadline_ns) if inst.deadline_ns else None
