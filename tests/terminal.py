@@ -71,6 +71,12 @@ class Terminal:
         """Ctrl-C."""
         self.type("\x03")
 
+    def hang_up(self) -> None:
+        """The window is closed."""
+        os.close(self._other)
+        os.close(self._fd)
+        self.process.wait(PATIENCE_S)
+
     def kill(self) -> None:
         self.process.send_signal(signal.SIGKILL)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 LOG_LINES = 10
+CAUSES = 5
 _LABEL_WIDTH = 9
 
 
@@ -38,7 +39,7 @@ def show(call: Call, server: Server, status: dict[str, Any], screen: Screen) -> 
 
     attempt(describe)
     sections.append(_tree(more.get("tree") or [], raw=raw))
-    attempt(lambda: ["Causes", *chain_lines(server.call("Why", unit)["chain"], screen)])
+    attempt(lambda: _causes(server.call("Why", unit)["chain"], status["key"], screen))
     attempt(lambda: _logs(call, status["key"], raw=raw))
     print("\n".join(_head(more.get("status") or status, time.time_ns(), screen)))
     for section in filter(None, sections):
@@ -66,7 +67,7 @@ def _head(status: dict[str, Any], now_ns: int, screen: Screen) -> list[str]:
         ("CPU", cpu(status.get("cpu_ns"))),
         ("tasks", status.get("tasks") and str(status["tasks"])),
         ("restarts", str(status.get("restarts") or 0)),
-        ("last exit", status.get("last_exit")),
+        ("last exit", status.get("last_exit") != status.get("reason") and status.get("last_exit")),
         ("tracking", status.get("tracking") == "session"
          and "by session; a process that leaves it is found once its parent is gone"),
         ("file", status.get("stale") and "the unit file changed since this start; "
@@ -77,6 +78,12 @@ def _head(status: dict[str, Any], now_ns: int, screen: Screen) -> list[str]:
             shown = text if label == "state" else clean(str(text))
             lines.append(f"  {label:>{_LABEL_WIDTH}}  {shown}")
     return lines
+
+
+def _causes(chain: list[dict[str, Any]], key: str, screen: Screen) -> list[str]:
+    lines = chain_lines(chain, screen)
+    title = "Causes" if len(lines) <= CAUSES else f"Causes (`unboxed why {key}` for all)"
+    return [title, *lines[:CAUSES]]
 
 
 def _listeners(more: dict[str, Any], *, raw: bool) -> list[str]:

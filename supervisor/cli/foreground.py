@@ -29,7 +29,6 @@ _TICK_S = 1.0  # while there is something to count down
 _LOG_BACKLOG = 5_000  # lines that may wait for a slow terminal before reading on
 
 _READY = "ready; try `unboxed status{}` on another terminal, Ctrl-C stops everything in order"
-_AGAIN = "the manager was replaced, no service was touched"
 
 Item = tuple[str, Any]
 
@@ -108,7 +107,8 @@ def _show(view: View, watchers: Watchers, where: Paths) -> int:
                 _item(view, late_kind, late)
             return _ended(view, value, where, ready=ready, asked=stops > 0)
         elif kind == "ready":
-            view.note(_AGAIN if ready else _READY.format(_flag(where)))
+            if not ready:
+                view.note(_READY.format(_flag(where)))
             ready = True
         else:
             _item(view, kind, value)
@@ -120,7 +120,7 @@ def _item(view: View, kind: str, value: Any) -> None:
     if kind == "event":
         view.transition(value)
     elif kind == "status":
-        view.statuses = value
+        view.answer(value)
     elif kind == "log":
         view.log(*value)
     elif kind == "said":
@@ -236,7 +236,7 @@ class Watchers:
             try:
                 with Server(self._call, "show status") as server:
                     while not self._over.is_set():
-                        self.queue.put(("status", server.call("Status", {})["instances"]))
+                        self.queue.put(("status", server.call("Status", {})))
                         self._over.wait(_STATUS_STEP_S)
                         self.wanted.wait()
                         self.wanted.clear()
@@ -247,7 +247,11 @@ class Watchers:
     def _follow_logs(self) -> None:
         from supervisor.cli.logs import follow_lines
 
-        for key, line in follow_lines(self._call, self._since_ns, self._log_end[0]):
-            self.queue.put(("log", (key, line)))
-            while self.queue.qsize() > _LOG_BACKLOG:
-                time.sleep(_CONNECT_STEP_S)
+        try:
+            for key, line in follow_lines(self._call, self._since_ns, self._log_end[0]):
+                self.queue.put(("log", (key, line)))
+                while self.queue.qsize() > _LOG_BACKLOG:
+                    time.sleep(_CONNECT_STEP_S)
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            self.queue.put(("said", f"cannot follow the logs: {reason}; states are still shown"))

@@ -28,10 +28,11 @@ _LINES = {
 
 
 class View:
-    """`statuses`: all instances as last heard of; `idle`: nothing on the last line counts down."""
+    """`idle`: nothing on the last line counts down."""
 
     def __init__(self, screen: Screen) -> None:
-        self.statuses: list[dict[str, Any]] = []
+        self._statuses: list[dict[str, Any]] | None = None  # not heard of yet
+        self._manager = 0  # its pid
         self._screen = screen
         self._line = StatusLine(screen)
         self._width = 0
@@ -42,7 +43,15 @@ class View:
     def idle(self) -> bool:
         return not self._stopping and not any(
             status["state"] in _PENDING or status["state"] == "backoff"
-            for status in self.statuses)
+            for status in self._statuses or ())
+
+    def answer(self, reply: dict[str, Any]) -> None:
+        """The reply to Status."""
+        self._statuses = reply["instances"]
+        manager = reply["supervisor"]["pid"]
+        if self._manager not in {0, manager}:
+            self.note("the manager was replaced, no service was touched")
+        self._manager = manager
 
     def log(self, key: str, line: bytes) -> None:
         if key != STREAM:
@@ -81,7 +90,8 @@ class View:
             self.note("killing what is left")
 
     def draw(self, now_ns: int) -> None:
-        self._line.draw(last_line(self.statuses, now_ns, stopping=self._stopping > 0))
+        if self._statuses is not None:
+            self._line.draw(last_line(self._statuses, now_ns, stopping=self._stopping > 0))
 
     def close(self) -> None:
         self._line.clear()

@@ -61,7 +61,7 @@ def test_each_failure_is_a_line_on_standard_error_and_the_first_gives_the_exit_c
 
 
 def test_progress_is_not_shown_off_a_terminal(fake: FakeSupervisor, cli: Cli) -> None:
-    progress = {"key": "a", "state": "starting", "phase": "starting", "waiting_for": [],
+    progress: dict[str, Any] = {"key": "a", "state": "starting", "phase": "starting", "waiting_for": [],
                 "deadline_ns": None, "reason": ""}
     fake.answers["Start"] = lambda _: iter(
         [{"progress": [progress]}, answer(result("a", message="running"))])
@@ -135,7 +135,7 @@ def test_try_sends_keys_as_a_unit_file_would_have_them_and_starts_the_unit(
     assert fake.asked[1] == ("Start", {"units": ["try-1"], "wait": True})
     assert out.splitlines()[0] == "try-1: running"
     assert "`unboxed stop try-1`" in out
-    assert cli("try", "--json", "--no-wait", "sleep").out == '{\n  "unit": "try-1"\n}\n'
+    assert cli("try", "--json", "--no-wait", "sleep").out == '{"unit":"try-1"}\n'
 
 
 @pytest.mark.parametrize("keys", [("--user=a", "--user=b"), ("--restart=1", "--restart.when=x"),

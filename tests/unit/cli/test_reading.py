@@ -151,6 +151,13 @@ def test_without_a_supervisor_the_message_says_how_to_start_one(cli: Cli, runtim
     assert "`unboxed run`" in err
 
 
+def test_a_user_without_a_supervisor_is_told_of_the_systems(
+    cli: Cli, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.path.exists", lambda path: path == "/run/unboxed/status")
+    assert cli("status").err.endswith("; the system's own is at --runtime-dir /run/unboxed\n")
+
+
 def test_an_unknown_unit_is_exit_code_3(fake: FakeSupervisor, cli: Cli) -> None:
     code, _, err = cli("status", "wbe")
     assert (code, err) == (3, "cannot show status: no unit is called wbe\n")

@@ -156,6 +156,15 @@ def test_if_the_terminals_process_is_killed_the_supervisor_is_asked_to_stop(
     assert terminal.end() == -9
 
 
+def test_if_the_window_is_closed_the_supervisor_is_asked_to_stop(
+    keeper: Path, units: Path
+) -> None:
+    terminal = Terminal(["run", "--units", str(units)], CALM)
+    terminal.until("> ready")
+    terminal.hang_up()
+    assert wait_for(keeper / "signals") == "15"
+
+
 def test_plain_means_no_live_view(keeper: Path, units: Path) -> None:
     terminal = Terminal(["run", "--plain", "--units", str(units)], CALM)
     assert "--quiet" not in json.loads(wait_for(keeper / "argv"))
