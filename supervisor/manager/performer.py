@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import os
-from collections import deque
 
 from supervisor.kernel.tracking import SessionTracker
 from supervisor.manager.conditions import unmet
@@ -23,7 +22,7 @@ class Performer:
         self._sup = sup
         self._notices = notices
         self._watched: dict[str, list[int]] = {}
-        self._rest: deque[tuple[int, str, int, list[int]]] = deque()  # due, key, main, signals
+        self._rest: dict[str, tuple[int, int, list[int]]] = {}  # key -> due, main, signals
         self._killed: set[str] = set()  # instances whose group is spent, see _kill_all
         self.ready_pipes: dict[str, int] = {}  # key -> read end, until something is written
         self._table = {
@@ -46,6 +45,8 @@ class Performer:
         sup = self._sup
         inst = sup.world.instances[action.key]
         unit = sup.world.unit_of(inst)
+        if action.role in ("", "before"):  # a new run: signals for the last one are not for it
+            self._rest.pop(action.key, None)
         if action.role in ("", "before") and inst.phase == "launching":
             first = action.hook == 0 and (action.role == "before" or not unit.start.before)
             if first and unit.conditions is not _ALWAYS and (words := unmet(unit.conditions)):
@@ -123,19 +124,22 @@ class Performer:
         if everybody:
             inst = sup.world.instances.get(key)
             main = inst.pid if inst is not None else 0
-            if self._rest and self._rest[-1][1] == key and self._rest[-1][2] == main:
-                self._rest[-1][3].append(action.signal)
+            if key in self._rest:
+                self._rest[key][2].append(action.signal)
             else:
-                self._rest.append((sup.now() + REST_NS, key, main, [action.signal]))
+                self._rest[key] = (sup.now() + REST_NS, main, [action.signal])
 
     def deadline(self) -> int:
         """When `signal_rest` has something to do, 0 for never."""
-        return self._rest[0][0] if self._rest else 0
+        for due, _, _ in self._rest.values():  # the oldest is first
+            return due
+        return 0
 
     def signal_rest(self, now: int) -> None:
         """Signal those who are not in their main process's group."""
-        while self._rest and self._rest[0][0] <= now:
-            _, key, main, numbers = self._rest.popleft()
+        while 0 < self.deadline() <= now:
+            key = next(iter(self._rest))
+            _, main, numbers = self._rest.pop(key)
             inst = self._sup.world.instances.get(key)
             if inst is not None and not inst.emptied:
                 for number in numbers:
