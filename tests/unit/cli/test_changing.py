@@ -61,8 +61,9 @@ def test_each_failure_is_a_line_on_standard_error_and_the_first_gives_the_exit_c
 
 
 def test_progress_is_not_shown_off_a_terminal(fake: FakeSupervisor, cli: Cli) -> None:
-    progress: dict[str, Any] = {"key": "a", "state": "starting", "phase": "starting", "waiting_for": [],
-                "deadline_ns": None, "reason": ""}
+    progress: dict[str, Any] = {
+        "key": "a", "state": "starting", "phase": "starting", "waiting_for": [],
+        "deadline_ns": None, "reason": ""}
     fake.answers["Start"] = lambda _: iter(
         [{"progress": [progress]}, answer(result("a", message="running"))])
     assert cli("start", "a") == (0, "a: running\n", "")
