@@ -371,7 +371,7 @@ class World:
         for name in graph.dependents.get(unit, ()):
             self._look(name, inst, moved)
         for name in graph.conflicts.get(unit, ()):
-            for key in self.keys.get(name, ()):
+            for key in self._all(name):
                 self._check(self.instances[key])
         if inst.phase in ENDED and inst.key not in self.keys.get(unit, ()):
             self._forget(inst.key)
