@@ -25,7 +25,7 @@ from supervisor.logger import frames, options
 from supervisor.logger.directory import LogDirectory
 from supervisor.logger.form import directory_of
 from supervisor.logger.notice import reason, say
-from supervisor.logger.stream import Stream
+from supervisor.logger.stream import Stream, waiting
 
 EVENTS = 64
 SLICE_NS = 5_000_000
@@ -40,7 +40,6 @@ FLOOD_PIPE_BYTES = 1 << 20
 CALM_PIPE_BYTES = 1 << 16
 F_SETPIPE_SZ = 1031  # fcntl(2)
 F_GETPIPE_SZ = 1032
-FIONREAD = 0x541B  # ioctl_tty(2): bytes that can be read
 
 
 class Logger:
@@ -277,7 +276,7 @@ class Logger:
             time.sleep(max(0, min(self._queue[0][0], deadline_ns) - now_ns) / 1e9)
             self._serve_queue()
         for stream in self._by_name.values():
-            left = _waiting(stream.pipe)
+            left = waiting(stream.pipe)
             say(f"cannot store the last {left} bytes of {stream.name}: out of time; they are lost")
         return 1 if self._by_name else 0
 
@@ -288,10 +287,6 @@ def _resize(stream: Stream, size: int) -> None:
         stream.capacity = fcntl.fcntl(stream.pipe, F_SETPIPE_SZ, size)
     except OSError:
         return
-
-
-def _waiting(pipe: int) -> int:
-    return int.from_bytes(fcntl.ioctl(pipe, FIONREAD, bytes(4)), "little")
 
 
 def _same_pipe(one: int, other: int) -> bool:

@@ -5,6 +5,7 @@ next `move` goes on. What a removed file took in the meantime is still `owed` to
 """
 from __future__ import annotations
 
+import fcntl
 import posix
 import time
 
@@ -15,8 +16,14 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from supervisor.logger.tail import Tail
 
+FIONREAD = 0x541B  # ioctl_tty(2): bytes that can be read
 TURN_BYTES = 1 << 20  # at most that much before others have their turn
 CHECK_NS = 1_000_000_000  # how often a stream that is written looks whether its directory was moved
+
+
+def waiting(pipe: int) -> int:
+    """Bytes in a pipe."""
+    return int.from_bytes(fcntl.ioctl(pipe, FIONREAD, bytes(4)), "little")
 
 
 class Stream:
@@ -55,6 +62,8 @@ class Stream:
 
         Raises OSError if they cannot be stored now; the tail is closed then.
         """
+        if self.tail is None and self.owed is None and not waiting(self.pipe):
+            return 0  # nothing was ever written, or all is stored: no file is made for that
         try:
             return self._move(directory)
         except OSError:
