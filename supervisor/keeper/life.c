@@ -1,259 +1,182 @@
 /* The lives of manager, logger and keeper: who is started when, who is silent, and how it all ends.
- *
  * The end has phases, each with a limit: POLITE (SIGTERM; only when the keeper acts by itself),
- * KILLING (SIGKILL to whatever is left), DRAINING (the logger takes the last bytes), LEAVING (the
- * manager goes). Deadlines are data for the one epoll; with nothing unanswered there is none. */
-#include <sys/epoll.h>
-#include <sys/socket.h>
-#include <sys/wait.h>
+ * KILLING (SIGKILL to whatever is left), LEAVING (the logger takes the last bytes, the manager goes).
+ * Deadlines are data for the one epoll; with nothing unanswered there is none. */
 #include "keeper.h"
 
-char **manager_argv, **logger_argv, **peer_environ;
+struct outbox boxes[PEERS];
+char **peer_argv[PEERS];
 uint64_t ping_timeout = 10 * SECOND;
-static enum phase { RUNNING, POLITE, KILLING, DRAINING, LEAVING } phase;
-static uint64_t phase_end, phase_next;
-static bool by_itself; /* no manager asked for the end */
+static enum { RUNNING, POLITE, KILLING, LEAVING } phase;
+static uint64_t phase_end, next_sweep, now, next; /* the last two of the present tick */
+static int end_status, by_itself;
 
-static _Noreturn void become_peer(char **argv, int sock)
-{
-    restore_nofile();
-    if (setsid() < 0 || dup2(sock, 3) != 3 || cloexec_from(4) || reset_signals(0))
+static _Noreturn void become_peer(char **argv, int sock) {
+    setrlimit(RLIMIT_NOFILE, &kept.nofile); /* cannot fail: it only goes down */
+    if (setsid() < 0 || dup2(sock, 3) != 3 || reset_signals(0)) /* no group's ^C: SIGNALLED tells of it */
         _exit(126);
-    execvpe(argv[0], argv, peer_environ);
+    execvp(argv[0], argv);
     say("cannot execute ", argv[0], ": ", strerrordesc_np(errno), NULL);
     _exit(127);
 }
 
 /* At once the first time, then after 0.1 s, doubling up to 5 s; at once after a life of 10 s. */
-static void start_again(struct peer *peer)
-{
-    uint64_t now = now_ns();
-    if (now - peer->started >= 10 * SECOND)
-        peer->delay_ms = 0;
-    peer->next_start = now + peer->delay_ms * MILLISECOND;
-    uint32_t doubled = peer->delay_ms ? 2 * peer->delay_ms : 100;
-    peer->delay_ms = doubled < 5000 ? doubled : 5000;
+static void start_again(struct peer *peer) {
+    uint64_t ended = now_ns();
+    if (ended - peer->started >= 10 * SECOND) peer->delay_ms = 0;
+    peer->next_start = ended + peer->delay_ms * (SECOND / 1000);
+    peer->delay_ms = !peer->delay_ms ? 100 : peer->delay_ms < 2500 ? 2 * peer->delay_ms : 5000;
 }
 
-static void start(struct peer *peer, char **argv, enum watch kind)
-{
-    int ends[2], theirs = -1, pid = -1, wanted = 1024 * 1024;
+static void hang_up(int who) {
+    int *sock = &kept.peers[who].sock;
+    if (*sock >= 0 && who == MANAGER) manager_gone();
+    empty_box(&boxes[who]);
+    unwatch(*sock);
+    *sock = close_for(-1, *sock);
+}
+static void start(int who) {
+    struct peer *peer = &kept.peers[who];
+    int ends[2] = {-1, -1}, pid = -1, size = 1024 * 1024;
     peer->started = now_ns();
-    peer->next_start = 0;
     peer->starts++;
-    if (!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) {
-        peer->sock = lift(ends[0]);
-        theirs = lift(ends[1]);
-    }
-    for (int i = 0; i < 2; i++) /* as large as we may; smaller ones work too */
-        if (setsockopt(i ? theirs : peer->sock, SOL_SOCKET, SO_SNDBUFFORCE, &wanted, sizeof wanted))
-            setsockopt(i ? theirs : peer->sock, SOL_SOCKET, SO_SNDBUF, &wanted, sizeof wanted);
-    if (peer->sock >= 0 && theirs >= 0 && !watch(peer->sock, kind, EPOLLIN | EPOLLRDHUP, 0))
-        pid = fork_into(-1);
-    if (pid == 0)
-        become_peer(argv, theirs);
-    if (pid < 0)
-        say("cannot start ", argv[0], ": ", strerrordesc_np(errno), "; trying again", NULL);
-    if (theirs >= 0)
-        close(theirs);
+    if (who == LOGGER) streams_tell_again();
+    if (!socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
+        for (int i = 0; i < 2; i++) {
+            ends[i] = lift(ends[i]);
+            setsockopt(ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size); /* unprivileged: as it is */
+        }
+    peer->sock = ends[0];
+    if (ends[0] >= 0 && ends[1] >= 0 && !watch(ends[0], who, PEER_EVENTS(who), 0)) pid = fork_into(-1);
+    if (pid == 0) become_peer(peer_argv[who], ends[1]);
     peer->pid = pid > 0 ? pid : 0;
-    if (peer == &kept.logger)
-        streams_tell_again();
     if (pid < 0) {
-        peer_lost(peer);
+        say("cannot start ", peer_argv[who][0], ": ", strerrordesc_np(errno), "; trying again", NULL);
+        hang_up(who);
         start_again(peer);
     }
+    close_for(0, ends[1]);
 }
 
-static void hang_up(struct peer *peer)
-{
-    struct outbox *box = peer == &kept.manager ? &manager_box : &logger_box;
-    empty_box(box);
-    box->armed = false;
-    if (peer->sock >= 0) {
-        unwatch(peer->sock);
-        close(peer->sock);
-    }
-    peer->sock = -1;
+void peer_lost(int who) {
+    hang_up(who);
+    if (kept.peers[who].pid > 0) kill(kept.peers[who].pid, SIGKILL); /* its end starts the next one */
 }
 
-void peer_lost(struct peer *peer)
-{
-    if (peer->sock >= 0 && peer == &kept.manager)
-        manager_gone();
-    hang_up(peer);
-    if (peer->pid > 0 && kill(peer->pid, SIGKILL)) /* the end of its process starts the next one */
-        say("cannot kill ", number(peer->pid), ": ", strerrordesc_np(errno), NULL);
-}
-
-bool flush(struct peer *peer, struct outbox *box, enum watch kind)
-{
-    int error = box->stalled ? EAGAIN : send_box(box, peer->sock);
-    bool stalled = error == EAGAIN;
-    if (error && !stalled) {
-        peer_lost(peer);
-        return false;
-    }
-    if (stalled != box->armed)
-        rewatch(peer->sock, kind, EPOLLRDHUP | (stalled ? EPOLLOUT | EPOLLET : EPOLLIN));
-    box->armed = stalled;
-    return !stalled;
-}
-
-bool peer_reaped(int pid, int status)
-{
-    struct peer *peer = pid == kept.manager.pid ? &kept.manager
-                      : pid == kept.logger.pid ? &kept.logger : NULL;
-    if (!peer)
-        return reexec_checked(pid, status);
-    peer->pid = 0;
-    peer_lost(peer);
-    start_again(peer);
+void peer_reaped(int pid, int status) {
+    int who = pid == kept.peers[MANAGER].pid ? MANAGER : LOGGER;
+    bool exited = WIFEXITED(status);
+    if (pid != kept.peers[who].pid) return (void)kept.orphans++;
+    kept.peers[who].pid = 0;
+    hang_up(who);
+    start_again(&kept.peers[who]);
     if (phase == RUNNING)
-        say(peer == &kept.manager ? "the manager" : "the logger", " ended with ",
-            WIFEXITED(status) ? "status " : "signal ",
-            number(WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status)), "; starting it again", NULL);
-    if (peer == &kept.manager && !kept.ever_greeted && !kept.highest && ++kept.early_deaths == 3) {
+        say(who == MANAGER ? "the manager ended with " : "the logger ended with ", exited ? "status " : "signal ",
+            number(exited ? WEXITSTATUS(status) : WTERMSIG(status)), "; starting it again", NULL);
+    if (who == MANAGER && !kept.ever_greeted && !kept.highest && ++kept.early_deaths == 3) {
         say("the manager ended three times before it said anything; giving up", NULL);
-        end_all(1, false);
-    }
-    return true;
-}
-
-void life_signal(int sig, int pid, uint32_t uid)
-{
-    static const int told[SIGNALS_TOLD] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2, SIGQUIT, SIGPWR, SIGWINCH};
-    for (int i = 0; i < SIGNALS_TOLD; i++)
-        if (told[i] == sig)
-            kept.told[i] = (struct told_signal){pid, uid, (uint32_t)sig};
-    if (sig != SIGTERM && sig != SIGINT)
-        return;
-    if (++kept.stop_signals >= 3 || !kept.ever_greeted) {
-        say("asked to stop, and no manager does it; stopping everything", NULL);
         end_all(1, true);
     }
 }
 
-void nudge_listen(bool on)
-{
+bool flush(int who) {
+    struct outbox *box = &boxes[who];
+    int error = box->stalled ? EAGAIN : send_box(box, kept.peers[who].sock);
+    if (!error || box->stalled) return !error;
+    if (error == EAGAIN || error == ENOBUFS || error == ENOMEM || error == ETOOMANYREFS) {
+        box->stalled = now_ns() + SECOND; /* then tried again: only of a full socket an event tells */
+        rewatch(kept.peers[who].sock, who, EPOLLRDHUP | (error == EAGAIN ? EPOLLOUT : 0));
+    } else peer_lost(who);
+    return false;
+}
+
+void unstall(int who) {
+    boxes[who].stalled = 0;
+    rewatch(kept.peers[who].sock, who, PEER_EVENTS(who));
+}
+
+void life_signal(int sig, int pid, uint32_t uid) {
+    const uint32_t passed_on = 1u << SIGTERM | 1u << SIGINT | 1u << SIGHUP | 1u << SIGUSR1 | 1u << SIGUSR2
+        | 1u << SIGQUIT | 1u << SIGPWR | 1u << SIGWINCH;
+    if (sig >= 32 || !(passed_on >> sig & 1)) return;
+    kept.signals_owed |= 1u << sig;
+    kept.sender[sig] = (struct sender){sig, pid, uid};
+    if (sig != SIGTERM && sig != SIGINT) return;
+    if ((++kept.stop_signals >= 3 || !kept.ever_greeted) && end_all(1, true))
+        say("asked to stop, and no manager does it; stopping everything", NULL);
+}
+
+void nudge_listen(bool on) {
     int row = store_find("nudge");
-    if (row >= 0)
-        rewatch(stored_fd[row], WATCH_NUDGE, on ? EPOLLIN : 0);
+    if (row >= 0) rewatch(stored_fd[row], WATCH_NUDGE, on ? EPOLLIN : 0);
 }
 
 /* Deaf to further nudges until the manager has answered: a flood costs its sender more than us. */
-void life_nudged(void)
-{
+void life_nudged(void) {
     char byte;
     int row = store_find("nudge");
     for (int i = 0; row >= 0 && i < 64; i++)
-        if (recv(stored_fd[row], &byte, 1, MSG_DONTWAIT) < 0)
-            break;
-    if (kept.manager.sock < 0 || kept.ping_sent)
-        return;
+        if (recv(stored_fd[row], &byte, 1, MSG_DONTWAIT) < 0) break;
+    if (kept.peers[MANAGER].sock < 0 || kept.ping_sent) return;
     kept.ping_sent = now_ns();
     kept.owes_ping = 1;
     nudge_listen(false);
 }
 
-static void sooner(uint64_t *deadline, uint64_t other)
-{
-    if (other && (!*deadline || other < *deadline))
-        *deadline = other;
+bool life_ending(void) { return phase != RUNNING; }
+
+bool end_all(int status, bool keeper_decides) {
+    if (phase != RUNNING) return false;
+    end_status = status;
+    by_itself = keeper_decides;
+    phase = by_itself ? POLITE : KILLING;
+    phase_end = now_ns() + (by_itself ? 10 : 5) * SECOND;
+    next_sweep = 1;
+    if (by_itself) signal_children(SIGTERM, kept.peers[LOGGER].pid, 0);
+    return true;
 }
 
-/* When the manager's patience is used up: for a PING, or for the exit that waits longest. 0: never. */
-static uint64_t silence_deadline(void)
-{
-    uint64_t oldest = kept.ping_sent;
-    if (phase != RUNNING || !kept.manager.pid || kept.manager.sock < 0)
-        return 0;
-    for (uint32_t row = 0; row < keys.count; row++)
-        if (children[row].state == STATE_EXITED_UNACKED) {
-            uint64_t told = children[row].told;
-            sooner(&oldest, told > kept.manager.started ? told : kept.manager.started);
-        }
-    return oldest ? oldest + ping_timeout : 0;
+static bool due(uint64_t when) { /* 0: never. Else, if it is not, it is what to wait for */
+    if (when && (!next || when < next)) next = when;
+    return when && when <= now;
 }
 
-uint64_t life_deadline(void)
-{
-    uint64_t deadline = silence_deadline();
-    if (phase == RUNNING)
-        sooner(&deadline, kept.manager.next_start);
-    if (phase != LEAVING)
-        sooner(&deadline, kept.logger.next_start);
-    if (phase != RUNNING) {
-        sooner(&deadline, phase_end);
-        sooner(&deadline, phase_next);
+static void end_tick(void) {
+    bool late = due(phase_end);
+    pid_t manager = kept.peers[MANAGER].pid, logger = kept.peers[LOGGER].pid;
+    if (phase == LEAVING) {
+        hang_up(MANAGER);
+        logger_pump();
+        if (!boxes[LOGGER].length) hang_up(LOGGER); /* its end of file: it empties the pipes and ends */
+        if (!late && (manager || logger || !streams_empty())) return;
+        signal_children(SIGKILL, 0, 0);
+        _exit(end_status);
     }
-    return deadline;
-}
-
-void end_all(int status, bool politely)
-{
-    if (phase != RUNNING)
-        return;
-    kept.stop_status = (uint32_t)status;
-    by_itself = politely;
-    phase = politely ? POLITE : KILLING;
-    phase_end = now_ns() + (politely ? 10 : 5) * SECOND;
-    phase_next = 1;
-    if (politely)
-        signal_descendants(SIGTERM, kept.logger.pid, 0);
-}
-
-static void enter(enum phase next, uint64_t now)
-{
-    phase = next;
-    phase_end = now + 5 * SECOND;
-    phase_next = next == KILLING ? 1 : 0;
-}
-
-static void end_tick(uint64_t now)
-{
-    bool late = now >= phase_end;
-    if (phase == POLITE && now >= phase_next) {
-        phase_next = now + SECOND / 10;
-        if (late || !signal_descendants(0, kept.logger.pid, 0))
-            enter(KILLING, now);
+    if (!due(next_sweep)) return;
+    next_sweep = now + SECOND / 50;
+    if (late || !signal_children(phase == POLITE ? 0 : SIGKILL, logger, by_itself ? 0 : manager)) {
+        phase++;
+        phase_end = now + 5 * SECOND;
     }
-    if (phase == KILLING && now >= phase_next) {
-        phase_next = now + SECOND / 50;
-        int left = signal_descendants(SIGKILL, kept.logger.pid, by_itself ? 0 : kept.manager.pid);
-        if (late || !left)
-            enter(DRAINING, now);
-    } else if (phase == DRAINING) {
-        if (kept.logger.pid && kept.logger.sock >= 0 && !logger_owed())
-            hang_up(&kept.logger); /* its end of file: it empties the pipes and ends */
-        if (late || (!kept.logger.pid && streams_empty())) {
-            peer_lost(&kept.logger);
-            hang_up(&kept.manager);
-            enter(LEAVING, now);
-        }
-    }
-    if (phase == LEAVING && (late || !kept.manager.pid)) {
-        signal_descendants(SIGKILL, 0, 0);
-        _exit((int)kept.stop_status);
-    }
+    next = 1; /* look again before waiting */
 }
 
-bool life_ending(void)
-{
-    return phase != RUNNING;
-}
-
-void life_tick(void)
-{
-    uint64_t now = now_ns(), silent = silence_deadline();
-    if (silent && now >= silent) {
+uint64_t life_tick(void) {
+    now = now_ns();
+    next = 0;
+    for (int who = 0; who < PEERS; who++)
+        if (!kept.peers[who].pid && (phase == RUNNING || (who == LOGGER && !streams_empty()))
+            && due(kept.peers[who].next_start))
+            start(who);
+    uint64_t since = kept.exits_told, started = kept.peers[MANAGER].started;
+    if (since && since < started) since = started; /* a new one has not been told yet */
+    if (kept.ping_sent && (!since || kept.ping_sent < since)) since = kept.ping_sent;
+    if (phase == RUNNING && kept.peers[MANAGER].sock >= 0 && since && due(since + ping_timeout)) {
         say("the manager is silent; replacing it", NULL);
-        peer_lost(&kept.manager);
+        peer_lost(MANAGER);
     }
-    if (phase == RUNNING && !kept.manager.pid && kept.manager.next_start <= now)
-        start(&kept.manager, manager_argv, WATCH_MANAGER);
-    if (phase != LEAVING && !kept.logger.pid && kept.logger.next_start <= now)
-        start(&kept.logger, logger_argv, WATCH_LOGGER);
-    if (phase != RUNNING)
-        end_tick(now);
+    if (phase != RUNNING) end_tick();
+    for (int who = 0; who < PEERS; who++)
+        if (due(boxes[who].stalled)) unstall(who);
+    return next;
 }

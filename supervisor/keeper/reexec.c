@@ -1,229 +1,80 @@
 /* REEXEC: another keeper program takes over the same process, and with it every child.
- *
- * The tables go through a sealed memfd, the descriptors simply stay open. Since a program that cannot
- * read them would lose every service, it is asked first, as a child with --check; and if the new one
- * fails all the same, it executes the old one again, of which it was handed a descriptor. */
-#include <sys/epoll.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <sys/uio.h>
-#include <sys/wait.h>
+ * It maps the tables that we have; the descriptors simply stay open. A program that cannot do so would
+ * lose every service: hence it must contain MARK, and if it finds the tables to be not as its own, it
+ * executes the old program again, of which it was handed a descriptor. */
 #include "keeper.h"
 
-enum { TABLE_VERSION = 1 }; /* raise it with every change of what is saved */
-enum { TABLE_IS_GOOD = 200 }; /* exit status of --check that no other program gives by chance */
+static const char MARK[] = "unboxed-init can take over from another";
+static char wanted[MAX_PATH + 1]; /* empty: nothing is under way */
 
-static const struct { void *at; size_t each; const uint32_t *count; } sections[] = {
-    {&kept, sizeof kept, NULL},
-    {child_pid, sizeof *child_pid, &keys.count}, {child_launch, sizeof *child_launch, &keys.count},
-    {child_owes, sizeof *child_owes, &keys.count}, {children, sizeof *children, &keys.count},
-    {keys.hash, sizeof *keys.hash, &keys.count}, {keys.at, sizeof *keys.at, &keys.count},
-    {keys.text, 1, &keys.used},
-    {stored_fd, sizeof *stored_fd, &stored.count}, {stored_flags, sizeof *stored_flags, &stored.count},
-    {stored.hash, sizeof *stored.hash, &stored.count}, {stored.at, sizeof *stored.at, &stored.count},
-    {stored.text, 1, &stored.used},
-};
-enum { SECTIONS = sizeof sections / sizeof *sections };
-
-struct header {
-    char magic[8];
-    uint32_t version, row_size, kept_size, children, key_bytes, names, name_bytes, zero;
-    uint64_t checksum;
-};
-
-char **resume_argv;
-static char wanted[MAX_PATH + 1];
-static int checker; /* the pid that tries --check */
-static bool approved;
-
-static size_t size_of(int section)
-{
-    return sections[section].each * (sections[section].count ? *sections[section].count : 1);
-}
-
-static uint64_t checksum(void)
-{
-    uint64_t sum = UINT64_C(14695981039346656037); /* FNV-1a */
-    for (int i = 0; i < SECTIONS; i++)
-        for (size_t at = 0; at < size_of(i); at++)
-            sum = (sum ^ ((const uint8_t *)sections[i].at)[at]) * UINT64_C(1099511628211);
-    return sum;
-}
-
-static struct header describe(void)
-{
-    return (struct header){"unboxed", TABLE_VERSION, sizeof *children, sizeof kept, keys.count, keys.used,
-                           stored.count, stored.used, 0, checksum()};
-}
-
-static int save(void) /* a sealed memfd, -1 (errno) */
-{
-    struct header header = describe();
-    struct iovec parts[SECTIONS + 1] = {{&header, sizeof header}};
-    ssize_t size = sizeof header;
-    for (int i = 0; i < SECTIONS; i++) {
-        parts[i + 1] = (struct iovec){sections[i].at, size_of(i)};
-        size += (ssize_t)size_of(i);
+static bool bears_mark(const char *path) {
+    char chunk[sizeof MARK + 8192] = ""; /* begins with the end of the chunk before: it may lie across */
+    bool found = false;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    for (ssize_t got; fd >= 0 && !found && (got = read(fd, chunk + sizeof MARK, 8192)) > 0;) {
+        found = memmem(chunk, sizeof MARK + (size_t)got, MARK, sizeof MARK - 1);
+        memmove(chunk, chunk + got, sizeof MARK);
     }
-    int fd = lift(memfd_create("unboxed-tables", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    if (fd < 0)
-        return -1;
-    ssize_t written = writev(fd, parts, SECTIONS + 1);
-    if (written == size && !fcntl(fd, F_ADD_SEALS, F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE))
-        return fd;
-    int error = written >= 0 && written < size ? ENOSPC : errno;
-    close(fd);
-    errno = error;
+    return close_for(found, fd);
+}
+
+int reexec_ask(const char *path, uint64_t tag) {
+    if (*wanted) return EBUSY;
+    if (access(path, X_OK)) return errno;
+    if (!bears_mark(path)) return ENOEXEC;
+    strcpy(wanted, path);
+    kept.reexec_tag = tag;
     return -1;
 }
 
-static int load(int fd)
-{
-    struct header header, expected;
-    struct stat file;
-    if (pread(fd, &header, sizeof header, 0) != sizeof header || fstat(fd, &file))
-        return EBADMSG;
-    if (header.children > MAX_ROWS || header.names > MAX_ROWS || header.key_bytes > sizeof keys.text
-        || header.name_bytes > sizeof stored.text)
-        return EBADMSG;
-    keys.count = header.children;
-    keys.used = header.key_bytes;
-    stored.count = header.names;
-    stored.used = header.name_bytes;
-    off_t at = sizeof header;
-    for (int i = 0; i < SECTIONS; at += (off_t)size_of(i++))
-        if (pread(fd, sections[i].at, size_of(i), at) != (ssize_t)size_of(i))
-            return EBADMSG;
-    expected = describe();
-    return at == file.st_size && !memcmp(&header, &expected, sizeof header) ? 0 : EBADMSG;
+/* The descriptors that the tables hold (perhaps -1, at which this fails, rightly). */
+static void mark_all(int flags) { /* FD_CLOEXEC, or 0 to stay open at exec */
+    fcntl(tables_fd, F_SETFD, flags);
+    for (int who = 0; who < PEERS; who++) fcntl(kept.peers[who].sock, F_SETFD, flags);
+    for (uint32_t row = 0; row < keys.count; row++) fcntl(children[row].status_fd, F_SETFD, flags);
+    for (uint32_t row = 0; row < stored.count; row++) fcntl(stored_fd[row], F_SETFD, flags);
 }
 
-int reexec_check(int fd)
-{
-    int error = load(fd);
-    return error ? error : TABLE_IS_GOOD;
+/* Our own arguments again, but for the program and the descriptors that it takes over. */
+static char **arguments(int old) {
+    static char word[64];
+    char **argv = peer_argv[MANAGER] - 3;
+    if (*wanted) argv[0] = wanted; /* else the old one gets its own name again */
+    argv[1] = strcat(strcat(strcat(strcpy(word, "--resume="), number(tables_fd)), ","), number(old));
+    peer_argv[LOGGER][-1] = "--";
+    return argv;
 }
 
-int reexec_ask(const char *path, uint64_t tag)
-{
-    if (checker)
-        kill(checker, SIGKILL); /* if that one hangs, the next try will do */
-    if (checker || approved || life_ending())
-        return EBUSY;
-    int table = save();
-    if (table < 0)
-        return errno;
-    strcpy(wanted, path);
-    kept.reexec_tag = tag;
-    int pid = fork_into(-1), error = errno;
-    if (pid == 0) {
-        char *argv[] = {wanted, "--check", "3", NULL};
-        if (dup2(table, 3) != 3 || cloexec_from(4) || reset_signals(0))
-            _exit(126);
-        execve(wanted, argv, peer_environ);
-        _exit(errno);
-    }
-    close(table);
-    checker = pid > 0 ? pid : 0;
-    return pid > 0 ? -1 : error;
+void reexec_tick(void) {
+    if (!*wanted || boxes[MANAGER].length || life_ending()) return;
+    if (boxes[LOGGER].length) streams_tell_again(); /* half said: all of it again */
+    int old = open("/proc/self/exe", O_RDONLY); /* stays open at exec */
+    mark_all(0);
+    kept.owes_reexec = 1; /* by whoever goes on */
+    execv(wanted, arguments(old));
+    kept.reexec_error = close_for(errno, old);
+    mark_all(FD_CLOEXEC);
+    peer_argv[LOGGER][-1] = NULL;
+    *wanted = 0;
 }
 
-static void reply(int error)
-{
-    kept.reexec_error = error;
-    kept.owes_reexec = 1;
-}
-
-bool reexec_checked(int pid, int status)
-{
-    if (pid != checker)
-        return false;
-    checker = 0;
-    int code = WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
-    approved = code == TABLE_IS_GOOD;
-    if (!approved)
-        reply(code > 0 && code < 134 ? code : ENOEXEC); /* an errno, or another program's status */
-    return true;
-}
-
-static void keep_open(int fd)
-{
-    if (fd >= 0 && fcntl(fd, F_SETFD, 0))
-        say("cannot keep descriptor ", number(fd), ": ", strerrordesc_np(errno), NULL);
-}
-
-void reexec_tick(void)
-{
-    if (!approved || !manager_quiet())
-        return;
-    approved = false;
-    if (logger_box.length) /* half said: all of it again */
-        streams_tell_again();
-    int table = save(), error = errno, old = lift(open("/proc/self/exe", O_RDONLY | O_CLOEXEC));
-    if (table >= 0) {
-        keep_open(table);
-        keep_open(old);
-        keep_open(kept.manager.sock);
-        keep_open(kept.logger.sock);
-        for (uint32_t row = 0; row < keys.count; row++) {
-            keep_open(children[row].status_fd);
-            keep_open(children[row].pidfd);
-        }
-        for (uint32_t row = 0; row < stored.count; row++)
-            keep_open(stored_fd[row]);
-        resume_argv[0] = wanted;
-        resume_argv[1] = "--resume";
-        resume_argv[2] = (char *)(uintptr_t)number(table);
-        resume_argv[3] = (char *)(uintptr_t)number(old);
-        execve(wanted, resume_argv, environ);
-        error = errno;
-        cloexec_from(3);
-        close(table);
-    }
-    if (old >= 0)
-        close(old);
-    reply(error);
-}
-
-void reexec_take_over(int table, int old)
-{
-    int error = load(table);
-    if (error && old >= 0) {
-        say("cannot read the tables: ", strerrordesc_np(error), "; the old keeper goes on", NULL);
-        resume_argv[1] = "--resume";
-        resume_argv[2] = (char *)(uintptr_t)number(table);
-        resume_argv[3] = "-1";
-        syscall(SYS_execveat, old, "", resume_argv, environ, AT_EMPTY_PATH);
-    }
-    if (error) {
-        say("cannot take over: ", strerrordesc_np(error), "; every service is lost", NULL);
+void reexec_take_over(const char *fds) { /* before anything else is opened */
+    int old = atoi(strchr(fds, ',') ? strchr(fds, ',') + 1 : "-1");
+    if (!tables_map(atoi(fds))) {
+        say("cannot read the tables; the old keeper goes on, if there is one", NULL);
+        syscall(SYS_execveat, old, "", arguments(-1), environ, AT_EMPTY_PATH);
+        say("cannot execute it: ", strerrordesc_np(errno), "; every service is lost", NULL);
         _exit(1);
     }
-    close(table);
-    if (old >= 0)
-        close(old);
-    cloexec_from(3);
     kept.resumed = 1;
-    reply(old < 0 ? EBADMSG : 0);
+    kept.reexec_error = close_for(old < 0 ? EBADMSG : 0, old);
 }
 
-/* Into the new epoll, which prepare() has made. */
-void reexec_watch(void)
-{
-    int failed = 0, nudge = store_find("nudge");
-    if (kept.manager.sock >= 0)
-        failed |= watch(kept.manager.sock, WATCH_MANAGER, EPOLLIN | EPOLLRDHUP, 0);
-    if (kept.logger.sock >= 0)
-        failed |= watch(kept.logger.sock, WATCH_LOGGER, EPOLLIN | EPOLLRDHUP, 0);
-    if (nudge >= 0)
-        failed |= watch(stored_fd[nudge], WATCH_NUDGE, kept.ping_sent ? 0 : EPOLLIN, 0);
-    for (uint32_t row = 0; row < keys.count; row++) {
-        if (children[row].status_fd >= 0)
-            failed |= watch(children[row].status_fd, WATCH_LAUNCH, 0, child_launch[row]);
-        if (children[row].pidfd >= 0)
-            failed |= watch(children[row].pidfd, WATCH_ADOPTED, EPOLLIN, child_launch[row]);
-    }
-    if (failed)
-        say("cannot watch everything: ", strerrordesc_np(errno), NULL);
+void reexec_watch(void) { /* with the new epoll */
+    int nudge = store_find("nudge");
+    mark_all(FD_CLOEXEC);
+    for (int who = 0; who < PEERS; who++) watch(kept.peers[who].sock, who, PEER_EVENTS(who), 0);
+    for (uint32_t row = 0; row < keys.count; row++)
+        watch(children[row].status_fd, WATCH_LAUNCH, 0, child_launch[row]);
+    if (nudge >= 0) watch(stored_fd[nudge], WATCH_NUDGE, kept.ping_sent ? 0 : EPOLLIN, 0);
 }
