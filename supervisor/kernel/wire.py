@@ -15,7 +15,7 @@ TO_KEEPER = {
     "HELLO": 1,  # u32 version; answered by CHILD*, STORED*, READY
     "SPAWN": 2,  # tag = launch; key\0, then steps. Answered by EXECED, LAUNCH_FAILED or REFUSED
     "SIGNAL": 3,  # tag = launch; i32 signal, u32 scope (0 the process, 1 its process group)
-    "ACK": 4,  # tag = launch; its exit record may be forgotten
+    "ACK": 4,  # tag = launch; its exit record may be forgotten. RESULT for both only if it fails
     "PUT": 5,  # name\0 + 1 fd: store it, in place of one of that name. RESULT
     "GET": 6,  # name\0; answered by FD, or RESULT with ENOENT
     "DROP": 7,  # name\0 ("prefix*" drops all that begin so). RESULT
