@@ -15,7 +15,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from supervisor.core.words import CLD_EXITED, CLEAN_SIGNALS, exit_words
+from supervisor.core.words import CLD_EXITED, CLEAN_SIGNALS, TOO_LATE, exit_words
 from supervisor.model import action as do
 from supervisor.model import event as ev
 from supervisor.model.state import PHASES, Instance, Phase, Role, Transition
@@ -546,7 +546,7 @@ def _give_up(turn: Turn, inst: Instance) -> None:
 def _start_due(turn: Turn, unit: Unit, inst: Instance, event: ev.Due) -> None:
     """In launching and starting: start.timeout."""
     if inst.deadline_ns and inst.deadline_ns <= turn.now:
-        inst.result = f"not ready within start.timeout ({unit.start.timeout_ns / SECOND_NS:g} s)"
+        inst.result = f"{TOO_LATE} ({unit.start.timeout_ns / SECOND_NS:g} s)"
         inst.ended = "abnormal"
         _begin_stop(turn, unit, inst, "stopping", inst.result)
 

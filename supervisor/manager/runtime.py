@@ -11,7 +11,7 @@ from supervisor.kernel.tracking import Tracker
 from supervisor.model.paths import Paths
 
 TRIED = "try-"  # how names of transient units begin
-OWN = ("control", "status", "nudge")  # sockets that come and go with the supervisor
+OWN = ("control", "status", "nudge", "log")  # what comes and goes with the supervisor
 
 
 class CannotBegin(Exception):
@@ -52,6 +52,10 @@ def prepare(where: Paths, keeper: Keeper, stored: set[str]) -> None:
     os.close(fd)
     for name in OWN:  # what a supervisor that lost its power left behind
         _unlink(f"{where.runtime}/{name}")
+    try:
+        os.symlink(where.log, f"{where.runtime}/log")  # so that `unboxed logs` finds it by itself
+    except FileExistsError:
+        pass  # the log directory itself was put there
 
 
 def _make(path: str) -> None:

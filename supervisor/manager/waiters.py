@@ -3,13 +3,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from supervisor.core.words import TOO_LATE
 from supervisor.manager.reports import Reports, state
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model.report import Outcome, Result
 from supervisor.model.request import Call
 from supervisor.model.state import Instance, Transition
 
-DONE, FAILED, NOT_RUNNING = 0, 1, 3
+FAILED, NOT_RUNNING, TIMED_OUT = 1, 3, 5
 Test = Callable[[Instance], Result | None]  # None: not yet
 
 
@@ -21,12 +22,13 @@ def started(verb: str) -> Test:
             return Result(inst.key, True, "running")
         if inst.phase == "down" and (inst.finished or inst.skipped):
             return Result(inst.key, True, state(inst) + (f": {inst.cause}" if inst.skipped else ""))
+        code = TIMED_OUT if inst.result.startswith(TOO_LATE) else FAILED
         if inst.phase == "failed":
             words = f"cannot {verb} {inst.key}: {inst.cause}; it stays failed until it is started"
-            return Result(inst.key, False, words, FAILED)
+            return Result(inst.key, False, words, code)
         if inst.phase == "backoff":
             words = f"cannot {verb} {inst.key}: {inst.cause}; it is tried again"
-            return Result(inst.key, False, words, FAILED)
+            return Result(inst.key, False, words, code)
         if inst.phase == "down" and inst.goal == "down":
             words = f"cannot {verb} {inst.key}: {inst.cause}; it is down"
             return Result(inst.key, False, words, FAILED)
