@@ -23,7 +23,7 @@ def boot(
     sup: Supervisor, names: Sequence[str], before_start: Callable[[], None] | None = None
 ) -> None:
     """Read all units and start `names`, or those with autostart. `before_start` is called when all
-    definitions are known and nothing was started yet."""
+    definitions are known and nothing was started yet; what it finds to have begun is let be."""
     warnings: list[Problem] = []
     texts = Texts(sup.paths.units, warnings)
     eager = not names and before_start is None and not texts.may_order()
@@ -48,10 +48,11 @@ def boot(
     sup.defined = [u for u in units.values() if u.name not in sup.started_early]
     if before_start is not None:
         before_start()
-    wanted = _wanted(sup, names, units)
-    world.start([n for n in wanted if n not in sup.started_early], AT_BOOT, sup.now())
+    wanted = [name for name in _wanted(sup, names, units) if _is_new(sup, name)]
+    world.start(wanted, AT_BOOT, sup.now())
     sup.started_early.clear()
     sup.commit()
+    sup.booted()
     sup.journal.settle()
 
 
@@ -63,6 +64,12 @@ def _start_free(sup: Supervisor, units: list[Unit]) -> None:
         sup.world.start([unit.name], AT_BOOT, sup.now())
     units.clear()
     sup.commit()
+
+
+def _is_new(sup: Supervisor, name: str) -> bool:
+    """Whether an instance of it never did anything."""
+    world = sup.world
+    return any(not world.instances[key].since_ns for key in world.keys[name])
 
 
 def _wanted(sup: Supervisor, names: Sequence[str], units: dict[str, Unit]) -> list[str]:

@@ -36,6 +36,7 @@ class Header(Struct, gc=False, omit_defaults=True):
     next_transition: int = 0
     closing_ns: int = 0
     starts: int = 0  # managers so far
+    booted: bool = False  # all unit files were read, and all that was to start is written down
 
 
 class Snapshot(Struct, gc=False):
@@ -74,6 +75,10 @@ class Journal:
             done += os.pwrite(self.fd, data[done:], self._size + done)
         self._size += len(data)
 
+    def cut(self) -> None:
+        """Remove what lies after the last record, or a longer log could make it readable again."""
+        os.ftruncate(self.fd, self._size)
+
     def settle(self) -> None:
         """What has been written so far is the base that growth is measured against."""
         self._base = self._size
@@ -100,7 +105,7 @@ def load(fd: int) -> tuple[Snapshot | None, Journal]:
             if kind == b"H":
                 header = msgpack.decode(text, type=Header)
                 if header.version != VERSION:
-                    return None, Journal(fd, at)
+                    return None, _emptied(fd)
             elif kind == b"U":
                 unit = msgpack.decode(text, type=Unit)
                 units[unit.name] = unit
@@ -118,5 +123,15 @@ def load(fd: int) -> tuple[Snapshot | None, Journal]:
     except (DecodeError, ValidationError, ValueError, layout_error):
         whole = False
     if header is None:
-        return None, Journal(fd, at)
-    return Snapshot(header, units, instances, old, launched, whole), Journal(fd, at)
+        return None, _emptied(fd)
+    journal = Journal(fd, at)
+    if not whole:
+        header.booted = False  # whoever comes after us must not take the readable part for all
+        journal.append([(b"H", header)])
+        journal.cut()
+    return Snapshot(header, units, instances, old, launched, whole), journal
+
+
+def _emptied(fd: int) -> Journal:
+    os.ftruncate(fd, 0)
+    return Journal(fd)

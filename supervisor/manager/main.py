@@ -76,9 +76,8 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> int:
-    resumed = bool(facts.stored)
     snapshot, journal = _journal(keeper, facts)
-    if not resumed:
+    if "lock" not in facts.stored:  # no manager came so far yet: it is not known to be ours
         runtime.prepare(where, keeper, facts.stored)
     tracker, why_not, pids = _tracker(where, keeper, facts)
     header = snapshot.header if snapshot else Header(started_ns=time_ns())
@@ -98,8 +97,8 @@ def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> in
     sup.perform = performer.perform  # type: ignore[assignment]
     sup.rest_deadline, sup.signal_rest = performer.deadline, performer.signal_rest
     observer = Observer(sup)
-    if resumed:
-        recover(sup, snapshot, facts, performer, notices)
+    if snapshot is not None or facts.highest:
+        recover(sup, snapshot, facts, performer, notices, arguments.start)
     else:
         boot(sup, arguments.start)
     from supervisor.manager.service import (  # control and event log: after the first starts

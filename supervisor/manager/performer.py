@@ -23,7 +23,7 @@ class Performer:
         self._notices = notices
         self._watched: dict[str, list[int]] = {}
         self._rest: dict[str, tuple[int, int, list[int]]] = {}  # key -> due, main, signals
-        self._killed: set[str] = set()  # instances whose group is spent, see _kill_all
+        self.spent: set[str] = set()  # instances whose group may be spent, see _kill_all
         self.ready_pipes: dict[str, int] = {}  # key -> read end, until something is written
         self._table = {
             do.Launch: self._launch, do.Signal: self._signal, do.KillAll: self._kill_all,
@@ -53,8 +53,8 @@ class Performer:
                 sup.deliver(action.key, ev.Skipped(action.launch, words))
                 return
         sup.removed.discard(action.key)
-        if action.key in self._killed:
-            self._killed.discard(action.key)
+        if action.key in self.spent:
+            self.spent.discard(action.key)
             sup.tracker.remove(action.key)
         sent: tuple[int, ...] = ()
         try:
@@ -148,7 +148,7 @@ class Performer:
     def _kill_all(self, action: do.KillAll) -> None:
         """A group that was ever killed is spent: Linux 6.12 to 6.18 at least kill whatever is
         cloned into it later too, so the next launch needs a new one (docs/decisions/0007)."""
-        self._killed.add(action.key)
+        self.spent.add(action.key)
         inst = self._sup.world.instances[action.key]
         for launch in (inst.launch, inst.job):
             if launch:
@@ -196,7 +196,7 @@ class Performer:
             sup.removed.discard(key)
         else:
             sup.tracker.remove(key)
-        self._killed.discard(key)
+        self.spent.discard(key)
         sup.launched.pop(key, None)
         unit = sup.world.graph.units.get(sup.world.instances[key].unit) if (
             key in sup.world.instances

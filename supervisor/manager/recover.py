@@ -1,8 +1,9 @@
 """A new manager takes over: journal, keeper's facts, sockets that are still open."""
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from supervisor.core.resume import Child, Saved, resume
-from supervisor.core.world import RESTING
 from supervisor.manager.boot import boot
 from supervisor.manager.facts import Facts, fetch
 from supervisor.manager.journal import Snapshot
@@ -10,16 +11,15 @@ from supervisor.manager.notices import Notices
 from supervisor.manager.observer import STATE_NAMES, ended_words, split_key
 from supervisor.manager.performer import Performer
 from supervisor.manager.supervisor import Supervisor
+from supervisor.model.state import Instance
 
 
 def recover(
     sup: Supervisor, snapshot: Snapshot | None, facts: Facts, performer: Performer,
-    notices: Notices,
+    notices: Notices, start: Sequence[str],
 ) -> None:  # fmt: skip
-    """Go on where the last manager stopped. Without a readable journal: from the unit files and
-    what the keeper knows to be running."""
-    world = sup.world
-    now = sup.now()
+    """Go on where the last manager stopped. What its journal does not tell comes from the unit
+    files and from what the keeper knows to be running. `start`: as for `boot`."""
     children = []
     for child in facts.children:
         key, role = split_key(child.key)
@@ -37,28 +37,59 @@ def recover(
             sup.launches.pop(child.launch)
     if snapshot is None:
         sup.report("the journal is lost; going on from what the keeper knows to be running")
-        boot(sup, (), lambda: _adopt(sup, Saved([]), children, facts.highest, now))
+        saved = Saved([])
+        boot(sup, start, lambda: _adopt(sup, performer, saved, children, facts.highest))
     else:
-        world.define(snapshot.units)
-        sup.launched.update(snapshot.launched)
-        header = snapshot.header
-        saved = Saved(
-            list(snapshot.instances.values()), header.next_launch, header.next_transition,
-            header.closing_ns, snapshot.old,
-        )  # fmt: skip
-        _adopt(sup, saved, children, facts.highest, now)
-        for key, inst in world.instances.items():
-            if inst.launch and key not in sup.launched:
-                sup.launched[key] = world.unit_of(inst)
-            if inst.phase in RESTING:
-                sup.tracker.remove(key)  # it may have been killed, and is then spent
+        _from_journal(sup, performer, snapshot, children, facts.highest, start)
     sup.rewrite()
     _reopen(sup, facts, performer, notices)
     sup.turn()
 
 
-def _adopt(sup: Supervisor, saved: Saved, children: list[Child], highest: int, now: int) -> None:
-    for stray in resume(sup.world, saved, children, highest, now):
+def _from_journal(
+    sup: Supervisor, performer: Performer, snapshot: Snapshot, children: list[Child], highest: int,
+    start: Sequence[str],
+) -> None:  # fmt: skip
+    """Every launch is written down before it is sent: one that the journal does not know proves
+    that its end is missing, as a checksum that is wrong does."""
+    header, instances, world = snapshot.header, snapshot.instances, sup.world
+    whole = snapshot.whole and highest <= header.next_launch
+    if not whole:
+        sup.report("the journal is damaged; going on from the rest, the unit files and the keeper")
+        _believe(instances, children)
+    saved = Saved(
+        list(instances.values()), header.next_launch, header.next_transition, header.closing_ns,
+        snapshot.old,
+    )  # fmt: skip
+    if whole and header.booted:
+        world.define(snapshot.units)
+        _adopt(sup, performer, saved, children, highest)
+    else:  # or the first manager was killed before it had read everything
+        units = snapshot.units
+        known = {key: units[i.unit] for key, i in instances.items() if i.unit in units}
+        saved.old = {**known, **snapshot.old}
+        boot(sup, start, lambda: _adopt(sup, performer, saved, children, highest))
+    sup.launched.update(snapshot.launched)
+    for key, inst in world.instances.items():
+        if inst.launch and key not in sup.launched:
+            sup.launched[key] = snapshot.units.get(inst.unit) or world.unit_of(inst)
+
+
+def _believe(instances: dict[str, Instance], children: list[Child]) -> None:
+    """A journal without its end tells of an earlier run than the keeper does: then it is wrong."""
+    for child in children:
+        key, role = split_key(child.key)
+        inst = instances.get(key)
+        if not role and inst is not None and inst.launch != child.launch:
+            instances[key] = Instance(key, inst.unit, inst.index)
+
+
+def _adopt(
+    sup: Supervisor, performer: Performer, saved: Saved, children: list[Child], highest: int
+) -> None:
+    strays = resume(sup.world, saved, children, highest, sup.now())
+    performer.spent.update(sup.world.instances)  # for all that we know
+    for stray in strays:
         key, role = split_key(stray.key)
         sup.report(f"killing pid {stray.pid} ({stray.key}): nobody knows it any more")
         sup.keeper.signal(stray.launch, 9)

@@ -163,6 +163,11 @@ class Supervisor:
         os.close(self.journal.fd)
         self.journal = fresh
 
+    def booted(self) -> None:
+        """All that was to start is in the journal: the next manager need not see to it."""
+        self.header.booted = True
+        self.journal.append([(b"H", self.header)])
+
     def _acknowledge(self) -> None:
         for launch in self.acks:
             self.keeper.send("ACK", launch)
