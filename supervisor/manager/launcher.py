@@ -106,7 +106,8 @@ class Launcher:
             fds=tuple(fds), pid_vars=tuple(pid_vars), sent_fd=ready_fd,
             close_from=max(FIRST_LISTEN_FD + len(fds), ready_fd + 1),
         )  # fmt: skip
-        fixed = not (unit.env_files or unit.user or unit.group or unit.groups or fds)
+        again = unit.start.ready.kind == "notify" or fds  # these may have to be opened again
+        fixed = not (unit.env_files or unit.user or unit.group or unit.groups or again)
         return compile_plan(launch), fixed and "/" in command[0]
 
     def _command(self, unit: Unit, role: Role, hook: int) -> tuple[str, ...]:
