@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from _socket import SCM_RIGHTS, SOL_SOCKET, socket
+from errno import EAGAIN, EINTR, ENOBUFS, ENOMEM, ETOOMANYREFS
 from _struct import Struct, error  # type: ignore[attr-defined]  # one file less than struct
 from typing import NamedTuple
 
@@ -17,6 +18,7 @@ _HEADER = Struct("<IHHQ")
 _CHILD = Struct("<iIQQiiIIIhh")
 _DATAGRAM = 48 * 1024  # small enough that a full socket buffer holds several
 _INT = 4  # bytes of a descriptor number in SCM_RIGHTS
+_LATER = frozenset((EAGAIN, EINTR, ENOBUFS, ENOMEM, ETOOMANYREFS))
 _MSG_CMSG_CLOEXEC, _MSG_DONTWAIT = 0x40000000, 0x40
 
 
@@ -56,6 +58,7 @@ class Keeper:
         self._socket = socket(fileno=fd)
         self._socket.setblocking(False)
         self._queue: list[tuple[bytes, tuple[int, ...]]] = []
+        self._copies: set[int] = set()  # descriptors in the queue that are ours to close
         self._buffer = bytearray(MAX_FRAME)
 
     def fileno(self) -> int:
@@ -64,7 +67,7 @@ class Keeper:
     # --- out ----------------------------------------------------------------------------------
 
     def send(self, op: str, tag: int = 0, payload: bytes = b"", fds: tuple[int, ...] = ()) -> None:
-        """Queue a frame. `fds` stay the caller's, who keeps them open until they are flushed."""
+        """Queue a frame. `fds` stay the caller's, who keeps them open until the next flush."""
         header = _HEADER.pack(16 + len(payload), TO_KEEPER[op], len(fds), tag)
         self._queue.append((header + payload, fds))
 
@@ -76,7 +79,7 @@ class Keeper:
         self.send(op, tag, name.encode() + b"\0", fds)
 
     def put(self, name: str, fd: int) -> None:
-        """Store a descriptor now (the only call that may wait: the keeper always reads again)."""
+        """Store a descriptor: now, or as soon as the keeper takes it."""
         self.named("PUT", name, (fd,))
         self.flush()
 
@@ -85,7 +88,8 @@ class Keeper:
         self.send("SIGNAL", launch, bytes((number, 0, 0, 0, group, 0, 0, 0)))
 
     def flush(self) -> bool:
-        """Send what is queued. False: the socket is full, call again when it is writable."""
+        """Send what is queued. False: the socket is full (or the kernel short of memory), call
+        again when it is writable."""
         queue = self._queue
         while queue:
             data, fds = queue[0]
@@ -103,12 +107,26 @@ class Keeper:
             control = [(SOL_SOCKET, SCM_RIGHTS, rights)] if fds else []
             try:
                 self._socket.sendmsg([data], control, _MSG_DONTWAIT)
-            except BlockingIOError:
-                return False
             except (BrokenPipeError, ConnectionResetError) as exc:
                 raise KeeperGone from exc
+            except OSError as exc:
+                if exc.errno not in _LATER:
+                    raise
+                self._copy()
+                return False
             del queue[:used]
+            for fd in self._copies.intersection(fds):
+                self._copies.discard(fd)
+                os.close(fd)
         return True
+
+    def _copy(self) -> None:
+        """Take copies of the descriptors that wait, because their owners may close them now."""
+        for at, (data, fds) in enumerate(self._queue):
+            if fds and not self._copies.issuperset(fds):
+                own = tuple([os.dup(fd) for fd in fds])
+                self._copies.update(own)
+                self._queue[at] = (data, own)
 
     # --- in -----------------------------------------------------------------------------------
 
