@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import os
 from _socket import SCM_RIGHTS, SOL_SOCKET, socket
-from errno import EAGAIN, EINTR, ENOBUFS, ENOMEM, ETOOMANYREFS
 from _struct import Struct, error  # type: ignore[attr-defined]  # one file less than struct
+from errno import EAGAIN, EINTR, ENOBUFS, ENOMEM, ETOOMANYREFS
 from typing import NamedTuple
 
 from supervisor.kernel.wire import MAX_FDS, MAX_FRAME, TO_KEEPER, TO_MANAGER, VERSION
