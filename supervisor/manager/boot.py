@@ -14,7 +14,7 @@ from supervisor.config.problem import Broken, Problem
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model.unit import Needs, Unit
 
-_BATCH = 16  # launches that are sent together
+_BATCH = 16  # units that are started together
 _FREE = Needs()
 AT_BOOT = "started with the supervisor"
 

@@ -9,7 +9,7 @@ import os
 from select import POLLOUT, poll
 from time import time_ns
 
-from msgspec import json
+from msgspec import Struct, json
 
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model.state import Transition
@@ -19,6 +19,16 @@ STREAM = "unboxed"
 _CHUNK = 4096  # PIPE_BUF: what a pipe that is ready takes without waiting
 _SHOWN = frozenset({"up", "down", "failed", "backoff"})
 _encode = json.Encoder().encode
+
+
+class _Row(Struct, gc=False, rename={"source": "from", "target": "to"}):
+    time_ns: int
+    unit: str
+    id: int
+    source: str
+    target: str
+    cause: str
+    cause_id: int
 
 
 class EventLog:
@@ -51,11 +61,10 @@ class EventLog:
     def _on_transitions(self, fresh: list[Transition]) -> None:
         sup, lines = self._sup, []
         for moved in fresh:
-            row = {
-                "time_ns": sup.realtime_ns(moved.time_ns), "unit": moved.key, "id": moved.id,
-                "from": moved.source, "to": moved.target, "cause": moved.cause,
-                "cause_id": moved.cause_id,
-            }  # fmt: skip
+            row = _Row(
+                sup.realtime_ns(moved.time_ns), moved.key, moved.id, moved.source, moved.target,
+                moved.cause, moved.cause_id,
+            )  # fmt: skip
             self._waiting.append(_encode(row) + b"\n")
             if moved.target in _SHOWN:
                 lines.append(f"{moved.key}: {moved.target} ({moved.cause})\n")

@@ -1,6 +1,7 @@
 """Assembles the manager: a fresh start, or the continuation of one that was killed."""
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Sequence
 from time import time_ns
@@ -76,6 +77,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> int:
+    gc.disable()  # a start makes many objects and no garbage
     snapshot, journal = _journal(keeper, facts)
     if "lock" not in facts.stored:  # no manager came so far yet: it is not known to be ours
         runtime.prepare(where, keeper, facts.stored)
@@ -107,6 +109,8 @@ def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> in
     )
 
     serve(sup, observer, facts, quiet=arguments.quiet)
+    gc.freeze()  # what exists now stays: the collector need not look at it again and again
+    gc.enable()
     for frame in facts.later:
         observer.handle(frame)
     sup.turn()

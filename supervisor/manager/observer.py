@@ -14,6 +14,7 @@ from supervisor.model import event as ev
 from supervisor.model.values import signal_name
 
 TERM, INT, HUP, QUIT = 15, 2, 1, 3
+MANY = 4  # frames in one datagram that make another one likely
 MAX_BATCH = 64  # datagrams of the keeper before the other descriptors' turn
 _STEP_WORDS = {
     "CGROUP": "join its cgroup", "LOG": "open its log stream", "SIGNALS": "reset signals",
@@ -40,10 +41,10 @@ class Observer:
     def on_keeper(self, _events: int) -> None:
         for _ in range(MAX_BATCH):
             frames = self._sup.keeper.receive()
-            if not frames:
-                return
             for frame in frames:
                 self.handle(frame)
+            if len(frames) < MANY:
+                return  # most likely there is no more, and epoll will tell if there is
 
     def handle(self, frame: Frame) -> None:
         handler = self._table.get(frame.op)

@@ -23,6 +23,7 @@ from supervisor.model.unit import Unit
 if TYPE_CHECKING:
     from supervisor.control.server import Server
 
+_BATCH = 64  # actions that are sent together
 ANSWER_TAGS = 1 << 32
 Listener = Callable[[list[Transition]], None]
 
@@ -65,6 +66,7 @@ class Supervisor:
         self.reload_access: Callable[[], None] = lambda: None  # service
         self.descriptors: dict[int, Callable[[int], None]] = {}  # ask_descriptor: tag -> who waits
         self.on_keeper: Callback = lambda _events: None  # observer
+        self._wants = 0  # what the keeper's socket is watched for
         self.keeper_pid = os.getppid()
         self.tracking_note = ""  # main: why there are no cgroups, "" if there are
         self.orphans = 0
@@ -117,8 +119,10 @@ class Supervisor:
                 break
             self._write(dirty)
             self._acknowledge()
-            for action in actions:
-                self.perform(action)
+            for at in range(0, len(actions), _BATCH):
+                for action in actions[at : at + _BATCH]:
+                    self.perform(action)
+                self.flush()  # the keeper works on these while the next are prepared
             if fresh:
                 for listener in self.listeners:
                     listener(fresh)
@@ -176,7 +180,9 @@ class Supervisor:
     def flush(self) -> None:
         """Send what is queued for the keeper; come back when it can take more."""
         wants = READ if self.keeper.flush() else READ | WRITE
-        self.loop.add(self.keeper.fileno(), wants, self.on_keeper)
+        if wants != self._wants:
+            self.loop.add(self.keeper.fileno(), wants, self.on_keeper)
+            self._wants = wants
 
     def _keep_report(self, text: str) -> None:
         self.early_words.append(text)
