@@ -1,9 +1,12 @@
 """Tracking by cgroup v2: every instance in a group of its own, below one that is ours.
 
-`BASE/KEY` (or `BASE/UNIT/INDEX`) is made by the keeper when the first process is born into it and
+`BASE/UNIT` (or `BASE/UNIT@INDEX`) is made by the keeper when the first process is born into it and
 removed here when the instance is down. "Stopped" means cgroup.events says populated 0, so nothing
 that forks, daemonises or changes its session escapes. No controller is needed: a hybrid host's
 controller-less v2 mount serves as well.
+
+Groups of instances lie side by side and no unit's name has an "@", so whatever a service makes below
+its own group is never taken for another instance, and no instance's end is another one's.
 """
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from collections.abc import Iterator
 from errno import EBUSY, ENODEV, ENOENT
 from select import poll
 
-from supervisor.kernel.host import read
+from supervisor.kernel.host import read, read_long
 from supervisor.kernel.tracking import Figures, group_of, send, statm_bytes
 
 
@@ -27,12 +30,15 @@ class CgroupTracker:
 
     def group(self, key: str) -> str:
         """The path of an instance's group relative to `base`: what a CGROUP step takes."""
-        return key
+        return key.replace("/", "@")
+
+    def _path(self, key: str) -> str:
+        return f"{self.base}/{self.group(key)}"
 
     def empty(self, key: str) -> bool:
         """True if no process of the instance is left (zombies do not count)."""
         try:
-            fd = os.open(f"{self.base}/{key}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+            fd = os.open(f"{self._path(key)}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return True
         try:
@@ -45,18 +51,24 @@ class CgroupTracker:
     def watch(self, key: str) -> list[int]:
         """A descriptor on which EPOLLPRI comes when the group fills or empties. Yours to close."""
         try:
-            return [os.open(f"{self.base}/{key}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)]
+            return [os.open(f"{self._path(key)}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)]
         except FileNotFoundError:
             return []
 
     def _groups(self, key: str) -> Iterator[str]:
         """The instance's group and those that its processes made below it, the deepest first."""
-        for root, _, _ in os.walk(f"{self.base}/{key}", topdown=False, followlinks=False):
+        for root, _, _ in os.walk(self._path(key), topdown=False, followlinks=False):
             yield root
 
     def pids(self, key: str) -> list[int]:
-        groups = self._groups(key)
-        return [int(p) for group in groups for p in read(f"{group}/cgroup.procs").split()]
+        """Of all in the group. Those below it are looked for only where the kernel counts some."""
+        path = self._path(key)
+        try:
+            below = os.stat(path).st_nlink > 2
+        except FileNotFoundError:
+            return []
+        groups = self._groups(key) if below else [path]
+        return [int(p) for group in groups for p in read_long(f"{group}/cgroup.procs").split()]
 
     def signal(self, key: str, number: int, but: int, *, group: bool = False) -> None:
         """To every process of the instance except `but` (and all of its process group), who is
@@ -65,17 +77,13 @@ class CgroupTracker:
         A pid is held by a pidfd and seen to be in the group after that, so a number that was given
         to somebody else meanwhile is never hit.
         """
-        path = f"{self.base}/{key}"
-        pids = [int(p) for p in read(f"{path}/cgroup.procs").split()]
-        if pids and pids != [but] and os.stat(path).st_nlink > 2:
-            pids = self.pids(key)
-        for pid in pids:
+        for pid in self.pids(key):
             if pid != but and not (group and group_of(pid) == but):
                 send(pid, number, lambda pid=pid: self.owner(pid) == key)  # type: ignore[misc]
 
     def kill(self, key: str) -> None:
         """SIGKILL to all at once, forks in flight included."""
-        path = f"{self.base}/{key}"
+        path = self._path(key)
         try:
             fd = os.open(f"{path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
         except FileNotFoundError:
@@ -99,13 +107,13 @@ class CgroupTracker:
         for _ in range(500):
             if self.empty(key):
                 self.remove(key)
-            if not os.path.exists(f"{self.base}/{key}"):
+            if not os.path.exists(self._path(key)):
                 break
             poll().poll(10)
             self.kill(key)
 
     def freeze(self, key: str, *, frozen: bool) -> None:
-        fd = os.open(f"{self.base}/{key}/cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
+        fd = os.open(f"{self._path(key)}/cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(fd, b"1" if frozen else b"0")
         finally:
@@ -115,26 +123,15 @@ class CgroupTracker:
         """The key of the instance that `pid` belongs to, None for a stranger or the dead."""
         for line in read(f"/proc/{pid}/cgroup").splitlines():
             if line.startswith("0::" + self._prefix):
-                path = line[3 + len(self._prefix) :]
-                first, _, rest = path.partition("/")
-                second = rest.partition("/")[0]
-                return f"{first}/{second}" if second.isdigit() else first
+                return line[3 + len(self._prefix) :].partition("/")[0].replace("@", "/")
         return None
 
     def remove(self, key: str) -> bool:
         """Remove the instance's group if no process is in it: one system call that looks and does.
         False: it is not empty yet, and stays for the next time."""
-        gone = self._remove(key)
-        if "/" in key:
-            try:
-                os.rmdir(f"{self.base}/{key.partition('/')[0]}")
-            except OSError:
-                pass  # another instance is in it
-        return gone
-
-    def _remove(self, key: str) -> bool:
+        path = self._path(key)
         try:
-            os.rmdir(f"{self.base}/{key}")
+            os.rmdir(path)
         except OSError as exc:
             if exc.errno == ENOENT:
                 return True
@@ -147,14 +144,14 @@ class CgroupTracker:
                 os.rmdir(group)
             except OSError:
                 pass  # somebody made another one; what is left shows below
-        return not os.path.exists(f"{self.base}/{key}")
+        return not os.path.exists(path)
 
     def figures(self, key: str, pid: int) -> Figures:
         """Memory, CPU and tasks of all in the group; a controller's own count if it is there."""
-        group = f"{self.base}/{key}"
+        group = self._path(key)
         cpu = read(f"{group}/cpu.stat", 256)
         cpu_ns = int(cpu.split()[1]) * 1000 if cpu.startswith("usage_usec") else None
-        pids = read(f"{group}/cgroup.procs").split()
+        pids = self.pids(key)
         if self._memory:
             text = read(f"{group}/memory.current").strip()
             return Figures(int(text) if text else None, cpu_ns, len(pids))
@@ -163,7 +160,8 @@ class CgroupTracker:
     def leftovers(self) -> list[str]:
         """Keys of groups with processes in them that an earlier supervisor left behind."""
         names = sorted(os.listdir(self.base))
-        return [n for n in names if os.path.isdir(f"{self.base}/{n}") and not self.empty(n)]
+        keys = [n.replace("@", "/") for n in names if os.path.isdir(f"{self.base}/{n}")]
+        return [key for key in keys if not self.empty(key)]
 
     def close(self) -> None:
         """Remove every group that is empty, ours last."""
@@ -184,7 +182,7 @@ def find(name: str) -> tuple[CgroupTracker | None, str]:
     `name`: of the directory that is made there, one for each supervisor on a host.
     """
     mount = ""
-    for line in read("/proc/self/mountinfo", 1 << 20).splitlines():
+    for line in read_long("/proc/self/mountinfo").splitlines():
         left, _, right = line.partition(" - ")
         if right.startswith("cgroup2 "):
             mount = left.split()[4]

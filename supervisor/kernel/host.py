@@ -24,6 +24,25 @@ def read(path: str, limit: int = 65536) -> str:
     return read_bytes(path, limit).decode(errors="replace")
 
 
+def read_long(path: str, limit: int = 1 << 26) -> str:
+    """The whole text of one of the kernel's lists, "" if it cannot be read. One read(2) of such a
+    file gives a page at most (seq_file), which is some 700 pids or 30 mounts."""
+    parts, size = [], 0
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except OSError:
+        return ""
+    try:
+        while size < limit and (part := os.read(fd, 65536)):
+            parts.append(part)
+            size += len(part)
+    except OSError:
+        pass  # it went away; what was read so far was true
+    finally:
+        os.close(fd)
+    return b"".join(parts).decode(errors="replace")
+
+
 def virtualization() -> str:
     """"container", "vm", or "none"; a container inside a machine counts as a container."""
     if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):

@@ -11,7 +11,7 @@ from _signal import pidfd_send_signal  # type: ignore[import-not-found]  # `sign
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
-from supervisor.kernel.host import read
+from supervisor.kernel.host import read, read_long
 
 MARK = "UNBOXED_UNIT"  # environment variable with the instance's key, in every service
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -107,7 +107,7 @@ class SessionTracker:
 
     def _strays(self) -> bool:
         """Whether the keeper has a child that it did not start itself."""
-        children = read(f"/proc/{self._keeper}/task/{self._keeper}/children", 1 << 20)
+        children = read_long(f"/proc/{self._keeper}/task/{self._keeper}/children")
         live = self._live()
         return any(int(p) not in live for p in children.split())
 

@@ -41,7 +41,7 @@ def _lines(path: str) -> list[list[str]]:
 
 def _number(text: str) -> int:
     """A uid or gid; -1 and 0xffffffff mean "no change" to the kernel, so they are none."""
-    value = int(text) if text.isascii() and text.isdigit() else -1
+    value = int(text) if text.isascii() and text.isdigit() and len(text) < 11 else -1
     if not 0 <= value < 0xFFFFFFFF:
         raise UnknownName(f"its number {text!r} is none")
     return value

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from supervisor import __version__
-from supervisor.kernel.host import read
+from supervisor.kernel.host import read, read_long
 from supervisor.kernel.listen import label
 from supervisor.kernel.tracking import Figures, statm_bytes
 from supervisor.manager.supervisor import Supervisor
@@ -92,7 +92,7 @@ class Reports:
 
         sup = self._sup
         unit = sup.world.unit_of(inst)
-        group = getattr(sup.tracker, "base", "")
+        base = getattr(sup.tracker, "base", "")
         history = [m for m in sup.world.history if m.key == inst.key][-50:]
         return report.UnitDescription(
             status=self.instance(inst), tree=self._tree(inst),
@@ -100,7 +100,8 @@ class Reports:
                 report.ListenerStatus(one.name, label(one), _queue(one.family, one.port))
                 for one in unit.listen
             ),
-            definition=dict(describe(unit)), cgroup=f"{group}/{inst.key}" if group else "",
+            definition=dict(describe(unit)),
+            cgroup=f"{base}/{sup.tracker.group(inst.key)}" if base else "",
             history=tuple(map(self.transition, history)),
         )  # fmt: skip
 
@@ -119,6 +120,7 @@ class Reports:
 
 
 _LISTEN = "0A"  # TCP_LISTEN in /proc/net/tcp
+_LISTENING_BYTES = 1 << 18  # of that table, where listening sockets come first: 1,700 of them
 
 
 def _queue(family: str, port: int) -> int | None:
@@ -126,7 +128,7 @@ def _queue(family: str, port: int) -> int | None:
     if family not in ("tcp", "tcp6"):
         return None
     total = None
-    for line in read(f"/proc/net/{family}", 1 << 20).splitlines()[1:]:
+    for line in read_long(f"/proc/net/{family}", _LISTENING_BYTES).splitlines()[1:]:
         fields = line.split()
         if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
             total = (total or 0) + int(fields[4].partition(":")[2], 16)
