@@ -13,7 +13,7 @@ MAX_SOCKET_PATH_BYTES = 107  # sockaddr_un.sun_path without its NUL (unix(7))
 NETLINK_FAMILIES = {
     "route": 0, "firewall": 3, "inet-diag": 4, "nflog": 5, "xfrm": 6, "selinux": 7, "iscsi": 8,
     "audit": 9, "fib-lookup": 10, "netfilter": 12, "ip6-fw": 13, "dnrtmsg": 14,
-    "kobject-uevent": 15, "scsitransport": 18, "rdma": 20,
+    "kobject-uevent": 15, "generic": 16, "scsitransport": 18, "rdma": 20,
 }  # fmt: skip
 
 INET = frozenset(("tcp", "tcp6", "udp", "udp6"))

@@ -5,8 +5,8 @@ removed here when the instance is down. "Stopped" means cgroup.events says popul
 that forks, daemonises or changes its session escapes. No controller is needed: a hybrid host's
 controller-less v2 mount serves as well.
 
-Groups of instances lie side by side and no unit's name has an "@", so whatever a service makes below
-its own group is never taken for another instance, and no instance's end is another one's.
+Groups of instances lie side by side and no unit's name has an "@": what a service makes below its
+own group is never taken for another instance, and the end of one instance is not that of another.
 """
 from __future__ import annotations
 

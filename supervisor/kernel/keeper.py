@@ -6,7 +6,7 @@ a few dozen system calls. docs/keeper-protocol.md has the layouts.
 from __future__ import annotations
 
 import os
-from _socket import SCM_RIGHTS, SOL_SOCKET, socket
+from _socket import SCM_RIGHTS, SO_SNDBUF, SOL_SOCKET, socket
 from _struct import Struct, error  # type: ignore[attr-defined]  # one file less than struct
 from errno import EAGAIN, EINTR, ENOBUFS, ENOMEM, ETOOMANYREFS
 from typing import NamedTuple
@@ -19,6 +19,7 @@ _CHILD = Struct("<iIQQiiIIIhh")
 _DATAGRAM = 48 * 1024  # small enough that a full socket buffer holds several
 _INT = 4  # bytes of a descriptor number in SCM_RIGHTS
 _LATER = frozenset((EAGAIN, EINTR, ENOBUFS, ENOMEM, ETOOMANYREFS))
+_SKB = 32  # bytes of a socket's buffer that no datagram may use (net/unix/af_unix.c)
 _MSG_CMSG_CLOEXEC, _MSG_DONTWAIT = 0x40000000, 0x40
 
 
@@ -57,6 +58,8 @@ class Keeper:
     def __init__(self, fd: int) -> None:
         self._socket = socket(fileno=fd)
         self._socket.setblocking(False)
+        # The largest frame that leaves: an ordinary user's socket holds less than the keeper takes.
+        self.max_frame = min(MAX_FRAME, self._socket.getsockopt(SOL_SOCKET, SO_SNDBUF) - _SKB)
         self._queue: list[tuple[bytes, tuple[int, ...]]] = []
         self._copies: set[int] = set()  # descriptors in the queue that are ours to close
         self._buffer = bytearray(MAX_FRAME)
@@ -67,7 +70,8 @@ class Keeper:
     # --- out ----------------------------------------------------------------------------------
 
     def send(self, op: str, tag: int = 0, payload: bytes = b"", fds: tuple[int, ...] = ()) -> None:
-        """Queue a frame. `fds` stay the caller's, who keeps them open until the next flush."""
+        """Queue a frame of at most `max_frame` bytes. `fds` stay the caller's, who keeps them open
+        until the next flush."""
         header = _HEADER.pack(16 + len(payload), TO_KEEPER[op], len(fds), tag)
         self._queue.append((header + payload, fds))
 

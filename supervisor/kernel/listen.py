@@ -20,12 +20,13 @@ from _socket import (
     socket,
 )
 from errno import EADDRINUSE, ECONNREFUSED, EEXIST
-from stat import S_ISFIFO, S_ISSOCK
+from stat import S_IFIFO, S_IFMT, S_IFSOCK
 
+from supervisor.config.address import NETLINK_FAMILIES
 from supervisor.kernel.users import group_id, user_id
 from supervisor.model.unit import Listen
 
-NETLINK_FAMILIES = {"route": 0, "audit": 9, "kobject-uevent": 15, "generic": 16}
+_KINDS = {S_IFSOCK: "socket", S_IFIFO: "fifo"}
 
 
 def label(listen: Listen) -> str:
@@ -51,7 +52,8 @@ def bind(listen: Listen) -> int:
         if listen.family in ("unix", "abstract"):
             _bind_unix(sock, listen)
         else:
-            sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
+            if kind == SOCK_STREAM:  # for udp it would let two services have one address
+                sock.setsockopt(SOL_SOCKET, SO_REUSEADDR, 1)
             if listen.reuse_port:
                 sock.setsockopt(SOL_SOCKET, SO_REUSEPORT, 1)
             if listen.family in ("tcp6", "udp6"):
@@ -69,7 +71,7 @@ def _bind_unix(sock: socket, listen: Listen) -> None:
     if listen.family == "abstract":
         sock.bind(b"\0" + listen.path.encode())
         return
-    path = listen.path
+    path, owner = listen.path, _owner(listen)
     old = os.umask(0o777 & ~listen.mode)
     try:
         try:
@@ -81,25 +83,41 @@ def _bind_unix(sock: socket, listen: Listen) -> None:
             sock.bind(path)
     finally:
         os.umask(old)
-    _own(path, listen)
+    try:
+        _own(path, S_IFSOCK, listen.mode, owner)
+    except OSError:
+        if S_IFMT(os.lstat(path).st_mode) == S_IFSOCK:
+            os.unlink(path)
+        raise
 
 
-def _own(path: str, listen: Listen) -> None:
+def _owner(listen: Listen) -> tuple[int, int]:
+    """Uid and gid, -1 for those that stay. Looked up first, so that nothing is half done."""
+    uid = user_id(listen.user) if listen.user else -1
+    return uid, group_id(listen.group) if listen.group else -1
+
+
+def _own(path: str, kind: int, mode: int, owner: tuple[int, int]) -> None:
+    """Give what was just made at `path` its owner and mode; nothing that was put there since."""
     fd = os.open(path, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
+        _expect(kind, os.fstat(fd))
         name = f"/proc/self/fd/{fd}"  # by descriptor, so that no swapped link is followed
-        uid = user_id(listen.user) if listen.user else -1
-        gid = group_id(listen.group) if listen.group else -1
-        if uid != -1 or gid != -1:
-            os.chown(name, uid, gid)
-        os.chmod(name, listen.mode)
+        if owner != (-1, -1):
+            os.chown(name, *owner)
+        os.chmod(name, mode)
     finally:
         os.close(fd)
 
 
+def _expect(kind: int, found: os.stat_result) -> None:
+    if S_IFMT(found.st_mode) != kind:
+        raise OSError(EEXIST, f"something is in its place that is no {_KINDS[kind]}")
+
+
 def _stale(path: str) -> bool:
-    if not S_ISSOCK(os.lstat(path).st_mode):
-        return False
+    """Whether nobody listens on that socket. Raises OSError if it is none."""
+    _expect(S_IFSOCK, os.lstat(path))
     probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
     try:
         return probe.connect_ex(path) == ECONNREFUSED
@@ -108,24 +126,26 @@ def _stale(path: str) -> bool:
 
 
 def _fifo(listen: Listen) -> int:
+    path, owner = listen.path, _owner(listen)
     try:
-        os.mkfifo(listen.path, listen.mode)
-    except OSError as exc:
-        if exc.errno != EEXIST:
-            raise
-    fd = os.open(listen.path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
-    if not S_ISFIFO(os.fstat(fd).st_mode):
+        os.mkfifo(path, listen.mode)
+    except FileExistsError:
+        _expect(S_IFIFO, os.lstat(path))  # before it is opened: a device might do something then
+    fd = os.open(path, os.O_RDWR | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    try:
+        _expect(S_IFIFO, os.fstat(fd))
+        _own(path, S_IFIFO, listen.mode, owner)
+    except OSError:
         os.close(fd)
-        raise OSError(EEXIST, "it is there and is no fifo")
-    _own(listen.path, listen)
+        raise
     return fd
 
 
 def _netlink(listen: Listen) -> int:
-    """`path` is "FAMILY [GROUP]": a name of NETLINK_FAMILIES or a number, and a bit mask."""
+    """`path` is "FAMILY [GROUP]": a name of NETLINK_FAMILIES, and a bit mask."""
     word, _, groups = listen.path.partition(" ")
-    protocol = NETLINK_FAMILIES[word] if word in NETLINK_FAMILIES else int(word)
-    sock = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol)
+    kind = SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK
+    sock = socket(AF_NETLINK, kind, NETLINK_FAMILIES[word])
     try:
         sock.bind((0, int(groups or 0)))
         return sock.detach()

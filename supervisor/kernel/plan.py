@@ -144,10 +144,10 @@ class PlanTooLong(Exception):
         super().__init__(f"its launch plan takes {size} bytes, the limit is {limit}")
 
 
-def encode(steps: list[Step]) -> bytes:
-    """The bytes of a plan. Raises PlanTooLong."""
+def encode(steps: list[Step], max_frame: int = MAX_FRAME) -> bytes:
+    """The bytes of a plan that fits, with its key, a frame of `max_frame`. Raises PlanTooLong."""
     plan = b"".join([_COMMON.get(step) or _encode(step) for step in steps])
-    limit = MAX_FRAME - 256
+    limit = max_frame - 256
     if len(plan) > limit:
         raise PlanTooLong(len(plan), limit)
     return plan

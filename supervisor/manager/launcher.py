@@ -57,7 +57,7 @@ class Launcher:
         # With its number a job's key never meets that of an earlier job which is still dying.
         name = f"{inst.key}:{role}:{inst.job}" if role else inst.key
         try:
-            payload = name.encode() + b"\0" + encode(steps)
+            payload = name.encode() + b"\0" + encode(steps, self._keeper.max_frame)
         except PlanTooLong as exc:
             raise CannotLaunch(str(exc)) from exc
         if fixed and not role:
