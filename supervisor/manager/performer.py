@@ -88,16 +88,13 @@ class Performer:
 
     def watch_ready(self, key: str, reader: int) -> None:
         self.ready_pipes[key] = reader
-        self._sup.loop.add(reader, READ, lambda _events: self._on_ready(key, reader))
+        self._sup.loop.add(reader, READ, lambda events: self._on_ready(key, events))
 
-    def _on_ready(self, key: str, reader: int) -> None:
+    def _on_ready(self, key: str, events: int) -> None:
         """A byte means ready (s6 asks for a newline; anything will do). End of file means nothing:
-        the exit tells. What was written is taken only after the journal knows."""
-        try:
-            said = os.read(reader, 64)
-        except BlockingIOError:
-            return
-        if said:
+        the exit tells. Nothing is read, so that a manager killed before the journal knows leaves
+        the byte to the next one."""
+        if events & READ:
             self._sup.deliver(key, ev.Ready())
             self._sup.commit()
         self.drop_ready(key)

@@ -170,6 +170,7 @@ class Requests:
                 continue
             sup.deliver(key, ev.Froze(frozen))
             results.append(say.Result(key, True, "frozen" if frozen else "thawed"))
+        sup.commit()
         call.reply(say.Outcome(results=tuple(results)))
 
     def reset_failed(self, call: Call, what: ask.Operate) -> None:
@@ -179,6 +180,7 @@ class Requests:
         for key in keys:
             self._sup.deliver(key, ev.Reset(f"reset by {call.who}"))
             results.append(say.Result(key, True, "reset"))
+        self._sup.commit()
         call.reply(say.Outcome(results=tuple(results)))
 
     # --- the supervisor itself ----------------------------------------------------------------
@@ -194,6 +196,7 @@ class Requests:
         made = define(self._sup, what.command, what.keys)
         if isinstance(made, str):
             self._sup.world.start([made], f"tried by {call.who}", self._sup.now())
+            self._sup.commit()
             call.reply(say.Tried(made))
         else:
             call.fail(made)
@@ -206,6 +209,7 @@ class Requests:
     def shutdown_now(self, call: Call, what: ask.Nothing) -> None:
         self._stop(f"shut down at once by {call.who}")
         self._sup.world.kill_all(self._sup.now())
+        self._sup.commit()
         call.reply(say.Done())
 
     def upgrade(self, call: Call, what: ask.Nothing) -> None:
@@ -285,6 +289,7 @@ class Requests:
         self, call: Call, what: ask.Operate | ask.Close, keys: list[str],
         test: Callable[[Instance], say.Result | None], results: list[say.Result],
     ) -> None:  # fmt: skip
+        self._sup.commit()  # what is answered is written down
         if what.wait:
             self._waiters.add(call, keys, test, results)
         else:
