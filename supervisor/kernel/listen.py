@@ -66,6 +66,15 @@ def bind(listen: Listen) -> int:
         sock.close()
 
 
+def port_of(fd: int) -> int:
+    """The port that an internet socket is bound to."""
+    sock = socket(fileno=fd)
+    try:
+        return int(sock.getsockname()[1])
+    finally:
+        sock.detach()
+
+
 def _bind_unix(sock: socket, listen: Listen) -> None:
     """Bind a unix socket. A file left by somebody who is gone is replaced; one in use is not."""
     if listen.family == "abstract":

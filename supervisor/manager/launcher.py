@@ -73,9 +73,6 @@ class Launcher:
             return self._watch_plan(unit, inst), False
         who = self._identity(unit)
         names = {"{instance}": str(inst.index), "{unit}": unit.name}
-        for one in unit.listen:
-            names["{port:" + one.name + "}"] = str(one.port)
-        command = tuple(_fill(word, names) for word in self._command(unit, role, hook))
         env = {
             "PATH": PATH, "HOME": who.home, "USER": who.name, "LOGNAME": who.name,
             "SHELL": who.shell or "/bin/sh", "INSTANCE": str(inst.index),
@@ -89,6 +86,9 @@ class Launcher:
             self._readiness(unit, inst, who, env, pid_vars, dry=dry)
         elif inst.pid:
             env["MAINPID"] = str(inst.pid)
+        for one in unit.listen:
+            names["{port:" + one.name + "}"] = self._port(unit, inst, one)
+        command = tuple(_fill(word, names) for word in self._command(unit, role, hook))
         for path in unit.env_files:
             env.update(_env_file(_fill(path, names)))
         env.update((name, _fill(value, names)) for name, value in unit.env)
@@ -144,10 +144,10 @@ class Launcher:
         """Listeners first, then what the service parked by FDSTORE: as systemd passes them."""
         names = []
         for one in unit.listen:
-            owner = inst.key if one.reuse_port else unit.name
-            stored = f"listen:{owner}:{one.name}:{crc32(repr(one).encode()):08x}"
-            if not dry and stored not in self._stored:
-                self._bind(one, f"listen:{owner}:{one.name}:", stored)
+            base = self._base(unit, inst, one)
+            stored = self._find(base)
+            if not stored:
+                stored = base if dry else self._bind(one, base)
             fds.append((FIRST_LISTEN_FD + len(fds), stored))
             names.append(one.name)
         for stored in sorted(s for s in self._stored if s.startswith(f"fdstore:{inst.key}:")):
@@ -157,7 +157,25 @@ class Launcher:
             env["LISTEN_FDS"] = str(len(fds))
             env["LISTEN_FDNAMES"] = ":".join(names)
 
-    def _bind(self, one: Listen, prefix: str, stored: str) -> None:
+    def _base(self, unit: Unit, inst: Instance, one: Listen) -> str:
+        """The stored name of a listener: another one once its definition changes."""
+        owner = inst.key if one.reuse_port else unit.name
+        return f"listen:{owner}:{one.name}:{crc32(repr(one).encode()):08x}"
+
+    def _find(self, base: str) -> str:
+        """The listener as it is stored, "" if it is not. One of port 0 has the port that the kernel
+        chose behind its name."""
+        if base in self._stored:
+            return base
+        return next((s for s in self._stored if s.startswith(base + ":")), "")
+
+    def _port(self, unit: Unit, inst: Instance, one: Listen) -> str:
+        if one.port:
+            return str(one.port)
+        return self._find(self._base(unit, inst, one)).rpartition(":")[2]
+
+    def _bind(self, one: Listen, base: str) -> str:
+        prefix = base.rpartition(":")[0] + ":"
         for old in [s for s in self._stored if s.startswith(prefix)]:
             self._keeper.named("DROP", old)
             self._stored.discard(old)
@@ -169,8 +187,10 @@ class Launcher:
             raise CannotLaunch(
                 f"cannot bind {sockets.label(one)} (listener {one.name}): {reason}"
             ) from exc
+        stored = base if one.port or one.path else f"{base}:{sockets.port_of(fd)}"
         self._keep(stored, fd)
         os.close(fd)
+        return stored
 
     def _keep(self, name: str, fd: int) -> None:
         self._keeper.put(name, fd)

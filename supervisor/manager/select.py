@@ -29,8 +29,11 @@ def keys(world: World, patterns: Iterable[str]) -> list[str]:
             found[pattern] = None
         elif is_glob(pattern) and (some := [k for k in world.instances if matches(pattern, k)]):
             found.update(dict.fromkeys(some))
-        else:
-            raise NothingThere(pattern)
+        else:  # perhaps a unit whose file is gone, while it still runs
+            rest = [key for key, inst in world.instances.items() if inst.unit == pattern]
+            if not rest:
+                raise NothingThere(pattern)
+            found.update(dict.fromkeys(rest))
     return list(found)
 
 

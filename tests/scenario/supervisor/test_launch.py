@@ -166,3 +166,16 @@ def test_a_service_may_open_its_own_standard_error(tmp_path: Path) -> None:
 
         stack.until(lambda: said().count(b"\n") == 2, "two lines")
         assert said() == b"hello\n0\n"
+
+
+def test_a_port_that_the_kernel_chose_is_told(tmp_path: Path, speaker: Speaker) -> None:
+    unit = (
+        f'{speaker.unit}[env]\nPORT = "{{port:web}}"\n[[listen]]\nname = "web"\n'
+        'address = "tcp:127.0.0.1:0"\n'
+    )
+    with Stack(tmp_path, {"one": unit}) as stack:
+        port = int(speaker.facts(stack, "start")["env"]["PORT"])
+        with socket.create_connection(("127.0.0.1", port), 5):
+            pass
+        stack.call("Restart", units=["one"])
+        assert int(speaker.facts(stack, "start", 2)["env"]["PORT"]) == port
