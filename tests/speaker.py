@@ -4,6 +4,8 @@
 
     notify TEXT...   send TEXT (with \\n for line ends) to NOTIFY_SOCKET
     store NAME TEXT  park a memfd that holds TEXT, as NAME
+    park NAME        park one end of a socket pair, as NAME; the other end closes at "unpark"
+    unpark           close it
     barrier          send BARRIER=1 and wait until it is let go
     fork             fork; the parent goes on, the child takes over the FIFO
     say TEXT         print TEXT
@@ -58,6 +60,7 @@ def main(fifo: str, out: str) -> None:
     signal.signal(signal.SIGHUP, lambda *_: facts(out, "hup"))
     signal.signal(signal.SIGUSR1, lambda *_: facts(out, "usr1"))
     facts(out, "start")
+    mine = socket.socket()
     with open(fifo) as lines, open(fifo, "a"):
         while line := lines.readline():
             word, _, rest = line.rstrip("\n").partition(" ")
@@ -69,6 +72,12 @@ def main(fifo: str, out: str) -> None:
                 os.write(fd, text.encode())
                 notify(f"FDSTORE=1\nFDNAME={name}", (fd,))
                 os.close(fd)
+            elif word == "park":
+                mine, other = socket.socketpair()
+                notify(f"FDSTORE=1\nFDNAME={rest}", (other.fileno(),))
+                other.close()
+            elif word == "unpark":
+                mine.close()
             elif word == "barrier":
                 reader, writer = os.pipe()
                 notify("BARRIER=1", (writer,))

@@ -21,6 +21,7 @@ class Notices:
     def __init__(self, sup: Supervisor) -> None:
         self._sup = sup
         self._sockets: dict[str, int] = {}
+        self._polled: dict[str, int] = {}  # our copies of parked descriptors that may hang up
         self.ignored = 0  # messages of strangers, or not to be read
 
     def watch(self, key: str, fd: int) -> None:
@@ -40,7 +41,7 @@ class Notices:
                 pass  # the runtime directory was cleaned by somebody else
             self._sup.drop(f"notify:{key}")
         for name in [s for s in self._sup.stored if s.startswith(f"fdstore:{key}:")]:
-            self._sup.drop(name)
+            self._forget(name)
 
     def _on_socket(self, key: str, fd: int) -> None:
         for _ in range(MAX_BURST):
@@ -61,7 +62,8 @@ class Notices:
             self.ignored += 1
             return
         if "FDSTORE" in fields:
-            self._store(key, fields.get("FDNAME", "stored"), message.fds)
+            polled = fields.get("FDPOLL") != "0"
+            self._store(key, fields.get("FDNAME", "stored"), message.fds, polled=polled)
         if "FDSTOREREMOVE" in fields:
             self._unstore(key, fields.get("FDNAME", ""))
         inst = sup.world.instances.get(key)
@@ -100,22 +102,44 @@ class Notices:
         self._sup.pids[pid] = key
         return pid
 
-    def _store(self, key: str, name: str, fds: list[int]) -> None:
-        """Park descriptors under FDNAME; what is over the limit is closed by the caller."""
+    def _store(self, key: str, name: str, fds: list[int], *, polled: bool) -> None:
+        """Park descriptors under FDNAME; what is over the limit is closed by the caller. The number
+        in a stored name ends in "p" if the descriptor is to be dropped once it hangs up."""
         sup, prefix = self._sup, f"fdstore:{key}:"
         clean = "".join(c for c in name if c.isprintable() and c != ":")[:_MAX_NAME] or "stored"
         for fd in fds:
-            taken = {int(s.split(":")[2]) for s in sup.stored if s.startswith(prefix)}
+            taken = {int(s.split(":")[2].rstrip("p")) for s in sup.stored if s.startswith(prefix)}
             if len(taken) >= MAX_STORED:
                 return
             number = next(n for n in range(MAX_STORED) if n not in taken)
-            sup.keeper.put(f"{prefix}{number:02d}:{clean}", fd)
-            sup.stored.add(f"{prefix}{number:02d}:{clean}")
+            stored = f"{prefix}{number:02d}{'p' if polled else ''}:{clean}"
+            sup.keeper.put(stored, fd)
+            sup.stored.add(stored)
+            self.poll(stored, os.dup(fd))
+
+    def poll(self, stored: str, fd: int) -> None:
+        """Watch our copy of a parked descriptor for its hang-up, unless FDPOLL=0 was said."""
+        if stored.split(":")[2].endswith("p"):
+            try:
+                self._sup.loop.add(fd, 0, lambda _events: self._forget(stored))
+            except PermissionError:
+                pass  # a file: it cannot hang up
+            else:
+                self._polled[stored] = fd
+                return
+        os.close(fd)
+
+    def _forget(self, stored: str) -> None:
+        fd = self._polled.pop(stored, -1)
+        if fd >= 0:
+            self._sup.loop.remove(fd)
+            os.close(fd)
+        self._sup.drop(stored)
 
     def _unstore(self, key: str, name: str) -> None:
         for stored in [s for s in self._sup.stored if s.startswith(f"fdstore:{key}:")]:
             if stored.split(":", 3)[3] == name:
-                self._sup.drop(stored)
+                self._forget(stored)
 
 
 def _microseconds(text: str | None) -> int | None:

@@ -98,12 +98,12 @@ def _adopt(
 
 
 def _reopen(sup: Supervisor, facts: Facts, performer: Performer, notices: Notices) -> None:
-    """Watch again what the keeper kept: notify sockets and readiness pipes of what still runs."""
+    """Watch again what the keeper kept for what still runs."""
     for name in sorted(facts.stored):
         kind, _, key = name.partition(":")
-        if kind not in ("notify", "ready"):
+        if kind not in ("notify", "ready", "fdstore"):
             continue
-        inst = sup.world.instances.get(key)
+        inst = sup.world.instances.get(key.partition(":")[0])
         if inst is None or inst.phase in ("down", "failed"):
             sup.drop(name)
             continue
@@ -111,5 +111,7 @@ def _reopen(sup: Supervisor, facts: Facts, performer: Performer, notices: Notice
         facts.later += others
         if fd >= 0 and kind == "notify":
             notices.watch(key, fd)
+        elif fd >= 0 and kind == "fdstore":
+            notices.poll(name, fd)
         elif fd >= 0:
             performer.watch_ready(key, fd)

@@ -117,3 +117,19 @@ def test_a_stranger_is_not_believed(tmp_path: Path, speaker: Speaker) -> None:
         speaker.tell("notify READY=1")
         stack.wait("one", "running")
         assert stack.row("two")["state"] == "starting"
+
+
+def test_a_parked_descriptor_that_hangs_up_is_forgotten(tmp_path: Path, speaker: Speaker) -> None:
+    with Stack(tmp_path, {"one": speaker.unit + NOTIFY + "[restart]\ndelay = 0\n"}) as stack:
+        first = speaker.facts(stack, "start")["pid"]
+        speaker.tell("notify READY=1", "store kept text", "park gone", "barrier")
+        speaker.facts(stack, "barrier")
+        manager = stack.manager
+        os.kill(manager, signal.SIGKILL)
+        stack.until(lambda: stack.manager not in (0, manager), "another manager")
+        stack.until(stack.answers, "it to answer")
+        speaker.tell("unpark", "barrier")
+        speaker.facts(stack, "barrier", 2)
+        stack.call("Status")  # a round of the loop after the hang-up
+        os.kill(first, signal.SIGKILL)
+        assert speaker.facts(stack, "start", 2)["fds"] == {"kept": "text"}
