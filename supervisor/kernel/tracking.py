@@ -1,8 +1,10 @@
 """Finding, signalling and measuring the processes of an instance, and how without cgroups.
 
 Without a usable cgroup (rootless, no delegation) the keeper, as subreaper, inherits whatever a
-service lets go of. A stray child of the keeper is told by the mark in its environment, or by the
-session it was born in; one that changed both cannot be told apart, and dies with the supervisor.
+service lets go of. So every process of an instance is a child of the keeper or descends from one,
+and that child is told by the mark in its environment, by being what the keeper started, or by the
+session it was born in; a stray that changed all this cannot be told apart, and dies with the
+supervisor. A number alone tells nothing: it may have been given to a stranger meanwhile.
 """
 from __future__ import annotations
 
@@ -15,6 +17,8 @@ from supervisor.kernel.host import read, read_long
 
 MARK = "UNBOXED_UNIT"  # environment variable with the instance's key, in every service
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_KILL_LOOKS = 20  # at all processes, for those that fork while they are killed
+_MAX_DEPTH = 1000  # steps from a process to the keeper
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -45,19 +49,21 @@ class Tracker(Protocol):
     def close(self) -> None: ...
 
 
-def send(pid: int, number: int, still: Callable[[], bool]) -> None:
-    """Signal `pid` if `still()` holds once the process is pinned by a pidfd."""
+def send(pid: int, number: int, still: Callable[[], bool]) -> bool:
+    """Signal `pid` if `still()` holds once a pidfd pins the process. False if it does not hold."""
     try:
         fd = os.pidfd_open(pid)
     except OSError:
-        return
+        return True
     try:
-        if still():
-            pidfd_send_signal(fd, number)
+        if not still():
+            return False
+        pidfd_send_signal(fd, number)
     except OSError:
         pass  # it is gone, or not ours to signal (it runs as another user)
     finally:
         os.close(fd)
+    return True
 
 
 def group_of(pid: int) -> int:
@@ -86,11 +92,16 @@ class SessionTracker:
         """`live`: pid -> key of the processes that the keeper started and that still run."""
         self._keeper = keeper
         self._live = live
+        self._children = f"/proc/{keeper}/task/{keeper}/children"
         self._sessions: dict[int, str] = {}  # session (pid of its first process) -> key
+        self._of: dict[str, list[int]] = {}  # key -> its sessions, until it was seen to be empty
+        for pid, key in live().items():
+            self.started(key, pid)
 
     def started(self, key: str, pid: int) -> None:
         """A launch of `key` runs as `pid`, leader of its own session."""
         self._sessions[pid] = key
+        self._of.setdefault(key, []).append(pid)
 
     def group(self, key: str) -> str:
         return ""
@@ -105,35 +116,40 @@ class SessionTracker:
                     rows[int(name)] = (int(fields[1]), int(fields[3]))
         return rows
 
-    def _strays(self) -> bool:
-        """Whether the keeper has a child that it did not start itself."""
-        children = read_long(f"/proc/{self._keeper}/task/{self._keeper}/children")
-        live = self._live()
-        return any(int(p) not in live for p in children.split())
-
-    def pids(self, key: str) -> list[int]:
-        rows, live = self._table(), self._live()
-        mine = {pid for pid, owner in live.items() if owner == key}
-        for pid, (parent, session) in rows.items():
-            if parent == self._keeper and pid not in live and self._told(pid, session) == key:
-                mine.add(pid)
-        grown = True
-        while grown:
-            below = {p for p, (parent, _) in rows.items() if parent in mine}
-            grown = not below <= mine
-            mine |= below
-        return [p for p in mine if p in rows]
-
-    def _told(self, pid: int, session: int) -> str | None:
+    def _key_of(self, pid: int, session: int) -> str | None:
+        """Whose the keeper's child `pid` is."""
         for entry in read(f"/proc/{pid}/environ", 1 << 18).split("\0"):
             if entry.startswith(MARK + "="):
                 return entry[len(MARK) + 1 :]
-        return self._sessions.get(session)
+        return self._live().get(pid) or self._sessions.get(session)
+
+    def pids(self, key: str) -> list[int]:
+        """Parents before their children."""
+        rows, live = self._table(), self._live()
+        below: dict[int, list[int]] = {}
+        for pid, (parent, _) in rows.items():
+            below.setdefault(parent, []).append(pid)
+        mine = [
+            pid
+            for pid in below.get(self._keeper, ())
+            if live.get(pid, key) == key and self._key_of(pid, rows[pid][1]) == key
+        ]
+        for pid in mine:  # which grows
+            mine += below.get(pid, ())
+        return mine
 
     def empty(self, key: str) -> bool:
-        if key not in self._live().values() and not self._strays():
-            return True
-        return not self.pids(key)
+        live = self._live()
+        for word in read_long(self._children).split():
+            pid = int(word)
+            if live.get(pid, key) == key:
+                fields = _stat(pid)
+                runs = fields and fields[0] not in "ZX"
+                if runs and self._key_of(pid, int(fields[3])) == key:
+                    return False
+        for session in self._of.pop(key, ()):
+            self._sessions.pop(session, None)
+        return True
 
     def watch(self, key: str) -> list[int]:
         """A pidfd of each process left: readable when it ends."""
@@ -146,44 +162,45 @@ class SessionTracker:
         return fds
 
     def signal(self, key: str, number: int, but: int, *, group: bool = False) -> None:
-        for pid in self.pids(key):
+        """Children before their parents: with these they would lose what tells whose they are."""
+        for pid in reversed(self.pids(key)):
             if pid != but and not (group and group_of(pid) == but):
                 send(pid, number, lambda pid=pid: self.owner(pid) == key)  # type: ignore[misc]
 
     def kill(self, key: str) -> None:
         """Again until a look finds none that was not killed: what forks meanwhile is found then."""
         killed: set[int] = set()
-        while fresh := [p for p in self.pids(key) if p not in killed]:
-            for pid in fresh:
-                send(pid, 9, lambda pid=pid: self.owner(pid) == key)  # type: ignore[misc]
-            killed.update(fresh)
+        for _ in range(_KILL_LOOKS):
+            fresh = [pid for pid in self.pids(key) if pid not in killed]
+            if not fresh:
+                break
+            for pid in reversed(fresh):
+                if send(pid, 9, lambda pid=pid: self.owner(pid) == key):  # type: ignore[misc]
+                    killed.add(pid)
 
     def freeze(self, key: str, *, frozen: bool) -> None:
         self.signal(key, 19 if frozen else 18, 0)
 
     def owner(self, pid: int) -> str | None:
-        """By ancestry: the first ancestor that the keeper started or inherited tells."""
-        live = self._live()
-        for _ in range(256):
-            if pid in live:
-                return live[pid]
-            fields = _stat(pid)
-            if not fields:
+        """By ancestry: the child of the keeper that it is, or descends from, tells."""
+        at = pid
+        for _ in range(_MAX_DEPTH):
+            fields = _stat(at)
+            if fields and int(fields[1]) == self._keeper:
+                key = self._key_of(at, int(fields[3]))
+                if key or at == pid or _stat(at)[:1] not in ([], ["Z"], ["X"]):
+                    return key
+                at = pid  # that ancestor has ended meanwhile, and another one has inherited
+            elif fields and int(fields[1]) > 1:
+                at = int(fields[1])
+            elif fields or at == pid:
                 return None
-            parent, session = int(fields[1]), int(fields[3])
-            if parent == self._keeper:
-                return self._told(pid, session)
-            if parent <= 1:
-                return None
-            pid = parent
+            else:
+                at = pid  # as above
         return None
 
     def remove(self, key: str) -> bool:
-        if not self.empty(key):
-            return False
-        for pid in [p for p, k in self._sessions.items() if k == key]:
-            del self._sessions[pid]
-        return True
+        return self.empty(key)
 
     def figures(self, key: str, pid: int) -> Figures:
         """Of the main process and its descendants' sum where that costs no look at all of /proc."""

@@ -11,6 +11,7 @@ from supervisor.kernel import notify
 from supervisor.manager.loop import READ
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model import event as ev
+from supervisor.model.state import Instance
 
 MAX_STORED = 64  # descriptors that one instance may park
 MAX_BURST = 64  # messages of one service that are read before another's turn
@@ -79,7 +80,7 @@ class Notices:
                 watchdog="ping" if watchdog == "1" else "trigger" if watchdog == "trigger" else "",
                 watchdog_ns=_microseconds(fields.get("WATCHDOG_USEC")),
                 extend_ns=_microseconds(fields.get("EXTEND_TIMEOUT_USEC")),
-                pid=self._main_pid(key, inst.launch, fields.get("MAINPID", "")),
+                pid=self._main_pid(key, inst, fields.get("MAINPID", "")),
             ),
         )
         if fields.get("READY") == "1":
@@ -90,15 +91,17 @@ class Notices:
         sender must still be there to be looked at."""
         return self._sup.pids.get(pid) == key or self._sup.tracker.owner(pid) == key
 
-    def _main_pid(self, key: str, launch: int, text: str) -> int | None:
-        """MAINPID, if it names a process of this very instance; the keeper then watches that."""
+    def _main_pid(self, key: str, inst: Instance, text: str) -> int | None:
+        """MAINPID, if it names a process of this very instance; the keeper then watches that, and
+        of the one before it nobody tells any more when its number is free for others."""
         pid = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-        if not pid or not launch or self._sup.pids.get(pid) == key:
+        if not pid or not inst.launch or self._sup.pids.get(pid) == key:
             return None
         if self._sup.tracker.owner(pid) != key:
             self.ignored += 1
             return None
-        self._sup.keeper.send("ADOPT", launch, pid.to_bytes(4, "little"))
+        self._sup.keeper.send("ADOPT", inst.launch, pid.to_bytes(4, "little"))
+        self._sup.pids.pop(inst.pid, None)
         self._sup.pids[pid] = key
         return pid
 
