@@ -170,7 +170,7 @@ def _lives(world: World, child: Child, now: int) -> bool:
     if child.launch == inst.job:
         return True
     if child.launch == inst.launch:
-        if child.state == "RUNNING" and inst.phase == "launching":
+        if child.state == "RUNNING" and not inst.pid:  # READY=1 may have been faster
             world.deliver(key, ev.Execed(child.launch, child.pid), now)
         return True
     if role or inst.launch or inst.phase not in RESTING or world.closing_ns:
