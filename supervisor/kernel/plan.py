@@ -50,6 +50,7 @@ class Launch(NamedTuple):
     log_options: str = ""
     directory: str = ""
     umask: int = 0o077
+    oom_score: int | None = None  # None: as the keeper's, which is what it is born with
     cpu: int = -1
     fds: tuple[tuple[int, str], ...] = ()
     pid_vars: tuple[str, ...] = ()  # variables that hold the service's own pid
@@ -66,7 +67,9 @@ def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads ri
     if launch.stream:
         owner = (NO_ID, NO_ID) if who.uid is None else (who.uid, who.gid)
         steps.append(Step("LOG", (launch.stream, launch.log_options, *owner)))
-    steps += (Step("SIGNALS", (0,)), Step("SESSION"), Step("OOM_SCORE", (0,)))
+    steps += (Step("SIGNALS", (0,)), Step("SESSION"))
+    if launch.oom_score is not None:
+        steps.append(Step("OOM_SCORE", (launch.oom_score,)))
     if launch.cpu >= 0:
         steps.append(Step("AFFINITY", (launch.cpu,)))
     steps.append(Step("UMASK", (launch.umask,)))
@@ -130,7 +133,7 @@ def _encode(step: Step) -> bytes:
 _COMMON = {
     step: _encode(step)
     for step in (
-        Step("SIGNALS", (0,)), Step("SESSION"), Step("OOM_SCORE", (0,)), Step("UMASK", (0o077,)),
+        Step("SIGNALS", (0,)), Step("SESSION"), Step("UMASK", (0o077,)),
         Step("DIRECTORY", ("/",)), Step("OPEN", (0, 0, "/dev/null")), Step("CLOSE_FROM", (3,)),
         Step("NO_NEW_PRIVS"),
     )

@@ -41,6 +41,8 @@ class Launcher:
         self._stored = stored
         self._cpus = cpus
         self._watcher = watcher
+        # Writing what is already there would cost each launch a visit to /proc.
+        self._oom_score = None if read("/proc/self/oom_score_adj").strip() == "0" else 0
         self._frames: dict[str, tuple[Unit, bytes]] = {}
         self.opened: dict[str, int] = {}  # notify sockets just made: the caller watches them
 
@@ -102,6 +104,7 @@ class Launcher:
             cgroup=self._tracker.group(inst.key), stream=inst.key,
             log_options=f"keep={unit.logs.keep_bytes} segment={unit.logs.segment_bytes}",
             directory=_fill(unit.directory, names), umask=unit.umask,
+            oom_score=self._oom_score,
             cpu=self._cpus[inst.index % len(self._cpus)] if unit.pin else -1,
             fds=tuple(fds), pid_vars=tuple(pid_vars), sent_fd=ready_fd,
             close_from=max(FIRST_LISTEN_FD + len(fds), ready_fd + 1),
