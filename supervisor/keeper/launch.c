@@ -70,7 +70,8 @@ void launch_settle(int row) {
     struct child *child = &children[row];
     uint32_t report[3] = {child->step_index, STEP_EXEC, EINTR}; /* no word: killed before its exec */
     uint8_t told[sizeof report + 4];
-    ssize_t got = read(child->status_fd, told, sizeof told);
+    ssize_t got;
+    while ((got = read(child->status_fd, told, sizeof told)) < 0 && errno == EINTR) continue;
     unwatch(child->status_fd);
     child->status_fd = close_for(-1, child->status_fd);
     if (got == 1) {

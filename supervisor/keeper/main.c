@@ -48,8 +48,8 @@ static _Noreturn void supervise(void) {
     for (;;) {
         if (ended_pid) reap(ended_pid);
         ended_pid = 0;
-        logger_pump();
         manager_pump();
+        logger_pump();
         reexec_tick();
         uint64_t next = life_tick(), now = now_ns();
         int timeout = !next ? -1 : next <= now ? 0 : (int)((next - now) / (SECOND / 1000)) + 1;

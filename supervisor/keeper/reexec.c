@@ -56,12 +56,14 @@ void reexec_tick(void) {
     mark_all(FD_CLOEXEC);
     peer_argv[LOGGER][-1] = NULL;
     *wanted = 0;
+    manager_pump(); /* which has run already in this turn */
 }
 
 void reexec_take_over(const char *fds) { /* before anything else is opened */
     int old = atoi(strchr(fds, ',') ? strchr(fds, ',') + 1 : "-1");
     if (!tables_map(atoi(fds))) {
         say("cannot read the tables; the old keeper goes on, if there is one", NULL);
+        fcntl(old, F_SETFD, FD_CLOEXEC);
         syscall(SYS_execveat, old, "", arguments(-1), environ, AT_EMPTY_PATH);
         say("cannot execute it: ", strerrordesc_np(errno), "; every service is lost", NULL);
         _exit(1);
