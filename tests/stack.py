@@ -97,13 +97,17 @@ class Stack:
 
     # --- life ---------------------------------------------------------------------------------
 
-    def begin(self) -> Self:
-        """Start it and wait until control answers."""
+    def launch(self) -> None:
+        """Start it; do not wait for anything."""
         with self.errors.open("ab") as errors:
             self.process = subprocess.Popen(
                 self.argv(), env=self._env, stdin=subprocess.DEVNULL, stdout=errors, stderr=errors,
                 start_new_session=True,
             )  # fmt: skip
+
+    def begin(self) -> Self:
+        """Start it and wait until control answers."""
+        self.launch()
         self.until(self.answers, "control to answer")
         return self
 

@@ -1,0 +1,105 @@
+"""Units that write down each of their starts, and the look at whether all is as it should be.
+
+A witness holds a lock while it lives: another one started beside it says so in `double`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.stack import Stack, alive, children, command_line
+
+
+def witness(home: Path, name: str, *, before: str = "", after: str = "exec sleep 1000") -> str:
+    """The `command` line of a unit file. `before`, `after`: shell words around its say."""
+    lock, starts = home / f"{name}.lock", home / f"{name}.starts"
+    words = (
+        f"{before}exec 9>>{lock}; flock -n 9 || echo {name} >> {home}/double; "
+        f"echo $$ >> {starts}; {after}"
+    )
+    return f"command = {json.dumps(['/bin/sh', '-c', words])}\n"
+
+
+def starts(home: Path, name: str) -> list[int]:
+    """The pids of all starts of a witness."""
+    try:
+        return [int(line) for line in (home / f"{name}.starts").read_text().split()]
+    except FileNotFoundError:
+        return []
+
+
+def check(stack: Stack, units: Mapping[str, tuple[str, ...]]) -> dict[str, str]:
+    """Wait until everything is at rest and as it must be whatever happened; the states.
+
+    `units`: every unit that there must be, with the states that it may be in.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    wrong: list[str] = []
+
+    def well() -> bool:
+        nonlocal rows, wrong
+        rows = stack.rows()
+        wrong = list(_flaws(stack, rows, units))
+        return not wrong
+
+    try:
+        stack.until(well, "rest")
+    except AssertionError:
+        raise AssertionError("\n".join([*wrong, stack.errors.read_text()])) from None
+    assert not (stack.home / "double").exists(), "something was started twice"
+    return {key: row["state"] for key, row in rows.items()}
+
+
+def _flaws(
+    stack: Stack, rows: Mapping[str, dict[str, Any]], units: Mapping[str, tuple[str, ...]]
+) -> Iterator[str]:
+    if rows.keys() != units.keys():
+        yield f"units are lost or new: {set(rows) ^ set(units)}"
+    for key, row in rows.items():
+        words = f"{key} is {row['state']}, {row['phase']}, pid {row['pid']} ({row['reason']})"
+        if row["state"] not in units.get(key, ()) or row["phase"] not in ("up", "down", "failed"):
+            yield words
+        lock = f"{stack.home}/{key}.lock"
+        living = [pid for pid in starts(stack.home, key) if _holds(pid, lock)]
+        if living != [row["pid"]][: row["state"] == "running"]:
+            yield f"{words}, but its starts that live are {living}"
+    known = {row["pid"] for row in rows.values()}
+    for pid in _services(stack) - known:
+        yield f"pid {pid} ({command_line(pid)}) belongs to nobody"
+
+
+def _holds(pid: int, lock: str) -> bool:
+    """Whether that process is the witness, not one that was given its number later."""
+    try:
+        return alive(pid) and os.readlink(f"/proc/{pid}/fd/9") == lock
+    except OSError:
+        return False
+
+
+def _services(stack: Stack) -> set[int]:
+    """The keeper's children that are neither manager nor logger."""
+    assert stack.process is not None
+    mine = ("/manager/__main__.py", "/logger/__main__.py")
+    found = set()
+    for pid in children(stack.process.pid):
+        command = command_line(pid)
+        if not any(word in command for word in mine) and alive(pid):
+            found.add(pid)
+    return found
+
+
+def replaced(stack: Stack, old: int) -> int:
+    """Wait until another manager than `old` answers; its pid."""
+
+    def there() -> int:
+        try:
+            pid = int(stack.call("Status")["supervisor"]["pid"])
+        except OSError:
+            return 0
+        return pid if pid != old else 0
+
+    return int(str(stack.until(there, f"another manager than {old}")))
