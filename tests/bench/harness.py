@@ -7,6 +7,7 @@ the harness's own scheduling is in no start time.
 """
 from __future__ import annotations
 
+import fcntl
 import os
 import select
 import signal
@@ -27,6 +28,7 @@ SYSTEMD = Path("/sys/fs/cgroup/systemd")
 # struct rec of c/rec.h: kind, pid, monotonic ns, value.
 _RECORD = struct.Struct("=IiQQ")
 EXEC, START, DONE = 0, 1, 2
+_FIFO_BYTES = (1 << 20) // _RECORD.size * _RECORD.size
 
 
 class Record(NamedTuple):
@@ -67,6 +69,7 @@ class Fifo:
         os.mkfifo(path)
         path.chmod(0o666)
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
+        fcntl.fcntl(self._fd, fcntl.F_SETPIPE_SZ, 1 << 20)  # no probe ever waits for room
 
     def read(self, timeout_s: float) -> Record | None:
         """The next record, or None after `timeout_s`."""
@@ -74,8 +77,14 @@ class Fifo:
             return None
         return Record(*_RECORD.unpack(os.read(self._fd, _RECORD.size)))
 
+    def read_all(self, timeout_s: float) -> list[Record]:
+        """All records that are there; waits up to `timeout_s` for the first one."""
+        if not select.select([self._fd], [], [], max(timeout_s, 0))[0]:
+            return []
+        return [Record(*fields) for fields in _RECORD.iter_unpack(os.read(self._fd, _FIFO_BYTES))]
+
     def drain(self) -> None:
-        while self.read(0):
+        while self.read_all(0):
             pass
 
     def close(self) -> None:
