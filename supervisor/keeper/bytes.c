@@ -1,7 +1,6 @@
 /* Frames: taking them apart without trusting them, putting them together, sending them.
  * Nothing is aligned, so every number goes through memcpy. */
 #include "keeper.h"
-
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the wire is little-endian");
 
 uint64_t get_number(struct in *in, size_t size) {
@@ -12,7 +11,6 @@ uint64_t get_number(struct in *in, size_t size) {
     in->at += size;
     return value;
 }
-
 const char *get_text(struct in *in) {
     const char *text = (const char *)in->at;
     size_t left = (size_t)(in->end - in->at), length = in->bad ? left : strnlen(text, left);
@@ -27,6 +25,7 @@ bool has_room(const struct outbox *box) {
 static uint32_t last_frame; /* where it begins: a frame is finished before another box is used */
 
 void put_text(struct outbox *box, const char *text, size_t size) {
+    if (size > sizeof box->bytes - box->length) return; /* cannot be, if has_room() was asked */
     memcpy(box->bytes + box->length, text, size);
     box->length += (uint32_t)size;
     uint32_t length = box->length - last_frame;

@@ -1,15 +1,14 @@
 /* The child's one dumb loop: carry out the plan's steps in order and become the service.
  * Runs in a fork of the keeper, on checked bytes. A step that fails is written to the status pipe as
- * {u32 index, u32 code, i32 errno}; one byte just before execve tells an end of the pipe by exec from
- * one by death. What a step needs has a number at LOW or above and targets are below, so that none
- * can overwrite what another needs. */
+ * {u32 index, u32 code, i32 errno}; a byte just before execve tells an end by exec from one by death.
+ * What steps need has numbers at LOW or above, targets are below: none overwrites what another needs. */
 #include <grp.h>
 #include <linux/close_range.h>
 #include <linux/openat2.h>
 #include "keeper.h"
 
 static char *pointers[2 * MAX_LISTED + MAX_PID_VARIABLES + 2]; /* environment, NULL, arguments, NULL */
-static uint32_t variables, pid_variables, fd_steps;
+static uint32_t variables, pid_variables, fd_steps; /* how many so far */
 static char pid_variable[MAX_PID_VARIABLES][WIRE_MAX_NAME + 32];
 static gid_t groups[MAX_LISTED];
 

@@ -1,8 +1,7 @@
 /* What the keeper's files share.
  * The law of this folder: nothing allocates after start, nothing blocks, no frame is trusted, no policy
- * is known. Tables are static and dense (rows 0 to count - 1; the last row moves into a hole), so memory
- * is touched only where it is used and a look-up scans a few cache lines. The keeper's own descriptors
- * are CLOEXEC, and at LOW or above: out of the way of a plan's targets.
+ * is known. Tables are dense (rows 0 to count - 1; the last row moves into a hole): memory is touched only
+ * where used, a look-up scans a few cache lines. Our descriptors are CLOEXEC, and at LOW or above.
  * An `int` function without a word returns an errno, 0 for done. */
 #pragma once
 #include <errno.h>

@@ -38,27 +38,25 @@ static int start(int row, struct plan *plan) {
     if (pid < 0) {
         error = error ? error : errno;
         unwatch(child->status_fd);
-        return close_for(close_for(error, child->status_fd), plan->status_fd);
+        close_for(0, child->status_fd);
     }
-    child_pid[row] = (uint64_t)pid;
-    child->layout.pid = pid;
+    child_pid[row] = (uint64_t)(child->layout.pid = pid);
     child->layout.started = now_ns();
     child->step_index = plan->last;
-    return close_for(0, plan->status_fd);
+    return close_for(error, plan->status_fd);
 }
 
 int launch(uint64_t launch_number, struct in payload, const int *sent, int sent_count) {
     const char *key = get_text(&payload);
     struct plan plan = {.steps = payload, .sent = sent, .sent_count = sent_count, .cgroup_fd = -1};
     int base = store_find("cgroup"), stream = -1, error = check_plan(&plan);
-    if (!*key || strlen(key) > WIRE_MAX_KEY || launch_number <= kept.highest) return EINVAL;
+    if (!*key || strlen(key) > WIRE_MAX_KEY || launch_number <= kept.highest || launch_number >> 56) return EINVAL;
     if (life_ending() || error) return error ? error : ESHUTDOWN;
     if (names_find(&keys, key) >= 0) return EEXIST;
     if (plan.cgroup.code && base < 0) return ENOENT;
     if (plan.log.code && (stream = stream_have(plan.log.text[0], plan.log.text[1])) < 0) return -stream;
     plan.log_fd = stream < 0 ? -1 : stored_fd[stream];
-    if (plan.cgroup.code && (plan.cgroup_fd = open_cgroup(stored_fd[base], plan.cgroup.text[0])) < 0)
-        return errno;
+    if (plan.cgroup.code && (plan.cgroup_fd = open_cgroup(stored_fd[base], plan.cgroup.text[0])) < 0) return errno;
     int row = child_add(launch_number, key);
     error = row < 0 ? ENOSPC : start(row, &plan);
     if (!error) kept.highest = launch_number;
@@ -96,6 +94,7 @@ static void become_main(struct child *child, int row, int pid) {
     child->layout = (struct layout){.pid = pid, .state = STATE_RUNNING, .started = child->layout.started};
     child->owes &= ~(uint32_t)OWES_EXITED; /* who ended is not this launch's main process any more */
     child->heir = -1;
+    if (find_row(child_pid, 0) < 0) kept.exits_told = 0;
 }
 
 int adopt(int row, int pid) {

@@ -27,7 +27,6 @@ static void start_again(struct peer *peer) {
     peer->next_start = ended + peer->delay_ms * (SECOND / 1000);
     peer->delay_ms = !peer->delay_ms ? 100 : peer->delay_ms < 2500 ? 2 * peer->delay_ms : 5000;
 }
-
 static void hang_up(int who) {
     int *sock = &kept.peers[who].sock;
     if (*sock >= 0 && who == MANAGER) manager_gone();
@@ -35,6 +34,7 @@ static void hang_up(int who) {
     unwatch(*sock);
     *sock = close_for(-1, *sock);
 }
+
 static void start(int who) {
     struct peer *peer = &kept.peers[who];
     int ends[2] = {-1, -1}, pid = -1, size = 1024 * 1024;
@@ -64,8 +64,7 @@ void peer_lost(int who) {
 }
 
 void peer_reaped(int pid, int status) {
-    int who = pid == kept.peers[MANAGER].pid ? MANAGER : LOGGER;
-    bool exited = WIFEXITED(status);
+    int who = pid == kept.peers[MANAGER].pid ? MANAGER : LOGGER, exited = WIFEXITED(status);
     if (pid != kept.peers[who].pid) return (void)kept.orphans++;
     kept.peers[who].pid = 0;
     hang_up(who);
@@ -124,7 +123,6 @@ void life_nudged(void) {
 }
 
 bool life_ending(void) { return phase != RUNNING; }
-
 bool end_all(int status, bool keeper_decides) {
     if (phase != RUNNING) return false;
     end_status = status;
@@ -169,7 +167,7 @@ uint64_t life_tick(void) {
             && due(kept.peers[who].next_start))
             start(who);
     uint64_t since = kept.exits_told, started = kept.peers[MANAGER].started;
-    if (since && since < started) since = started; /* a new one has not been told yet */
+    if (since && since < started) since = started; /* a new one is told anew */
     if (kept.ping_sent && (!since || kept.ping_sent < since)) since = kept.ping_sent;
     if (phase == RUNNING && kept.peers[MANAGER].sock >= 0 && since && due(since + ping_timeout)) {
         say("the manager is silent; replacing it", NULL);

@@ -4,8 +4,7 @@
 #include <sys/signalfd.h>
 #include "keeper.h"
 
-static int epoll = -1, signals = -1;
-static int ended_pid = -1; /* 0: no SIGCHLD came; a pid: perhaps of that one alone */
+static int epoll = -1, signals = -1, ended_pid = -1; /* 0: no SIGCHLD came; a pid: perhaps of it alone */
 
 int watch(int fd, int kind, uint32_t events, uint64_t launch_number) {
     struct epoll_event event = {events, {.u64 = (uint64_t)kind << 56 | launch_number}};
@@ -36,7 +35,7 @@ static void dispatch(const struct epoll_event *event) {
     else if (kind == WATCH_LAUNCH) {
         row = find_row(child_launch, event->data.u64 & (~UINT64_C(0) >> 8));
         if (row >= 0 && children[row].status_fd >= 0) launch_settle(row);
-    } else if (kept.peers[kind].sock >= 0) { /* not lost since epoll_wait */
+    } else if (kind < PEERS && kept.peers[kind].sock >= 0) { /* not lost since epoll_wait */
         if (event->events & EPOLLOUT) unstall(kind);
         if (event->events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) peer_lost(kind); /* hears out a manager */
         else if (event->events & EPOLLIN) manager_receive();
@@ -57,7 +56,7 @@ static _Noreturn void supervise(void) {
     }
 }
 
-static void prepare(bool resume) {
+static void prepare(int resume) {
     sigset_t all;
     struct rlimit limit;
     memset(&all, 0xff, sizeof all);
@@ -78,8 +77,7 @@ static void prepare(bool resume) {
 int main(int argc, char **argv) {
     static char version[40] = "UNBOXED_KEEPER_VERSION=";
     const char *word = argc > 1 ? argv[1] : "", *patience = getenv("UNBOXED_PING_TIMEOUT_MS");
-    bool resume = !strncmp(word, "--resume=", 9);
-    int logger = 3;
+    int logger = 3, resume = !strncmp(word, "--resume=", 9);
     if (strcmp(word, "--supervise") && !resume) mini(argv);
     while (logger < argc && strcmp(argv[logger], "--")) logger++;
     strcat(version, number(WIRE_VERSION));

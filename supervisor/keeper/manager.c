@@ -36,8 +36,7 @@ static int send_signal(int row, int sig, int64_t scope) {
     return kill(pid, sig) ? errno : NO_ANSWER; /* also one that has no group of its own yet */
 }
 static int acknowledge(int row) {
-    if (row < 0) return NO_ANSWER;
-    if (child_pid[row]) return EBUSY;
+    if (row < 0 || child_pid[row]) return row < 0 ? NO_ANSWER : EBUSY;
     child_remove(row);
     kept.exits_told = find_row(child_pid, 0) < 0 ? 0 : now_ns(); /* it goes on: patience begins anew */
     return NO_ANSWER;
@@ -56,7 +55,7 @@ static int request(uint16_t op, uint64_t tag, struct in payload, int *fds, int f
         || !take_fields(payload, FORMATS[op], &is))
         return EINVAL;
     const char *name = is.text[0], *options = is.text[1];
-    size_t longest = op == OP_REEXEC ? MAX_PATH : op == OP_STREAM ? WIRE_MAX_NAME - strlen("log:") : WIRE_MAX_NAME;
+    size_t longest = op == OP_REEXEC ? MAX_PATH : WIRE_MAX_NAME - (op == OP_STREAM ? strlen("log:") : 0);
     if ((name && (!*name || strlen(name) > longest)) || (options && strlen(options) > MAX_OPTIONS)) return EINVAL;
     int word = (int)is.number[0], fd = op == OP_PUT ? fds[0] : -1;
     switch (op) {
@@ -123,10 +122,9 @@ bool manager_receive(void) {
     if (message.msg_flags & MSG_CTRUNC) error = sent_count == WIRE_MAX_FDS ? EINVAL : EMFILE;
     for (int i = 0; i < sent_count; i++)
         if ((sent[i] = lift(sent[i])) < 0) error = errno;
-    if (error) {
-        rest.at = rest.end;
-        answer(OP_RESULT, 0, error);
-    }
+    if (!error) return true;
+    rest.at = rest.end;
+    answer(OP_RESULT, 0, error);
     return true;
 }
 
@@ -181,18 +179,18 @@ static void fill(void) {
 }
 
 void manager_pump(void) {
-    if (kept.peers[MANAGER].sock >= 0)
-        do {
-            while (rest.at < rest.end && has_room(box)) take_frame();
-            if (rest.at == rest.end) fill();
-        } while (box->length && flush(MANAGER));
+    if (kept.peers[MANAGER].sock < 0) return;
+    do {
+        while (rest.at < rest.end && has_room(box)) take_frame();
+        if (rest.at == rest.end) fill();
+    } while (box->length && flush(MANAGER));
 }
 
 /* Its process has ended, or its socket is broken. What it had asked before still counts (a PUT of its
  * state most of all), the answers do not. Bounded, since another process may hold the socket. */
 void manager_gone(void) {
     empty_box(box);
-    for (int i = 0; i < 4096 && (rest.at < rest.end || manager_receive()); i++)
+    for (int i = 0; i < 4096 && (rest.at < rest.end || manager_receive()); i++, empty_box(box))
         for (; rest.at < rest.end; empty_box(box)) take_frame();
     close_sent();
     kept.ping_sent = kept.greeted = kept.owes_ready = kept.owes_ping = 0;

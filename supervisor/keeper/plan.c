@@ -29,10 +29,10 @@ bool take_fields(struct in body, const char *format, struct step *fields) {
 bool next_step(struct in *plan, struct step *step) {
     uint32_t code = (uint32_t)get_number(plan, 4), length = (uint32_t)get_number(plan, 4);
     *step = (struct step){.code = code};
-    if (plan->bad || length > (size_t)(plan->end - plan->at) || code >= sizeof STEP_FORMATS / sizeof *STEP_FORMATS)
-        return false;
+    const char *format = code < sizeof STEP_FORMATS / sizeof *STEP_FORMATS ? STEP_FORMATS[code] : NULL;
+    if (plan->bad || !format || length > (size_t)(plan->end - plan->at)) return false;
     plan->at += length;
-    return STEP_FORMATS[code] && take_fields((struct in){plan->at - length, plan->at, false}, STEP_FORMATS[code], step);
+    return take_fields((struct in){plan->at - length, plan->at, false}, format, step);
 }
 
 /* Components that are empty or begin with a dot could lead out of the unit's own cgroups. */
@@ -69,8 +69,8 @@ int check_plan(struct plan *plan) {
         if (step.code == STEP_EXEC || !next_step(&steps, &step) || seen & ~several & 1u << step.code) return EINVAL;
         int error = check_step(&step, plan->sent_count);
         if (error) return error;
-        if (step.code == STEP_ENV_PID && ++pid_variables > MAX_PID_VARIABLES) return EINVAL;
-        if (step.code == STEP_FD && fd_steps == MAX_FD_STEPS) return EINVAL;
+        pid_variables += step.code == STEP_ENV_PID;
+        if (pid_variables > MAX_PID_VARIABLES || fd_steps == MAX_FD_STEPS) return EINVAL;
         if (step.code == STEP_FD) plan->stored_fds[fd_steps++] = stored_fd[store_find(step.text[0])];
         if (step.code == STEP_CGROUP) plan->cgroup = step;
         if (step.code == STEP_LOG) plan->log = step;

@@ -1,7 +1,6 @@
 /* REEXEC: another keeper program takes over the same process, and with it every child.
- * It maps the tables that we have; the descriptors simply stay open. A program that cannot do so would
- * lose every service: hence it must contain MARK, and if it finds the tables to be not as its own, it
- * executes the old program again, of which it was handed a descriptor. */
+ * It maps our tables; the descriptors simply stay open. A program that cannot do so would lose every
+ * service: so it must contain MARK, and if its tables are other ones, it executes the old one again. */
 #include "keeper.h"
 
 static const char MARK[] = "unboxed-init can take over from another";

@@ -19,7 +19,7 @@ bool tables_make(void) {
     const uint32_t head[] = {TABLES_VERSION, sizeof *tables};
     int fd = lift(memfd_create("unboxed-tables", MFD_CLOEXEC));
     if (fd < 0 || ftruncate(fd, sizeof *tables) || write(fd, head, sizeof head) < 0 || !tables_map(fd)) return false;
-    for (int who = 0; who < PEERS; who++) kept.peers[who] = (struct peer){.sock = -1, .next_start = 1};
+    kept.peers[MANAGER] = kept.peers[LOGGER] = (struct peer){.sock = -1, .next_start = 1};
     return true;
 }
 const char *name_of(const struct names *names, int row) { return names->text + names->at[row]; }
@@ -35,7 +35,6 @@ int names_find(const struct names *names, const char *name) {
         if (names->hash[row] == hash && !strcmp(name_of(names, (int)row), name)) return (int)row;
     return -1;
 }
-
 static int names_add(struct names *names, const char *name, const char *options) {
     if (names->count == MAX_ROWS) return -1; /* and so many of the longest fit into the arena */
     char *name_end = stpcpy(names->text + names->used, name), *end = stpcpy(name_end + 1, options) + 1;
@@ -63,7 +62,6 @@ int find_row(const uint64_t column[], uint64_t value) {
         if (column[row] == value) return (int)row;
     return -1;
 }
-
 int child_add(uint64_t launch, const char *key) {
     int row = names_add(&keys, key, "");
     if (row < 0) return -1;
@@ -72,7 +70,6 @@ int child_add(uint64_t launch, const char *key) {
     children[row] = (struct child){.layout.state = STATE_LAUNCHING, .status_fd = -1, .heir = -1};
     return row;
 }
-
 void child_remove(int row) {
     uint32_t last = names_remove(&keys, row);
     child_pid[row] = child_pid[last];

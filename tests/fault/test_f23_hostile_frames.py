@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
+import signal
 import struct
 
 import pytest
@@ -124,6 +126,33 @@ def test_random_frames_change_nothing(seed: int) -> None:
         wait_until(only_service)
         wait_until(lambda: manager.get("nothing") == -2 and open_fds(keeper.pid) == fds)
         assert keeper.process.poll() is None
+
+
+def test_manager_that_dies_leaves_thousands_of_wrong_frames() -> None:
+    """They are all looked at, and answered to nobody."""
+    with Keeper() as keeper, open("/dev/null", "rb") as file:
+        manager = keeper.manager()
+        service = manager.run(1, "service", plan("/bin/sleep", "1000"))
+        manager.hello()
+        before = len(open_fds(keeper.pid))
+        os.kill(keeper.pid, signal.SIGSTOP)
+        manager.sock.setblocking(False)
+        sent = 0
+        with contextlib.suppress(BlockingIOError, OSError):  # full, or too many descriptors
+            for _ in range(4000):
+                manager.send(b"x", fds=[file.fileno()] * 33)
+                sent += 1
+        with contextlib.suppress(BlockingIOError):
+            for _ in range(4000):
+                manager.send(b"x")
+                sent += 1
+        os.kill(manager.pid, signal.SIGKILL)
+        manager.sock.close()
+        os.kill(keeper.pid, signal.SIGCONT)
+        second = keeper.manager()
+        assert sent > 100
+        assert [c.pid for c in second.hello()[0]] == [service]
+        wait_until(lambda: len(open_fds(keeper.pid)) == before)
 
 
 def test_each_kind_of_wrong_frame_is_answered() -> None:

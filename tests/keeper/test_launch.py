@@ -43,7 +43,7 @@ def test_launch_numbers_only_rise() -> None:
     with Keeper() as keeper:
         manager = keeper.manager()
         manager.run(10, "a", plan("/bin/true"))
-        for launch in (10, 9, 0):
+        for launch in (10, 9, 0, 1 << 56, (1 << 64) - 1):
             manager.spawn(launch, "b", plan("/bin/true"))
             assert manager.expect("REFUSED", tag=launch).ints("i") == (22,)
         assert manager.hello()[2][0] == 10
