@@ -6,9 +6,12 @@ import os
 import signal
 import socket
 import struct
+import subprocess
 import time
 from itertools import pairwise
 from pathlib import Path
+
+import pytest
 
 from tests.keeper.keeperclient import (
     EXITED_UNACKED,
@@ -149,6 +152,27 @@ def test_exit_kills_what_is_left_and_gives_the_status() -> None:
         assert keeper.end(manager, 42) == 42
         assert not Path(f"/proc/{main}").exists()
         assert not Path(f"/proc/{sleeper}").exists()
+
+
+NAMESPACE = ["unshare", "-Urpfm", "--kill-child", "--mount-proc"]
+
+
+@pytest.mark.skipif(
+    subprocess.run([*NAMESPACE, "true"], check=False, capture_output=True).returncode != 0,
+    reason="needs user and pid namespaces",
+)
+def test_keeper_is_pid_1_of_a_namespace() -> None:
+    with Keeper(prefix=NAMESPACE) as keeper:
+        manager = keeper.silent_manager()
+        ready = manager.hello()[2]
+        assert ready[2] == 1  # PID1
+        manager.run(1, "web", plan("/bin/sh", "-c", "(setsid sleep 1000 &) ; sleep 0.05 & exit 3"))
+        assert manager.exited(1).status == 3
+        wait_until(lambda: manager.hello()[2][1] == 1)  # the short one, reaped
+        os.kill(
+            int(Path(f"/proc/{keeper.pid}/task/{keeper.pid}/children").read_text()), signal.SIGHUP
+        )
+        assert manager.expect("SIGNALLED").ints("i") == (signal.SIGHUP,)
 
 
 def test_nothing_is_launched_after_exit() -> None:
