@@ -99,7 +99,6 @@ static void take_frame(void) {
     if (error != NO_ANSWER) answer(op == OP_SPAWN ? OP_REFUSED : OP_RESULT, tag, error);
     for (; had < sent_used; had++) close_for(0, sent[had]);
 }
-
 static void close_sent(void) {
     while (sent_used < sent_count) close_for(0, sent[sent_used++]);
     sent_used = sent_count = 0;
@@ -111,7 +110,9 @@ bool manager_receive(void) {
     struct msghdr message = {NULL, 0, &bytes, 1, &control, sizeof control, 0};
     if (rest.at < rest.end || box->stalled) return false;
     close_sent();
-    ssize_t got = recvmsg(kept.peers[MANAGER].sock, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    ssize_t got = -1; /* twice: that the manager left answers unread is told first, and only once */
+    for (int i = 0; i < 2 && got < 0 && (!i || errno == ECONNRESET); i++)
+        got = recvmsg(kept.peers[MANAGER].sock, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (got <= 0) return false;
     rest = (struct in){input, input + got, false};
     int error = message.msg_flags & MSG_TRUNC ? EMSGSIZE : 0;
