@@ -18,6 +18,8 @@ from select import poll
 from supervisor.kernel.host import read, read_long
 from supervisor.kernel.tracking import Figures, group_of, send, statm_bytes
 
+_MOST_ADDED = 512  # processes of one instance whose memory is added up: some 20 ms
+
 
 class CgroupTracker:
     name = "cgroup"
@@ -147,7 +149,8 @@ class CgroupTracker:
         return not os.path.exists(path)
 
     def figures(self, key: str, pid: int) -> Figures:
-        """Memory, CPU and tasks of all in the group; a controller's own count if it is there."""
+        """Memory, CPU and tasks of all in the group. Memory is a controller's own count; without
+        one it is added up, unless there are so many processes that others would wait for it."""
         group = self._path(key)
         cpu = read(f"{group}/cpu.stat", 256)
         cpu_ns = int(cpu.split()[1]) * 1000 if cpu.startswith("usage_usec") else None
@@ -155,7 +158,8 @@ class CgroupTracker:
         if self._memory:
             text = read(f"{group}/memory.current").strip()
             return Figures(int(text) if text else None, cpu_ns, len(pids))
-        return Figures(sum(statm_bytes(p) for p in pids), cpu_ns, len(pids))
+        added = sum(statm_bytes(p) for p in pids) if len(pids) <= _MOST_ADDED else None
+        return Figures(added, cpu_ns, len(pids))
 
     def leftovers(self) -> list[str]:
         """Keys of groups with processes in them that an earlier supervisor left behind."""
