@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from tests.fault.stepper import Stepper
-from tests.fault.witness import check, replaced, starts, witness
-from tests.stack import Stack, alive, children
+from tests.fault.witness import abandon, check, replaced, starts, witness
+from tests.stack import Stack, alive
 
 LIVES = 4  # at a time
 UP, DOWN = ("running",), ("stopped",)
@@ -65,16 +65,6 @@ class Life(Stack):
         at = words.index("--") + 1
         wait = 'if [ -e "$0" ]; then rm "$0"; kill -STOP $$; fi; exec "$@"'
         return [*words[:at], "/bin/sh", "-c", wait, str(self.hold), *words[at:]]
-
-    def abandon(self) -> None:
-        """If something failed: leave nothing that would outlive the test."""
-        if self.process is not None:
-            below = children(self.process.pid)
-            self.process.kill()
-            self.process.wait()
-            for pid in [*below, *(pid for child in below for pid in children(child))]:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
 
     def held(self) -> int:
         """The pid of the manager that waits to be traced."""
@@ -284,7 +274,7 @@ def _live(life: Life, point: int, operations: Sequence[Operation]) -> bool:
         words = f"{began}, killed at {point}: {exc}\n{life.errors.read_text()}"
         raise AssertionError(words) from exc
     finally:
-        life.abandon()
+        abandon(life)
     return killed
 
 

@@ -5,8 +5,10 @@ A witness holds a lock while it lives: another one started beside it says so in 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -103,3 +105,15 @@ def replaced(stack: Stack, old: int) -> int:
         return pid if pid != old else 0
 
     return int(str(stack.until(there, f"another manager than {old}")))
+
+
+def abandon(stack: Stack) -> None:
+    """Leave nothing that would outlive a test that failed; nothing to do after one that did not."""
+    if stack.process is None or stack.process.poll() is not None:
+        return
+    below = children(stack.process.pid)
+    stack.process.kill()
+    stack.process.wait()
+    for pid in [*below, *(pid for child in below for pid in children(child))]:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
