@@ -21,7 +21,8 @@ SAMPLES: dict[type, Any] = {
     ev.Execed: ev.Execed(5, 100), ev.LaunchFailed: ev.LaunchFailed(5, "no such file", alive=False),
     ev.Skipped: ev.Skipped(5, "no"), ev.Exited: ev.Exited(5, 1, 0, empty=True),
     ev.Empty: ev.Empty(), ev.Ready: ev.Ready(), ev.Notified: ev.Notified(status="fine"),
-    ev.Measured: ev.Measured(1 << 40), ev.Froze: ev.Froze(frozen=True), ev.Reloaded: ev.Reloaded("asked"), ev.Due: ev.Due(),
+    ev.Measured: ev.Measured(1 << 40), ev.Froze: ev.Froze(frozen=True),
+    ev.Reloaded: ev.Reloaded("asked"), ev.Due: ev.Due(),
 }  # fmt: skip
 RUNS = {"launching", "starting", "up", "stopping", "killing"}
 UNITS = {
