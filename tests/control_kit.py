@@ -105,7 +105,7 @@ class Loop:
         directory.chmod(0o755)
         self.listeners = [_listen(directory / name) for name in ("control", "status")]
         self.server = Server(
-            *(sock.fileno() for sock in self.listeners), self.desk,  # type: ignore[arg-type]
+            self.listeners[0].fileno(), self.listeners[1].fileno(), self.desk,
             access=access or Access(os.geteuid()), version="0.1.0",
             watch=self._watch, unwatch=self._unwatch, clock=self.clock,
         )

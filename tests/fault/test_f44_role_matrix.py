@@ -30,7 +30,7 @@ from supervisor.control.access import (
 )
 from supervisor.control.dispatch import Dispatcher
 from supervisor.control.methods import METHODS
-from supervisor.control.wire import MAX_MESSAGE, read_call
+from supervisor.control.wire import MAX_MESSAGE, read_call, read_parameters
 from supervisor.model.report import Problem
 from tests.control_kit import INTERFACE, Desk, Loop, as_user
 
@@ -83,9 +83,9 @@ def test_a_refusal_comes_before_the_body_is_parsed(
 ) -> None:
     peer, role, access = PEERS[who]
     desk = Desk()
-    dispatcher = Dispatcher(desk, access, "0")  # type: ignore[arg-type]
+    dispatcher = Dispatcher(desk, access, "0")
     parsed: list[bytes] = []
-    parse = dispatch.read_parameters
+    parse = read_parameters
 
     def watched(raw: msgspec.Raw, decoder: Any) -> Any:
         parsed.append(bytes(raw))
@@ -109,7 +109,7 @@ def test_the_largest_body_costs_who_may_not_send_it_next_to_nothing() -> None:
     body = b'{"units":[' + b",".join([b'"a"'] * ((room - 20) // 4)) + b"]}"
     message = envelope("Stop", body)
     assert MAX_MESSAGE - 50 < len(message) <= MAX_MESSAGE
-    dispatcher = Dispatcher(Desk(), ACCESS, "0")  # type: ignore[arg-type]
+    dispatcher = Dispatcher(Desk(), ACCESS, "0")
     peer = PEERS["none"][0]
     times = []
     for _ in range(20):

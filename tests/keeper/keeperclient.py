@@ -52,7 +52,8 @@ def keeper_binary() -> str:
 
 def build(directory: Path, *options: str, sources: Sequence[Path] = (), name: str = "init") -> str:
     """Compile the keeper (or these sources) as the package's build does; its path."""
-    generator = [sys.executable, SOURCES / "gen_wire.py", ROOT / "supervisor/kernel/wire.py"]
+    table = ROOT / "supervisor/kernel/wire.py"
+    generator: list[str | Path] = [sys.executable, SOURCES / "gen_wire.py", table]
     subprocess.run([*generator, directory / "wire.h"], check=True)
     files = sources or sorted(SOURCES.glob("*.c"))
     flags = (
@@ -114,7 +115,7 @@ class Child(NamedTuple):
     @classmethod
     def of(cls, frame: Frame) -> Child:
         key = frame.payload[48:].split(b"\0", 1)[0].decode(errors="surrogateescape")
-        return cls(*frame.ints("iIQQiiIIIhh"), key, frame.tag)
+        return cls(*frame.ints("iIQQiiIIIhh"), key, frame.tag)  # type: ignore[call-arg, arg-type]  # one layout
 
 
 def frame(op: str | int, tag: int = 0, payload: bytes = b"", fds: int = 0) -> bytes:

@@ -3,7 +3,7 @@
 relay.py SOCKET ROLE: the test's listening socket, and `manager` or `logger`.
 """
 
-import _signal
+import _signal  # type: ignore[import-not-found]
 import _socket
 import os
 import sys

@@ -7,6 +7,7 @@ import pty
 import signal
 import subprocess
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -145,6 +146,10 @@ def test_dumb_init_rewrites_and_drops_signals(names: Path) -> None:
         assert finish(init) == (0, "usr2\n")
 
 
+def gone(pid: int) -> bool:
+    return not Path(f"/proc/{pid}").exists()
+
+
 def state_of(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
@@ -162,7 +167,8 @@ def test_dumb_init_suspends_with_its_command(names: Path) -> None:
 
 def test_orphans_are_reaped(names: Path) -> None:
     script = "(sleep 0.05 & echo $!) ; echo ready; exec sleep 1000"
-    for command in ([names / "tini", "-s"], [names / "tini", "-s", "-w"]):
+    tini: list[str | Path] = [names / "tini", "-s"]
+    for command in (tini, [*tini, "-w"]):
         init = subprocess.Popen(
             [*command, "--", "/bin/sh", "-c", script],
             stdout=subprocess.PIPE,
@@ -175,7 +181,7 @@ def test_orphans_are_reaped(names: Path) -> None:
         assert init.stdout.readline() == "ready\n"
         if "-w" in command:
             assert init.stderr.readline() == f"unboxed-init: reaped process {orphan}\n"
-        wait_until(lambda pid=orphan: not Path(f"/proc/{pid}").exists())
+        wait_until(partial(gone, orphan))
         init.terminate()
         with init:
             assert init.stderr.read() == ""

@@ -10,6 +10,7 @@ import signal
 import struct
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,10 @@ from tests.keeper.keeperclient import (
 PYTHON = os.path.realpath(sys.executable)
 ROOT = os.geteuid() == 0
 needs_root = pytest.mark.skipif(not ROOT, reason="needs root: becomes another user")
+
+
+def is_empty(group: Path) -> bool:
+    return not (group / "cgroup.procs").read_text()
 
 
 def seen_by_child(
@@ -291,5 +296,5 @@ def test_child_is_born_in_its_cgroup() -> None:
     finally:
         for path in ("units/web/0", "units/web", "units", "."):
             with contextlib.suppress(FileNotFoundError):
-                wait_until(lambda p=path: not (base / p / "cgroup.procs").read_text())
+                wait_until(partial(is_empty, base / path))
                 (base / path).rmdir()

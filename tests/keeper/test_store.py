@@ -83,7 +83,7 @@ def test_new_logger_is_sent_every_stream_again() -> None:
         for name in names:
             os.close(manager.get(name, "STREAM", b"\0"))
         for _ in range(2):
-            found = []
+            found: list[str] = []
             while len(found) < len(names):
                 opened = logger.expect("STREAM_OPEN")
                 found.append(opened.name)

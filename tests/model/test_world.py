@@ -6,6 +6,8 @@ launches of one key, rising numbers, nothing released that still runs).
 """
 from __future__ import annotations
 
+from itertools import pairwise
+
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
@@ -89,7 +91,7 @@ class Worlds(RuleBasedStateMachine):
             if self.host.kernel.members(key):
                 self.host.kernel.freeze(key, frozen)
                 event = ev.Froze(frozen)
-                self.host.request(lambda world, now, key=key: world.deliver(key, event, now))  # type: ignore[misc]
+                self._deliver(key, event)
 
     @rule(
         name=names,
@@ -165,14 +167,18 @@ class Worlds(RuleBasedStateMachine):
         for key, inst in world.instances.items():
             chain = world.why(key)
             assert bool(chain) == (inst.cause_id in {t.id for t in world.history})
-            assert all(a.cause_id == b.id for a, b in zip(chain, chain[1:], strict=False))
+            assert all(a.cause_id == b.id for a, b in pairwise(chain))
+
+    def _deliver(self, key: str, event: object) -> None:
+        self.host.request(lambda world, now: world.deliver(key, event, now))
 
     def teardown(self) -> None:
         if not hasattr(self, "host"):
             return
         self.host.play_fair()
-        for _ in range(300):
-            self.host.run(self.host.now + 37_000_001)
+        unsettled = self._unsettled()
+        for _ in range(600):
+            self.host.run(self.host.now + 97_000_001)
             unsettled = self._unsettled()
             if not unsettled:
                 break

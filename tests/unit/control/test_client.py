@@ -62,7 +62,7 @@ def test_a_call_gives_the_answers_parameters(loop: Loop) -> None:
 def test_a_stream_gives_each_answer_to_the_last(loop: Loop) -> None:
     def work(call: Call) -> None:
         for state in ("waiting", "starting"):
-            progress = report.Progress("web", state, state)  # type: ignore[arg-type]
+            progress = report.Progress("web", state, state)
             call.progress(report.Outcome(progress=(progress,)))
         call.reply(report.Outcome(results=(report.Result("web", ok=True),)))
 

@@ -22,7 +22,7 @@ class Line:
     def __init__(self, peer: Peer = ROOT, access: Access | None = None) -> None:
         self.peer = peer
         self.desk = Desk()
-        self.dispatcher = Dispatcher(self.desk, access or Access(900, 50), "9.9")  # type: ignore[arg-type]
+        self.dispatcher = Dispatcher(self.desk, access or Access(900, 50), "9.9")
         self.sent: list[dict[str, Any]] = []
         self.ended = False
 
