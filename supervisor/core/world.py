@@ -12,7 +12,7 @@ in parallel within one.
 """
 from __future__ import annotations
 
-from _heapq import heappop, heappush
+from _heapq import heapify, heappop, heappush
 from collections import deque
 from collections.abc import Iterable
 from typing import Literal
@@ -28,6 +28,7 @@ RESTING = frozenset({"down", "failed", "waiting", "backoff"})  # nothing of it r
 ENDED = frozenset({"down", "failed"})
 SERVING = frozenset({"starting", "up"})  # others may rely on it
 HISTORY = 4096  # transitions kept for `why`
+STALE = 1024  # timers that mean nothing any more are kept until there are so many
 CLOSE_NS = 90 * SECOND_NS  # how long a shutdown may take in all
 
 Edge = Literal["met", "pending", "failed", "absent"]
@@ -332,6 +333,10 @@ class World:
         elif self._due.get(inst.key) != due:
             self._due[inst.key] = due
             heappush(self._timers, (due, inst.key))
+            if len(self._timers) > STALE + 4 * len(self._due):
+                # A service may ping its watchdog as often as it likes; each moves its deadline.
+                self._timers[:] = [(when, key) for key, when in self._due.items()]
+                heapify(self._timers)
 
     def _settle(self) -> None:
         """Follow each transition to the units at the other ends of its edges, until none is new."""

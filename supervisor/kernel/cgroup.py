@@ -53,9 +53,20 @@ class CgroupTracker:
     def watch(self, key: str) -> list[int]:
         """A descriptor on which EPOLLPRI comes when the group fills or empties. Yours to close."""
         try:
-            return [os.open(f"{self._path(key)}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)]
+            fd = os.open(f"{self._path(key)}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return []
+        self.heard(fd)
+        return [fd]
+
+    def heard(self, fd: int) -> None:
+        """Read `fd` anew: until then the kernel tells of the same change again, without end (and
+        of one that never was, if nothing was read before the first wait)."""
+        try:
+            os.pread(fd, 128, 0)
+        except OSError as exc:
+            if exc.errno != ENODEV:
+                raise
 
     def _groups(self, key: str) -> Iterator[str]:
         """The instance's group and those that its processes made below it, the deepest first."""

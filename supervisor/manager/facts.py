@@ -13,7 +13,7 @@ class Facts:
         self.highest = self.orphans = self.flags = self.logger = self.starts = 0
         self.later: list[Frame] = []  # what happened meanwhile
         keeper.hello()
-        keeper.flush()
+        _wait(keeper)
         while not self._take(keeper):
             _wait(keeper)
 
@@ -37,12 +37,16 @@ class Facts:
 
 
 def _wait(keeper: Keeper) -> None:
-    """Until the keeper says something: only while nothing else could happen yet."""
-    from select import POLLIN, poll
+    """Until the keeper says something: only while nothing else could happen yet. What is queued is
+    sent meanwhile, or its answer would never come when the socket is full of launches."""
+    from select import POLLIN, POLLOUT, poll
 
     waiter = poll()
-    waiter.register(keeper.fileno(), POLLIN)
-    waiter.poll()
+    fd = keeper.fileno()
+    while True:
+        waiter.register(fd, POLLIN if keeper.flush() else POLLIN | POLLOUT)
+        if any(events & ~POLLOUT for _, events in waiter.poll()):
+            return
 
 
 def fetch(keeper: Keeper, name: str) -> tuple[int, list[Frame]]:
@@ -50,7 +54,6 @@ def fetch(keeper: Keeper, name: str) -> tuple[int, list[Frame]]:
     tag = 0xFE7C4
     others: list[Frame] = []
     keeper.named("GET", name, tag=tag)
-    keeper.flush()
     while True:
         _wait(keeper)
         found = None

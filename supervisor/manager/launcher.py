@@ -172,6 +172,15 @@ class Launcher:
             return base
         return next((s for s in self._stored if s.startswith(base + ":")), "")
 
+    def drop_stale(self, unit: Unit, inst: Instance) -> None:
+        """Let go of the listeners that the unit's definition has no more, or their addresses could
+        be given to nobody else. What runs has its own descriptors and goes on with them."""
+        keep = tuple(self._base(unit, inst, one) for one in unit.listen)
+        whose = (f"listen:{inst.key}:", f"listen:{unit.name}:")
+        for name in [s for s in self._stored if s.startswith(whose) and not s.startswith(keep)]:
+            self._keeper.named("DROP", name)
+            self._stored.discard(name)
+
     def _port(self, unit: Unit, inst: Instance, one: Listen) -> str:
         if one.port:
             return str(one.port)

@@ -32,6 +32,11 @@ class Notices:
 
     def close(self, key: str) -> None:
         """The instance is down: its socket and what it parked are of no more use."""
+        self.close_socket(key)
+        for name in [s for s in self._sup.stored if s.startswith(f"fdstore:{key}:")]:
+            self._forget(name)
+
+    def close_socket(self, key: str) -> None:
         fd = self._sockets.pop(key, -1)
         if fd >= 0:
             self._sup.loop.remove(fd)
@@ -41,8 +46,6 @@ class Notices:
             except OSError:
                 pass  # the runtime directory was cleaned by somebody else
             self._sup.drop(f"notify:{key}")
-        for name in [s for s in self._sup.stored if s.startswith(f"fdstore:{key}:")]:
-            self._forget(name)
 
     def _on_socket(self, key: str, fd: int) -> None:
         for _ in range(MAX_BURST):
@@ -125,8 +128,8 @@ class Notices:
         if stored.split(":")[2].endswith("p"):
             try:
                 self._sup.loop.add(fd, 0, lambda _events: self._forget(stored))
-            except PermissionError:
-                pass  # a file: it cannot hang up
+            except OSError:
+                pass  # a file cannot hang up, and of an epoll of epolls nobody can be told
             else:
                 self._polled[stored] = fd
                 return

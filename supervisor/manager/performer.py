@@ -56,13 +56,16 @@ class Performer:
         if action.key in self.spent:
             self.spent.discard(action.key)
             sup.tracker.remove(action.key)
+        was = sup.launched.get(action.key, unit)
+        if was is not unit and not action.role:
+            self._redefined(was, unit, action.key)
         sent: tuple[int, ...] = ()
         try:
             if not action.role and unit.start.ready.kind == "fd":
                 sent = (self._ready_pipe(action.key),)
             payload = sup.launcher.frame(unit, inst, action.role, action.hook)
-        except (CannotLaunch, OSError) as exc:
-            words = str(exc) if isinstance(exc, CannotLaunch) else (exc.strerror or str(exc))
+        except (CannotLaunch, OSError, UnicodeError) as exc:  # a home that is no UTF-8, say
+            words = (exc.strerror if isinstance(exc, OSError) else "") or str(exc)
             sup.deliver(action.key, ev.LaunchFailed(action.launch, words, False))
             return
         finally:
@@ -168,6 +171,8 @@ class Performer:
 
     def _changed(self, key: str) -> None:
         self._sup.current = key
+        for fd in self._watched.get(key, ()):
+            self._sup.tracker.heard(fd)
         if not self._look(key) and isinstance(self._sup.tracker, SessionTracker):
             self._unwatch(key)  # one of them ended; watch whoever is left now
             self._rearm(key)
@@ -194,15 +199,23 @@ class Performer:
         else:
             sup.tracker.remove(key)
         self.spent.discard(key)
-        sup.launched.pop(key, None)
-        unit = sup.world.graph.units.get(sup.world.instances[key].unit) if (
-            key in sup.world.instances
-        ) else None
-        if unit is not None and not unit.listen and unit.start.ready.kind != "notify":
-            return
-        self._notices.close(key)
-        if unit is not None:
-            self._close_listeners(unit, key)
+        inst = sup.world.instances.get(key)
+        unit = sup.world.graph.units.get(inst.unit) if inst is not None else None
+        ran = sup.launched.pop(key, unit)  # its definition may be another one today, or none
+        for one in dict.fromkeys((ran, unit)):
+            if one is not None and one.listen:
+                self._close_listeners(one, key)
+        if ran is None or _speaks(ran) or (unit is not None and _speaks(unit)):
+            self._notices.close(key)
+
+    def _redefined(self, was: Unit, unit: Unit, key: str) -> None:
+        """The run that begins has another definition than the last: what was opened for that one
+        may belong to another user, or to nobody."""
+        self._sup.launcher.drop_stale(unit, self._sup.world.instances[key])
+        if _speaks(was) and (was.user, was.group) != (unit.user, unit.group):
+            self._notices.close_socket(key)
+        elif _speaks(was) and not _speaks(unit):
+            self._notices.close(key)
 
     def _close_listeners(self, unit: Unit, key: str) -> None:
         """A stopped service's address refuses connections; while one instance lives it is open."""
@@ -239,6 +252,10 @@ class Performer:
         used = self._sup.tracker.figures(action.key, inst.pid).memory_bytes
         if used is not None:
             self._sup.deliver(action.key, ev.Measured(used))
+
+
+def _speaks(unit: Unit) -> bool:
+    return unit.start.ready.kind == "notify"
 
 
 DRAIN_TAG = 0xD7A10

@@ -29,4 +29,8 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
     sup.world.define(units)
     sup.commit()
     sup.rewrite()
+    for name in changed:  # now, so that the addresses are free when a restart asks for them
+        for key in sup.world.keys[name]:
+            sup.launcher.drop_stale(units[name], sup.world.instances[key])
+    sup.flush()
     return UnitsReloaded(tuple(added), tuple(changed), tuple(removed))

@@ -119,13 +119,19 @@ class Supervisor:
                 break
             self._write(dirty)
             self._acknowledge()
-            for at in range(0, len(actions), _BATCH):
-                for action in actions[at : at + _BATCH]:
+            done = 0
+            try:
+                for action in actions:
+                    done += 1
                     self.perform(action)
-                self.flush()  # the keeper works on these while the next are prepared
-            if fresh:
-                for listener in self.listeners:
-                    listener(fresh)
+                    if not done % _BATCH:
+                        self.flush()  # the keeper works on these while the next are prepared
+                self.flush()
+            finally:  # what breaks one unit costs the others nothing: theirs is still to be done
+                self.world.turn.actions[:0] = actions[done:]
+                if fresh:
+                    for listener in self.listeners:
+                        listener(fresh)
         self._acknowledge()
         self.flush()
 
