@@ -63,6 +63,6 @@ def test_the_notify_socket_belongs_to_the_user_of_the_new_definition(tmp_path: P
         assert path.owner() == "root"
         stack.write("one", text.format("nobody"))
         stack.call("ReloadUnits")
-        stack.call("Restart", units=["one"])
+        stack.call("Restart", units=["one"], wait=False)
         stack.until(lambda: stack.row("one")["pid"] not in (0, old), "the new process")
         assert path.owner() == "nobody"
