@@ -59,8 +59,11 @@ _hook = (("hook",),)
 
 
 @st.composite
-def units(draw: st.DrawFn, conflicts: bool = True) -> dict[str, Unit]:
-    """Two to five units; edges lead from later names to earlier ones, so there is no cycle."""
+def units(draw: st.DrawFn, settling: bool = False) -> dict[str, Unit]:
+    """Two to five units; edges lead from later names to earlier ones, so there is no cycle.
+
+    `settling`: nothing in them goes on for ever (recycling) or depends on who comes first (rivals,
+    restarts that a window of time counts), so what they end as can be compared."""
     names = NAMES[: draw(st.integers(2, len(NAMES)))]
     kind = st.sampled_from(_KINDS)
     kinds = {name: draw(kind) for name in names}
@@ -76,16 +79,16 @@ def units(draw: st.DrawFn, conflicts: bool = True) -> dict[str, Unit]:
                 order = relation == "after" or draw(st.sampled_from([True, True, True, False]))
                 rows[relation].append(Edge(other, until, order))
         before = tuple(Edge(n) for n in names[at + 1 :] if draw(st.integers(0, 6)) == 0)
-        others = [n for n in names if conflicts and n != name]
+        others = [n for n in names if not settling and n != name]
         rivals = tuple(n for n in others if draw(st.integers(0, 15)) == 0)
         edges = {key: tuple(row) for key, row in rows.items()}
         needs = Needs(**edges, before=before, conflicts=rivals)
-        found[name] = draw(_unit(name, kinds[name], needs))
+        found[name] = draw(_unit(name, kinds[name], needs, settling))
     return found
 
 
 @st.composite
-def _unit(draw: st.DrawFn, name: str, kind: Kind, needs: Needs) -> Unit:
+def _unit(draw: st.DrawFn, name: str, kind: Kind, needs: Needs, settling: bool) -> Unit:
     if kind == "group":
         return Unit(name, kind="group", needs=needs)
     ready = draw(st.sampled_from(["exec", "exec", "notify", "fd", "log", "exit"]))
@@ -107,11 +110,11 @@ def _unit(draw: st.DrawFn, name: str, kind: Kind, needs: Needs) -> Unit:
             delay_ns=draw(st.sampled_from([0, 10, 10 * _MS])),
             limit=RestartLimit(
                 draw(st.sampled_from([0, 1, 3])),
-                1000 * _MS,
-                draw(st.sampled_from(["fail", "fail", *NAMES])),
+                (1_000_000 if settling else 1000) * _MS,
+                "fail" if settling else draw(st.sampled_from(["fail", "fail", *NAMES])),
             ),
-            max_age_ns=draw(st.sampled_from([0, 0, 0, 400 * _MS])),
-            memory_budget_bytes=draw(st.sampled_from([0, 0, 0, 1 << 20])),
+            max_age_ns=0 if settling else draw(st.sampled_from([0, 0, 0, 400 * _MS])),
+            memory_budget_bytes=0 if settling else draw(st.sampled_from([0, 0, 0, 1 << 20])),
         ),
         stop=Stop(
             ladder=draw(
