@@ -135,7 +135,8 @@ COMMANDS = (
         "try", "try_", "Run a command as a transient unit.", JSON, NO_WAIT,
         words="COMMAND...", complete="command", unit_keys=True,
         more="Keys of a unit file are options with their value after `=`: --user=nobody "
-        "--restart.when=always --env.PORT=8080 --instances=2. It is gone once it is stopped.",
+        "--restart.when=always --env.PORT=8080 --instances=2. With restart keys it is a service,"
+        " else a task. It is gone when the supervisor ends.",
     ),
     Command(
         "completion", "completion", "Print a completion script.",

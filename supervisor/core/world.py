@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from _heapq import heapify, heappop, heappush
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from supervisor.core import graph as graphs
@@ -191,17 +191,24 @@ class World:
         """Stop units (groups: their members) and all that cannot be without them."""
         self.turn.now = now
         keys: list[str] = []
+        causes: dict[str, str] = {}  # of those that only follow
         seen = dict.fromkeys(m for n in names for m in graphs.members(self.graph, n))
         todo = list(seen)
         while todo:
             name = todo.pop()
             keys += self._all(name)
             for other in self.graph.dependents.get(name, ()):
-                hard = any(d.unit == name and d.hard for d in self.graph.deps[other])
+                # What had to be finished once is not needed any more.
+                hard = any(
+                    d.unit == name and d.hard and d.until != "finished"
+                    for d in self.graph.deps[other]
+                )
                 if hard and other not in seen:
                     seen[other] = None
                     todo.append(other)
-        self._leave_all(keys, ev.GoDown(cause))
+                    for key in self._all(other):
+                        causes[key] = f"it requires {name}: {cause}"
+        self._leave_all(keys, ev.GoDown(cause), causes)
 
     def stop_key(self, key: str, cause: str, now: int) -> None:
         self.turn.now = now
@@ -230,11 +237,16 @@ class World:
         for key in down:
             self.start_key(key, cause, now)
 
-    def _leave_all(self, keys: Iterable[str], event: ev.GoDown | ev.GoAgain) -> None:
-        """First everybody learns that it leaves, then those for whom nobody waits begin."""
+    def _leave_all(
+        self, keys: Iterable[str], event: ev.GoDown | ev.GoAgain,
+        causes: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
+        """First everybody learns that it leaves, then those for whom nobody waits begin. `causes`:
+        of whoever has another one than the event's."""
         leaving = [self.instances[key] for key in keys]
         for inst in leaving:
-            self._step(inst, event)
+            own = (causes or {}).get(inst.key)
+            self._step(inst, event if own is None else type(event)(own))
         for inst in leaving:
             self._release(inst)
         self._settle()

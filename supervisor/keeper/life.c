@@ -69,7 +69,7 @@ void peer_reaped(int pid, int status) {
     kept.peers[who].pid = 0;
     hang_up(who);
     start_again(&kept.peers[who]);
-    if (phase == RUNNING)
+    if (phase == RUNNING && status) /* status 0: it makes room for a newer one */
         say(who == MANAGER ? "the manager ended with " : "the logger ended with ", exited ? "status " : "signal ",
             number(exited ? WEXITSTATUS(status) : WTERMSIG(status)), "; starting it again", NULL);
     if (who == MANAGER && !kept.ever_greeted && !kept.highest && ++kept.early_deaths == 3) {

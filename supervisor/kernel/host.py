@@ -82,3 +82,16 @@ def first_boot() -> bool:
 def cores() -> int:
     """CPUs that we may use."""
     return len(os.sched_getaffinity(0))
+
+
+def survives(pid: int, number: int) -> bool:
+    """Whether a process handles or ignores a signal, so that it is not ended by it. True if that
+    cannot be known, and for signals that end nothing by default (CHLD, CONT, URG, WINCH)."""
+    if number in (17, 18, 23, 28):
+        return True
+    masks = [
+        int(line.split()[1], 16)
+        for line in read(f"/proc/{pid}/status", 4096).splitlines()
+        if line.startswith(("SigIgn:", "SigCgt:"))
+    ]
+    return not masks or any(mask >> (number - 1) & 1 for mask in masks)

@@ -43,7 +43,7 @@ def bind(listen: Listen) -> int:
     if listen.family == "fifo":
         return _fifo(listen)
     kind = SOCK_DGRAM if listen.family in ("udp", "udp6") else SOCK_STREAM
-    flags = SOCK_CLOEXEC | SOCK_NONBLOCK
+    flags = SOCK_CLOEXEC  # blocking, as systemd passes them
     if listen.family == "netlink":
         return _netlink(listen)
     family = {"tcp": AF_INET, "udp": AF_INET, "tcp6": AF_INET6, "udp6": AF_INET6}
@@ -153,7 +153,7 @@ def _fifo(listen: Listen) -> int:
 def _netlink(listen: Listen) -> int:
     """`path` is "FAMILY [GROUP]": a name of NETLINK_FAMILIES, and a bit mask."""
     word, _, groups = listen.path.partition(" ")
-    kind = SOCK_RAW | SOCK_CLOEXEC | SOCK_NONBLOCK
+    kind = SOCK_RAW | SOCK_CLOEXEC
     sock = socket(AF_NETLINK, kind, NETLINK_FAMILIES[word])
     try:
         sock.bind((0, int(groups or 0)))

@@ -11,13 +11,16 @@ from __future__ import annotations
 import os
 from _signal import pidfd_send_signal  # type: ignore[import-not-found]  # `signal` costs 3 ms
 from collections.abc import Callable
+from select import poll
 from typing import NamedTuple, Protocol
 
 from supervisor.kernel.host import read, read_long
 
 MARK = "UNBOXED_UNIT"  # environment variable with the instance's key, in every service
 _PAGE = os.sysconf("SC_PAGE_SIZE")
+_EXEC_LOOKS = 20  # 1 ms apart, at a process that is becoming another program
 _KILL_LOOKS = 20  # at all processes, for those that fork while they are killed
+_GONE: tuple[list[str], ...] = ([], ["Z"], ["X"])  # first field of _stat, of what does not run
 _MAX_DEPTH = 1000  # steps from a process to the keeper
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
@@ -86,6 +89,17 @@ def _stat(pid: int | str) -> list[str]:
     return text[text.rfind(")") + 2 :].split() if text else []
 
 
+def _environ(pid: int) -> str:
+    """What /proc/PID/environ says. In the midst of execve(2) there is none, and no arguments
+    either: that is soon over."""
+    for _ in range(_EXEC_LOOKS):
+        found = read(f"/proc/{pid}/environ", 1 << 18)
+        if found or read(f"/proc/{pid}/cmdline", 1) or _stat(pid)[:1] in _GONE:
+            return found
+        poll().poll(1)
+    return ""
+
+
 class SessionTracker:
     name = "session"
 
@@ -113,13 +127,13 @@ class SessionTracker:
         for name in os.listdir("/proc"):
             if name.isdigit():
                 fields = _stat(name)
-                if fields and fields[0] not in "ZX":
+                if fields[:1] not in _GONE:
                     rows[int(name)] = (int(fields[1]), int(fields[3]))
         return rows
 
     def _key_of(self, pid: int, session: int) -> str | None:
         """Whose the keeper's child `pid` is."""
-        for entry in read(f"/proc/{pid}/environ", 1 << 18).split("\0"):
+        for entry in _environ(pid).split("\0"):
             if entry.startswith(MARK + "="):
                 return entry[len(MARK) + 1 :]
         return self._live().get(pid) or self._sessions.get(session)
@@ -145,8 +159,7 @@ class SessionTracker:
             pid = int(word)
             if live.get(pid, key) == key:
                 fields = _stat(pid)
-                runs = fields and fields[0] not in "ZX"
-                if runs and self._key_of(pid, int(fields[3])) == key:
+                if fields[:1] not in _GONE and self._key_of(pid, int(fields[3])) == key:
                     return False
         for session in self._of.pop(key, ()):
             self._sessions.pop(session, None)
@@ -192,7 +205,7 @@ class SessionTracker:
             fields = _stat(at)
             if fields and int(fields[1]) == self._keeper:
                 key = self._key_of(at, int(fields[3]))
-                if key or at == pid or _stat(at)[:1] not in ([], ["Z"], ["X"]):
+                if key or at == pid or _stat(at)[:1] not in _GONE:
                     return key
                 at = pid  # that ancestor has ended meanwhile, and another one has inherited
             elif fields and int(fields[1]) > 1:

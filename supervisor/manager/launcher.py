@@ -126,9 +126,13 @@ class Launcher:
 
     def _identity(self, unit: Unit) -> Identity:
         try:
-            return users.identity(unit.user, unit.group, unit.groups)
+            who = users.identity(unit.user, unit.group, unit.groups)
         except users.UnknownName as exc:
             raise CannotLaunch(f"cannot become {unit.user or unit.group}: {exc}") from exc
+        if who.uid is not None and os.geteuid() != 0:
+            name = unit.user or unit.group or ", ".join(unit.groups)
+            raise CannotLaunch(f"only a supervisor that runs as root can run it as {name}")
+        return who
 
     def _watch_plan(self, unit: Unit, inst: Instance) -> list[Step]:
         """The watcher of ready = {log = ...}: ours, outside the unit's cgroup and log."""

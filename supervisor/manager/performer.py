@@ -14,6 +14,7 @@ from supervisor.model import event as ev
 from supervisor.model.unit import Conditions, Unit
 
 _ALWAYS = Conditions()
+_LOOKS = 8
 REST_NS = 100_000_000  # the exits of a thousand services take about as long
 
 
@@ -113,7 +114,8 @@ class Performer:
 
     def _signal(self, action: do.Signal) -> None:
         """To all: the keeper reaches the main process and its group with one kill(2). Most services
-        are no more than that and end at once; whoever is left REST_NS later is looked for then."""
+        are no more than that and end at once; whoever is left is looked for when the main process
+        has ended, or REST_NS later."""
         sup, key = self._sup, action.key
         everybody = action.scope == "all"
         if not action.launch:
@@ -138,12 +140,15 @@ class Performer:
     def signal_rest(self, now: int) -> None:
         """Signal those who are not in their main process's group."""
         while 0 < self.deadline() <= now:
-            key = next(iter(self._rest))
-            _, main, numbers = self._rest.pop(key)
-            inst = self._sup.world.instances.get(key)
-            if inst is not None and not inst.emptied:
-                for number in numbers:
-                    self._sup.tracker.signal(key, number, main, group=True)
+            self._signal_left(next(iter(self._rest)))
+
+    def _signal_left(self, key: str) -> None:
+        """Now, if there is anything that they were not sent yet."""
+        _, main, numbers = self._rest.pop(key, (0, 0, ()))
+        inst = self._sup.world.instances.get(key)
+        if inst is not None and not inst.emptied:
+            for number in numbers:
+                self._sup.tracker.signal(key, number, main, group=True)
 
     def _kill_all(self, action: do.KillAll) -> None:
         """A group that was ever killed is spent: Linux 6.12 to 6.18 at least kill whatever is
@@ -158,24 +163,31 @@ class Performer:
     def _watch(self, action: do.Watch) -> None:
         """Look now, and again whenever the kernel says that something changed."""
         key = action.key
-        if self._look(key) or key in self._watched:
-            return
-        self._rearm(key)
-        self._look(key)  # it may have emptied just before the watch began
+        if not self._look(key):
+            self._signal_left(key)
+            if key not in self._watched:
+                self._rearm(key)
 
     def _rearm(self, key: str) -> None:
-        fds = self._watched[key] = self._sup.tracker.watch(key)
+        """Watch whoever is left. Those may end, and others be born, just before the watch begins:
+        so look once more, and again as long as somebody is left but nobody was there to watch."""
         kind = READ if isinstance(self._sup.tracker, SessionTracker) else PRIORITY
-        for fd in fds:
-            self._sup.loop.add(fd, kind, lambda _events: self._changed(key))
+        for _ in range(_LOOKS):
+            self._unwatch(key)
+            fds = self._watched[key] = self._sup.tracker.watch(key)
+            for fd in fds:
+                self._sup.loop.add(fd, kind, lambda _events: self._changed(key))
+            if self._look(key) or fds:
+                return
 
     def _changed(self, key: str) -> None:
         self._sup.current = key
         for fd in self._watched.get(key, ()):
             self._sup.tracker.heard(fd)
         if not self._look(key) and isinstance(self._sup.tracker, SessionTracker):
-            self._unwatch(key)  # one of them ended; watch whoever is left now
-            self._rearm(key)
+            if self._sup.world.instances[key].phase == "killing":
+                self._sup.tracker.kill(key)  # who is left was born when the others were killed
+            self._rearm(key)  # one of them ended
 
     def _look(self, key: str) -> bool:
         if not self._sup.tracker.empty(key):

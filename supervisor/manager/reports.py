@@ -42,11 +42,12 @@ class Reports:
         runs = unit.kind != "group" and inst.phase not in ("down", "failed", "waiting", "backoff")
         used = sup.tracker.figures(inst.key, inst.pid) if figures and runs else _NO_FIGURES
         limit = unit.restart.limit
+        since = sup.realtime_ns(inst.since_ns) if inst.since_ns else sup.header.started_ns
         deadline = sup.realtime_ns(inst.deadline_ns) if inst.deadline_ns else None
         waiting = sup.world.waiting_for(inst) if inst.phase in ("waiting", "up") else ()
         return report.InstanceStatus(
             key=inst.key, unit=inst.unit, state=state(inst), goal=inst.goal, phase=inst.phase,
-            since_ns=sup.realtime_ns(inst.since_ns), pid=inst.pid, ready=inst.phase == "up",
+            since_ns=since, pid=inst.pid, ready=inst.phase == "up",
             restarts=inst.restarts, recent_restarts=len(inst.recent_ns),
             restart_limit=limit.count if limit is not None else None, last_exit=inst.last_exit,
             reason=inst.cause, status_text=inst.status_text, memory_bytes=used.memory_bytes,

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable
 
 from supervisor.core import graph as graphs
+from supervisor.kernel.host import survives
 from supervisor.manager import select
 from supervisor.manager.explain import explain
 from supervisor.manager.reload_units import reload_units
@@ -24,6 +25,7 @@ from supervisor.model import report as say
 from supervisor.model import request as ask
 from supervisor.model.request import Call
 from supervisor.model.state import Instance, Transition
+from supervisor.model.values import signal_name
 
 _NOT_PERMITTED = 4
 _RESTING = ("down", "failed", "waiting", "backoff")
@@ -133,9 +135,19 @@ class Requests:
         keys, results = self._running(call, what.units, "reload")
         if keys is None:
             return
+        able = []
         for key in keys:
+            inst = sup.world.instances[key]
+            reload = sup.world.unit_of(inst).reload
+            if reload.kind == "signal" and not survives(inst.pid, reload.signal):
+                name = signal_name(reload.signal)
+                words = f"cannot reload {key}: it does not handle {name}, which would end it; give"
+                words += ' it a [reload] command, or reload = "restart"; nothing was changed'
+                results.append(say.Result(key, False, words, FAILED))
+                continue
+            able.append(key)
             sup.deliver(key, ev.Reloaded(f"reloaded by {call.who}"))
-        self._answer(call, what, keys, reloaded, results)
+        self._answer(call, what, able, reloaded, results)
 
     def kill(self, call: Call, what: ask.Kill) -> None:
         sup = self._sup

@@ -22,7 +22,9 @@ def define(
         number += 1
     name = f"{TRIED}{number}"
     path = f"{sup.paths.transient_units}/{name}.toml"
-    table = {"kind": "task", "autostart": False, "restart": {"when": "never"}}
+    table: dict[str, Any] = {"autostart": False}
+    if "restart" not in keys:  # else it is to be kept running: a service
+        table |= {"kind": "task", "restart": {"when": "never"}}
     made = load_table(name, {**table, **keys, "command": list(command)}, path)
     if isinstance(made, Broken):
         rows = tuple(Problem(p.file, p.line, p.key, p.message) for p in made.problems)

@@ -15,7 +15,7 @@ def signal_name(number: int) -> str:
     """"SIGTERM" for 15; real-time signals as "SIGRTMIN+n"; anything else as its number."""
     if number in _NAMES:
         return "SIG" + _NAMES[number]
-    return f"SIGRTMIN+{number - 34}" if 34 <= number <= LAST_SIGNAL else f"signal {number}"  # noqa: PLR2004
+    return f"SIGRTMIN+{number - 34}" if 34 <= number <= LAST_SIGNAL else f"signal {number}"
 
 
 def signal_number(text: str) -> int | None:
@@ -23,6 +23,6 @@ def signal_number(text: str) -> int | None:
     if text.isascii() and text.isdigit():
         return int(text) if 1 <= int(text) <= LAST_SIGNAL else None
     word = text.upper().removeprefix("SIG")
-    if word.startswith("RTMIN+") and word[6:].isdigit() and int(word[6:]) <= 30:  # noqa: PLR2004
+    if word.startswith("RTMIN+") and word[6:].isdigit() and int(word[6:]) <= 30:
         return 34 + int(word[6:])
     return SIGNALS.get(word)
