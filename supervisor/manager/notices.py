@@ -24,11 +24,19 @@ class Notices:
         self._sockets: dict[str, int] = {}
         self._polled: dict[str, int] = {}  # our copies of parked descriptors that may hang up
         self.ignored = 0  # messages of strangers, or not to be read
+        sup.hear = self.hear
 
     def watch(self, key: str, fd: int) -> None:
         """Take over the notify socket of an instance."""
         self._sockets[key] = fd
         self._sup.loop.add(fd, READ, lambda _events: self._on_socket(key, fd))
+
+    def hear(self, key: str) -> None:
+        """What an instance has said so far: before the end of one of its processes is told, because
+        after that nobody knows whose the sender's number was."""
+        fd = self._sockets.get(key, -1)
+        if fd >= 0:
+            self._on_socket(key, fd)
 
     def close(self, key: str) -> None:
         """The instance is down: its socket and what it parked are of no more use."""

@@ -82,6 +82,7 @@ class Observer:
         record = child(frame)
         sup = self._sup
         key, role = sup.launches.pop(frame.tag, split_key(record.key))
+        sup.hear(key)
         sup.pids.pop(record.pid, None)
         sup.acks.append(frame.tag)
         inst = sup.world.instances.get(key)

@@ -62,6 +62,7 @@ class Supervisor:
         self.signal_rest: Callable[[int], None] = lambda _now: None
         self.early_words: list[str] = []  # reports from before there was an event log
         self.report: Callable[[str], None] = self._keep_report
+        self.hear: Callable[[str], None] = lambda _key: None  # notices
         self.server: Server | None = None  # service
         self.reload_access: Callable[[], None] = lambda: None  # service
         self.descriptors: dict[int, Callable[[int], None]] = {}  # ask_descriptor: tag -> who waits

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fault.witness import check, witness
+from tests.fault.witness import at_rest, check, witness
 from tests.stack import ROOT, Stack
 
 CLIENTS = 30  # of each kind; a uid may have 64 at once
@@ -47,18 +47,6 @@ def descriptors(stack: Stack) -> dict[str, list[str]]:
         paths = [f"/proc/{pid}/fd/{fd}" for fd in os.listdir(f"/proc/{pid}/fd")]
         found[name] = sorted(os.readlink(path) for path in paths if os.path.lexists(path))
     return found
-
-
-def at_rest(stack: Stack) -> dict[str, list[str]]:
-    """When what earlier calls opened is closed."""
-    found: list[dict[str, list[str]]] = []
-
-    def same() -> bool:
-        found.append(descriptors(stack))
-        return len(found) > 5 and all(one == found[-1] for one in found[-5:])
-
-    stack.until(same, "descriptors to be closed")
-    return found[-1]
 
 
 def nothing_left(stack: Stack, before: dict[str, list[str]]) -> None:
@@ -129,7 +117,7 @@ def test_f45_a_client_that_dies_leaves_nothing_open(
         stack.call("Start", units=["slow"], wait=False)
         stack.wait("slow", "starting")
     stack.call("Restart", units=["brief"])
-    before = at_rest(stack)
+    before = at_rest(stack, lambda: descriptors(stack))
     for at_once in (1, CLIENTS):
         children: list[int] = []
         try:
@@ -155,7 +143,7 @@ def test_f45_a_killed_follower_leaves_nothing_open(stack: Stack, words: tuple[st
         **os.environ, "UNBOXED_RUNTIME_DIR": str(stack.runtime),
         "UNBOXED_LOG_DIR": str(stack.log), "UNBOXED_STATE_DIR": str(stack.home / "state"),
     }  # fmt: skip
-    before = at_rest(stack)
+    before = at_rest(stack, lambda: descriptors(stack))
     command = [sys.executable, "-m", "supervisor.cli", *words]
     followers = [
         subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=env)

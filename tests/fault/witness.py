@@ -9,11 +9,13 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from tests.stack import Stack, alive, children, command_line
+
+Found = TypeVar("Found")
 
 
 def witness(home: Path, name: str, *, before: str = "", after: str = "exec sleep 1000") -> str:
@@ -117,3 +119,16 @@ def abandon(stack: Stack) -> None:
     for pid in [*below, *(pid for child in below for pid in children(child))]:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
+
+
+def at_rest(stack: Stack, look: Callable[[], Found]) -> Found:
+    """What `look` sees once it sees the same five times in a row: a call's connection is closed
+    only after its answer."""
+    seen: list[Found] = []
+
+    def same() -> bool:
+        seen.append(look())
+        return len(seen) > 5 and all(one == seen[-1] for one in seen[-5:])
+
+    stack.until(same, "rest")
+    return seen[-1]
