@@ -184,7 +184,7 @@ class Daemontools(ScanDirectory):
 class Nitro(ScanDirectory):
     name, tool = "nitro", str(DEPS / "nitro")
     notes = "dash run scripts; built with -DMAXSV=1100 (default 500); run as a plain process"
-    env = {"NITRO_SOCK": "{root}/nitro.sock"}  # noqa: RUF012
+    env = {"NITRO_SOCK": "{root}/nitro.sock"}  # noqa: RUF012 - a table row, never changed
 
     def argv(self, root: Path) -> Command:
         return [self.tool, root / "scan"]
@@ -284,7 +284,7 @@ class Pm2(Peer):
         "pm2-runtime, interpreter none, vizion and pmx off, restart_delay 0, "
         "PM2_CONCURRENT_ACTIONS=8; logs to one file, no rotation without a plugin"
     )
-    env = {"PM2_HOME": "{root}/pm2", "PM2_CONCURRENT_ACTIONS": "8"}  # noqa: RUF012
+    env = {"PM2_HOME": "{root}/pm2", "PM2_CONCURRENT_ACTIONS": "8"}  # noqa: RUF012 - a table row, never changed
     start_limit_s = 300.0
 
     def environ(self, root: Path) -> dict[str, str]:
