@@ -205,11 +205,13 @@ def test_reload_takes_all_files_or_none(stack: Stack, unboxed: Shell) -> None:
     assert "extra" in unboxed.states()
 
 
-def test_reload_of_a_unit_sends_its_signal(stack: Stack, unboxed: Shell) -> None:
+def test_reload_spares_what_does_not_handle_its_signal(stack: Stack, unboxed: Shell) -> None:
     assert unboxed("reload", "job").returncode == 3
     before = stack.row("db")["pid"]
-    assert unboxed("reload", "db").returncode in {0, 1}  # sleep dies of the signal it is sent
-    stack.wait("db", "running", test=lambda row: row["pid"] != before)
+    answer = unboxed("reload", "db")
+    assert answer.returncode == 1
+    assert "it does not handle SIGHUP, which would end it" in answer.stdout + answer.stderr
+    assert stack.row("db")["pid"] == before
 
 
 def test_try_makes_a_transient_unit_with_keys_of_a_unit_file(stack: Stack, unboxed: Shell) -> None:
