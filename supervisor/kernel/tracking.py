@@ -94,10 +94,12 @@ def _environ(pid: int) -> str:
     either: that is soon over."""
     for _ in range(_EXEC_LOOKS):
         found = read(f"/proc/{pid}/environ", 1 << 18)
-        if found or read(f"/proc/{pid}/cmdline", 1) or _stat(pid)[:1] in _GONE:
+        if found or _stat(pid)[:1] in _GONE:
             return found
+        if read(f"/proc/{pid}/cmdline", 1):
+            break
         poll().poll(1)
-    return ""
+    return read(f"/proc/{pid}/environ", 1 << 18)
 
 
 class SessionTracker:

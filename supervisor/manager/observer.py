@@ -15,6 +15,7 @@ from supervisor.model.values import signal_name
 
 TERM, INT, HUP, QUIT = 15, 2, 1, 3
 MANY = 4  # frames in one datagram that make another one likely
+_TOLD_ONCE = frozenset({"EXECED", "LAUNCH_FAILED", "REFUSED", "EXITED", "PING"})
 MAX_BATCH = 64  # datagrams of the keeper before the other descriptors' turn
 _STEP_WORDS = {
     "CGROUP": "join its cgroup", "LOG": "open its log stream", "SIGNALS": "reset signals",
@@ -42,9 +43,17 @@ class Observer:
         for _ in range(MAX_BATCH):
             frames = self._sup.keeper.receive()
             for frame in frames:
-                self.handle(frame)
+                self._guarded(frame)
             if len(frames) < MANY:
                 return  # most likely there is no more, and epoll will tell if there is
+
+    def _guarded(self, frame: Frame) -> None:
+        """What breaks over one frame costs the others of its datagram nothing. What is told of a
+        launch is told only once: so that is tried again after its unit was taken down."""
+        guard = self._sup.loop.guard
+        self._sup.current = self._sup.launches.get(frame.tag, ("", ""))[0]
+        if not guard(lambda: self.handle(frame)) and frame.op in _TOLD_ONCE:
+            guard(lambda: self.handle(frame))
 
     def handle(self, frame: Frame) -> None:
         handler = self._table.get(frame.op)

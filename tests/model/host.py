@@ -122,6 +122,7 @@ class Host:
         self.points = 0
         self.writes = 0
         self.kills = 0
+        self.dead_ns = 0  # how long it takes until there is a new manager
         self._kill_in = list(kill_in)
         self._runs: dict[tuple[str, str], int] = {}
         self._written: dict[str, bytes] = {}
@@ -184,6 +185,8 @@ class Host:
         self.world.restart_times = times
         self._watching.clear()
         self.acks.clear()
+        self.now += self.dead_ns
+        self.kernel.run(self.now)
         self.kernel.news.clear()
         self.world.define(msgpack.decode(self._units, type=dict[str, Unit]))
         instances = [msgpack.decode(b, type=Instance) for b in self._written.values()]

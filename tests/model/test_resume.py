@@ -61,12 +61,15 @@ def do(host: Host, deed: Deed) -> None:
 
 
 def tell(
-    units: Mapping[str, Unit], plans: Plans, deeds: Sequence[Deed], kills: Sequence[int], now: int
-) -> tuple[list[dict[str, State]], Host]:
-    """The states after each deed, and the host in the end."""
+    units: Mapping[str, Unit], plans: Plans, deeds: Sequence[Deed], kills: Sequence[int], now: int,
+    dead_ns: int = 0,
+) -> tuple[list[dict[str, State]], Host]:  # fmt: skip
+    """The states after each deed, and the host in the end. `dead_ns`: for how long nobody manages
+    after each kill."""
     host = Host(units, plans, now)
     host.run(now + 1)
     host.points = 0
+    host.dead_ns = dead_ns
     for points in kills:
         host.kill_in(points)
     states = []
@@ -80,10 +83,12 @@ def tell(
 
 
 def picture(host: Host) -> dict[str, State]:
-    return {
+    states: dict[str, State] = {
         key: (inst.phase, inst.goal, inst.again, inst.finished, inst.skipped, inst.restarts)
         for key, inst in host.world.instances.items()
     }
+    states["the whole"] = (host.world.closed,)
+    return states
 
 
 def look_for_orphans(host: Host) -> None:
@@ -156,7 +161,8 @@ STORIES: dict[str, tuple[Mapping[str, Unit], Plans, Sequence[Deed]]] = {
     ),
     "a launch that is refused once, hooks before it or not": (
         {**web(restart=QUICKLY, start=HOOKS),
-         "bare": Unit("bare", command=("run",), restart=QUICKLY, needs=Needs(wants=(Edge("web"),)))},
+         "bare": Unit(
+             "bare", command=("run",), restart=QUICKLY, needs=Needs(wants=(Edge("web"),)))},
         {"web": [Behaviour(refused=True), Behaviour()],
          "bare": [Behaviour(refused=True), Behaviour()]},
         (("start", "bare"), ("restart", "bare"), ("shut down", "")),
@@ -188,6 +194,11 @@ STORIES: dict[str, tuple[Mapping[str, Unit], Plans, Sequence[Deed]]] = {
         {"web:ready": [Behaviour(exit_ns=9, status=1), Behaviour(exit_ns=9)]},
         RUNS,
     ),
+    "services that end as soon as they begin": (
+        web(start=Start(Ready("notify")), restart=QUICKLY),
+        {"web": [Behaviour(5, exit_ns=5), Behaviour(5, exit_ns=5), Behaviour()]},
+        RUNS,
+    ),
     "readiness that is faster than the keeper's word": (
         web(start=Start(Ready("fd"), after=(("c",),))), {"web": [Behaviour(30, ready_ns=10)]}, RUNS,
     ),
@@ -200,10 +211,11 @@ def test_a_manager_killed_at_any_point_changes_nothing_in_the_end(story: str) ->
     expected, host = tell(units, plans, deeds, [], 2**40)
     assert host.world.closed
     for point in range(host.points):
-        for kills in ([point], [point, point % 7]):
-            states, other = tell(units, plans, deeds, kills, 2**40)
+        second = [] if point % 3 else [point % 7]  # the new manager may be killed at once, too
+        for dead_ns in (0, 7) if point % 2 else (0, 35):
+            states, other = tell(units, plans, deeds, [point, *second], 2**40, dead_ns)
             assert other.kills
-            assert states == expected, f"killed at {kills}"
+            assert states == expected, f"killed at {point} {second} for {dead_ns} ns"
 
 
 deeds = st.lists(

@@ -210,7 +210,7 @@ def test_reload_spares_what_does_not_handle_its_signal(stack: Stack, unboxed: Sh
     before = stack.row("db")["pid"]
     answer = unboxed("reload", "db")
     assert answer.returncode == 1
-    assert "it does not handle SIGHUP, which would end it" in answer.stdout + answer.stderr
+    assert "it does not handle SIGUSR1, which would end it" in answer.stdout + answer.stderr
     assert stack.row("db")["pid"] == before
 
 

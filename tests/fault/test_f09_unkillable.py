@@ -1,0 +1,78 @@
+"""Fault 9: what is frozen, or hangs in the kernel, does not hold up anybody else's stop. A process
+that SIGKILL does not end is shown as `unkillable`, until the kernel lets go of it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.fault.lifecycle import SLEEP, need_program, need_root, supervisor, wait_for_death
+from tests.stack import Stack, children
+
+SHORT_LADDER = '[stop]\nladder = ["TERM", "200ms", "KILL"]\n'
+# It would end well if it could: a handler, unlike the default action, needs the process to run.
+POLITE = "command = ['/bin/sh', '-c', 'trap \"exit 0\" TERM; sleep 1000 & wait']\n"
+UNAFFECTED_S = 0.1
+HUNG_FUSE = Path(__file__).with_name("hung_fuse.py")
+
+
+def others_stop(stack: Stack, times: int) -> None:
+    for _ in range(times):
+        stack.call("Start", units=["other"], wait=True)
+        began = time.monotonic()
+        stack.call("Stop", units=["other"], wait=True)
+        took = time.monotonic() - began
+        assert stack.row("other")["state"] == "stopped"
+        assert took < UNAFFECTED_S, f"another unit's stop took {took:.3f} s"
+
+
+def test_f09_a_frozen_cgroup_is_killed_all_the_same() -> None:
+    with supervisor("cgroup", {"frozen": POLITE + SHORT_LADDER, "other": SLEEP}) as stack:
+        pid = stack.wait("frozen", "running")["pid"]
+        stack.until(lambda: children(pid), "the handler to be set")
+        group = Path(stack.call("Describe", unit="frozen")["cgroup"])
+        (group / "cgroup.freeze").write_text("1")
+        stack.until(lambda: "frozen 1" in (group / "cgroup.events").read_text(), "the frost")
+        stack.call("Stop", units=["frozen"], wait=False)
+        others_stop(stack, 5)
+        assert stack.wait("frozen", "stopped")["last_exit"] == "killed by SIGKILL"
+        assert wait_for_death(pid, 0)
+
+
+def test_f09_a_process_in_a_hung_file_system_is_unkillable_until_that_ends(tmp_path: Path) -> None:
+    need_root("mounting")
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("there is no /dev/fuse here")
+    place, asked = tmp_path / "mount", tmp_path / "asked"
+    place.mkdir()
+    serve = f'command = ["{sys.executable}", "{HUNG_FUSE}", "{place}", "{asked}"]\n'
+    units = {
+        "fuse": serve + '[start]\nready = {log = "mounted"}\n',
+        "hung": f'command = ["/bin/cat", "{place}/file"]\nautostart = false\n' + SHORT_LADDER,
+        "other": SLEEP,
+    }
+    with supervisor("cgroup", units, prefix=[need_program("unshare"), "--mount"]) as stack:
+        if stack.wait("fuse", "running", "backoff", "failed")["state"] != "running":
+            pytest.skip("this host mounts no FUSE")
+        stack.call("Start", units=["hung"], wait=True)
+        stack.until(asked.exists, "it to hang")
+        pid = stack.row("hung")["pid"]
+
+        stack.call("Stop", units=["hung"], wait=False)
+        others_stop(stack, 5)
+        assert stack.row("hung")["state"] == "stopping"
+        row = stack.wait("hung", "unkillable")
+        assert row["reason"] == "it survives SIGKILL"
+        assert not wait_for_death(pid, 0)
+        result = stack.call("Stop", units=["hung"], wait=True)["results"][0]
+        assert not result["ok"]
+        assert "the kernel holds on to a process" in result["message"]
+        others_stop(stack, 5)
+
+        stack.call("Stop", units=["fuse"], wait=True)  # which ends what it waits for
+        stack.wait("hung", "stopped")
+        assert wait_for_death(pid, 0)
