@@ -21,9 +21,8 @@ from supervisor.model.unit import Listen
 from tests.kernel.kit import NOBODY, in_child
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="changing the owner needs root")
-_HAS_IPV6 = os.path.exists("/proc/net/if_inet6") and bool(
-    Path("/proc/net/if_inet6").read_text()
-)
+_IF_INET6 = Path("/proc/net/if_inet6")
+_HAS_IPV6 = _IF_INET6.exists() and bool(_IF_INET6.read_text())
 
 
 def opened(one: Listen) -> socket.socket:
@@ -69,9 +68,11 @@ def test_an_internet_address_is_served(family: str, host: str) -> None:
 
 @pytest.mark.skipif(not _HAS_IPV6, reason="no IPv6")
 def test_an_ipv6_wildcard_leaves_the_same_port_of_ipv4_free() -> None:
-    with opened(inet("tcp6", "::")) as six:
-        with opened(inet("tcp", "0.0.0.0", six.getsockname()[1])):  # noqa: S104 - what is tested
-            pass
+    with (
+        opened(inet("tcp6", "::")) as six,
+        opened(inet("tcp", "0.0.0.0", six.getsockname()[1])),  # noqa: S104 - what is tested
+    ):
+        pass
 
 
 @pytest.mark.parametrize("family", ["tcp", "udp"])
@@ -144,7 +145,8 @@ def test_each_netlink_family_of_a_unit_file_is_known(family: str) -> None:
         with opened(Listen("main", "netlink", path=family)) as sock:
             assert sock.proto == NETLINK_FAMILIES[family]
     except OSError as exc:  # this kernel was built without it, or it is root's
-        assert exc.errno in (errno.EPROTONOSUPPORT, errno.EPERM, errno.EACCES)
+        if exc.errno not in (errno.EPROTONOSUPPORT, errno.EPERM, errno.EACCES):
+            raise
 
 
 def test_the_label_is_the_address_of_the_unit_file() -> None:
@@ -224,11 +226,9 @@ def test_what_may_not_be_given_away_leaves_nothing_behind(make: Maker, path: Pat
 
 def test_a_socket_whose_owner_is_gone_is_replaced(path: Path) -> None:
     os.close(listen.bind(unix(path)))
-    inode = path.stat().st_ino
     with opened(unix(path)) as sock, socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
         sock.accept()[0].close()
-        assert path.stat().st_ino != inode or sock.getsockname() == str(path)
 
 
 @pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_SEQPACKET, socket.SOCK_DGRAM])

@@ -136,12 +136,13 @@ def test_a_stray_is_found_behind_more_children_than_one_read_tells(
 
 
 def test_a_signal_reaches_all_but_one(tracker: SessionTracker, reaper: Reaper) -> None:
-    main = start(tracker, reaper, "web", "trap '' TERM; sleep 1000 & setsid sleep 1000 & wait")
+    script = f"sleep 1000 & setsid sleep 1000 & wait; {SLEEP}"
+    main = start(tracker, reaper, "web", script)
     other = start(tracker, reaper, "db")
     until(lambda: len(children(main)) == 2, "its children")
-    ignoring = children(main)
-    tracker.signal("web", signal.SIGUSR1, main)
-    for pid in ignoring:
+    below = children(main)
+    tracker.signal("web", signal.SIGTERM, main)
+    for pid in below:
         until(lambda pid=pid: not alive(pid), "it to end")  # type: ignore[misc]
     assert alive(main)
     assert alive(other)
