@@ -17,6 +17,8 @@ from supervisor.model.unit import Logs
 
 STREAM = "unboxed"
 _CHUNK = 4096  # PIPE_BUF: what a pipe that is ready takes without waiting
+_QUIET_NS = 2_000_000
+_MANY = 64  # lines that wait for no more
 _SHOWN = frozenset({"up", "down", "failed", "backoff"})
 _encode = json.Encoder().encode
 
@@ -37,11 +39,13 @@ class EventLog:
         self._quiet = quiet
         self._fd = -1
         self._lost = 0
+        self._lines: list[str] = []  # for stderr
         self._waiting: list[bytes] = list(map(_message, sup.early_words))
         self._stderr = poll()
         self._stderr.register(2, POLLOUT)
         sup.early_words.clear()
         sup.report = self.report
+        sup.flush_log = self.flush
         sup.listeners.append(self._on_transitions)
         options = f"keep={Logs().keep_bytes} segment={Logs().segment_bytes}"
         sup.ask_descriptor("STREAM", f"{STREAM}\0{options}", self._opened)
@@ -55,7 +59,7 @@ class EventLog:
     def report(self, text: str) -> None:
         """Something that is no transition and that somebody should know."""
         self._waiting.append(_message(text))
-        self._write()
+        self.flush()
         self._say(f"unboxed: {text}\n")
 
     def _on_transitions(self, fresh: list[Transition]) -> None:
@@ -68,6 +72,17 @@ class EventLog:
             self._waiting.append(_encode(row) + b"\n")
             if moved.target in _SHOWN:
                 lines.append(f"{moved.key}: {moved.target} ({moved.cause})\n")
+        self._lines += lines
+        if len(self._waiting) >= _MANY:
+            self.flush()
+        elif self._waiting and not sup.log_due_ns:
+            sup.log_due_ns = sup.now() + _QUIET_NS
+
+    def flush(self) -> None:
+        """Write what waits. Transitions wait a moment for each other: a new process is better off
+        without the logger being woken while it begins."""
+        self._sup.log_due_ns = 0
+        lines, self._lines = self._lines, []
         self._write()
         if lines:
             self._say("".join(lines))

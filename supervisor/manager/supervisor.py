@@ -16,6 +16,8 @@ from supervisor.kernel.tracking import Tracker
 from supervisor.manager.journal import Header, Journal
 from supervisor.manager.launcher import Launcher
 from supervisor.manager.loop import READ, WRITE, Callback, Loop
+from supervisor.model import action as do
+from supervisor.model import event as ev
 from supervisor.model.paths import Paths
 from supervisor.model.state import Transition
 from supervisor.model.unit import Unit
@@ -60,6 +62,8 @@ class Supervisor:
         self.perform: Callable[[object], None] = lambda _action: None
         self.rest_deadline: Callable[[], int] = lambda: 0  # performer, as the next
         self.signal_rest: Callable[[int], None] = lambda _now: None
+        self.log_due_ns = 0  # event log: when it wants to write; 0: nothing waits
+        self.flush_log: Callable[[], None] = lambda: None  # event log
         self.early_words: list[str] = []  # reports from before there was an event log
         self.report: Callable[[str], None] = self._keep_report
         self.hear: Callable[[str], None] = lambda _key: None  # notices
@@ -85,7 +89,8 @@ class Supervisor:
         """When the next turn is due (monotonic ns), 0 for never."""
         soonest = self.world.deadline()
         due = self.server.next_deadline_ns() if self.server is not None else None
-        return min((t for t in (soonest, due, self.rest_deadline()) if t), default=0)
+        times = (soonest, due, self.rest_deadline(), self.log_due_ns)
+        return min((t for t in times if t), default=0)
 
     def deliver(self, key: str, event: object) -> None:
         self.current = key
@@ -111,6 +116,8 @@ class Supervisor:
             settle()
         if self.world.closed or self.leave_soon:
             self.loop.running = False
+        if self.log_due_ns and (self.log_due_ns <= now or not self.loop.running):
+            self.flush_log()
 
     def commit(self) -> None:
         """Write down, acknowledge, do and tell what has been decided, until nothing follows."""
@@ -232,5 +239,14 @@ class Supervisor:
         if key in self.world.instances:
             self.report(f"cannot go on with {key}: {words}; it is stopped")
             self.world.force_down(key, words, monotonic_ns())
+            self._unlaunched(key, words)
         else:
             self.report(f"cannot handle an event: {words}; it is dropped")
+
+    def _unlaunched(self, key: str, words: str) -> None:
+        """Nobody will tell of the end of what never began: launches that were not sent."""
+        actions, inst = self.world.turn.actions, self.world.instances.get(key)
+        actions[:] = [a for a in actions if not (isinstance(a, do.Launch) and a.key == key)]
+        for launch in (inst.job, inst.launch) if inst is not None else ():
+            if launch and launch not in self.launches:
+                self.world.deliver(key, ev.LaunchFailed(launch, words, False), monotonic_ns())
