@@ -503,6 +503,7 @@ class World:
         no unit file any more. False: it is of no use, being ended or without any definition."""
         if inst.unit not in self.graph.units:
             if old is None:
+                self.dirty.add(inst.key)
                 return False
             self.old[inst.key] = old
         if inst.key not in self.keys.get(inst.unit, ()):
