@@ -191,7 +191,8 @@ STORIES: dict[str, tuple[Mapping[str, Unit], Plans, Sequence[Deed]]] = {
     ),
     "a log that is watched": (
         web(start=Start(Ready("log"), after=(("c",),)), restart=QUICKLY),
-        {"web:ready": [Behaviour(exit_ns=9, status=1), Behaviour(exit_ns=9)]},
+        {"web": [Behaviour(ready_ns=None)],
+         "web:ready": [Behaviour(exit_ns=9, status=1), Behaviour(exit_ns=9)]},
         RUNS,
     ),
     "services that end as soon as they begin": (
