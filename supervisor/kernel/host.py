@@ -56,10 +56,10 @@ def virtualization() -> str:
     """"container", "vm", or "none"; a container inside a machine counts as a container."""
     if os.path.exists("/.dockerenv") or os.path.exists("/run/.containerenv"):
         return "container"
-    if "container=" in "\n" + read("/proc/1/environ").replace("\0", "\n"):
+    if "\ncontainer=" in "\n" + read("/proc/1/environ").replace("\0", "\n"):
         return "container"
     flags = next((x for x in read("/proc/cpuinfo", 8192).splitlines() if x.startswith("flags")), "")
-    if " hypervisor" in flags or os.path.exists("/proc/xen") or "User Mode Linux" in read(
+    if "hypervisor" in flags.split() or os.path.exists("/proc/xen") or "User Mode Linux" in read(
         "/proc/cpuinfo", 256
     ):
         return "vm"
