@@ -1,6 +1,8 @@
 """What a new manager makes of the journal and of the keeper's facts, rule by rule."""
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import msgpack
 
 from supervisor.core.resume import UNBORN, UNSEEN, Child, Saved, resume
@@ -38,7 +40,8 @@ def running(launch: int = 4, key: str = "web") -> Child:
 
 
 def ended(launch: int = 4, key: str = "web", **fields: object) -> Child:
-    return Child(launch, key, 1000 + launch, "EXITED_UNACKED", **{"code": 1, "empty": True, **fields})  # type: ignore[arg-type]
+    facts: dict[str, Any] = {"code": 1, "empty": True, **fields}
+    return Child(launch, key, 1000 + launch, "EXITED_UNACKED", **facts)
 
 
 # --- launches ---------------------------------------------------------------------------------
