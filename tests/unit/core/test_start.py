@@ -1,17 +1,19 @@
 """From waiting to up: hooks, the kinds of readiness, and the ways in which a start fails."""
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from supervisor.model import event as ev
 from supervisor.model.unit import Ready, Restart, Start, Stop, Unit
-from tests.unit.core.kit import MS, S, Bench, service
+from tests.unit.core.kit import MS, Bench, S, service
 
 NEVER = Restart("never")
 HOOKS = Start(before=(("a",), ("b",)), after=(("c",), ("d",)))
 
 
-def a_service(kind: str = "exec", **fields: object) -> Unit:
+def a_service(kind: str = "exec", **fields: Any) -> Unit:
     start = Start(Ready(kind), timeout_ns=1000)  # type: ignore[arg-type]
     return service(start=start, restart=NEVER, **fields)
 
