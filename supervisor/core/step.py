@@ -502,6 +502,11 @@ def _rung(turn: Turn, unit: Unit, inst: Instance) -> None:
 
 def _kill(turn: Turn, inst: Instance, cause: str) -> None:
     _to(turn, inst, "killing", cause, inst.cause_id)
+    _kill_again(turn, inst)
+
+
+def _kill_again(turn: Turn, inst: Instance) -> None:
+    """As long as something is left: it may not have been possible the last time."""
     inst.deadline_ns = turn.now + KILL_GRACE_NS
     if inst.frozen:  # a frozen cgroup v1 keeps even SIGKILL waiting
         turn.actions.append(do.Freeze(inst.key, False))
@@ -515,6 +520,7 @@ def cut(turn: Turn, unit: Unit, inst: Instance, cause: str) -> None:
     if inst.phase == "killing":
         if not inst.stuck:
             _give_up(turn, inst)
+        _kill_again(turn, inst)
         return
     _drop_job(turn, inst)
     inst.watchdog_due_ns = inst.age_due_ns = inst.measure_due_ns = 0
@@ -533,7 +539,9 @@ def _stop_due(turn: Turn, unit: Unit, inst: Instance, event: ev.Due) -> None:
 
 def _kill_due(turn: Turn, unit: Unit, inst: Instance, event: ev.Due) -> None:
     if inst.deadline_ns and inst.deadline_ns <= turn.now:
-        _give_up(turn, inst)
+        if not inst.stuck:
+            _give_up(turn, inst)
+        _kill_again(turn, inst)
 
 
 def _give_up(turn: Turn, inst: Instance) -> None:

@@ -50,6 +50,8 @@ class World:
         self.turn = machine.Turn(0, 0, 0, seed, [], [], [])
         self.dirty: set[str] = set()
         self.fresh: list[Transition] = []
+        self.stepping = ""  # key of the instance that is being stepped, or whose step raised
+        self._unsettled: deque[Transition] = deque()
         self.history: deque[Transition] = deque(maxlen=HISTORY)
         self.closing_ns = 0  # deadline of the shutdown that is going on
         self._timers: list[tuple[int, str]] = []
@@ -320,6 +322,7 @@ class World:
             inst.goal, inst.again = "down", False
         self._cut(inst, words)
         self._settle()
+        self.recheck(now)  # what broke may have been on its way to others
 
     def _cut(self, inst: Instance, cause: str) -> None:
         """Go to the end of the stop ladder at once, from any phase."""
@@ -330,8 +333,10 @@ class World:
             self._arm(inst)
 
     def _step(self, inst: Instance, event: object) -> None:
+        self.stepping = inst.key
         machine.step(self.turn, self.unit_of(inst), inst, event)
         self._arm(inst)
+        self.stepping = ""
 
     def _arm(self, inst: Instance) -> None:
         """After any change of an instance: note it, and when it must be looked at next."""
@@ -353,11 +358,13 @@ class World:
     def _settle(self) -> None:
         """Follow each transition to the units at the other ends of its edges, until none is new."""
         turn = self.turn
-        while turn.transitions or turn.wanted:
+        while turn.transitions or turn.wanted or self._unsettled:
             fresh, turn.transitions = turn.transitions, []
             self.history.extend(fresh)
             self.fresh.extend(fresh)
-            for moved in fresh:
+            self._unsettled.extend(fresh)
+            while self._unsettled:
+                moved = self._unsettled.popleft()
                 inst = self.instances.get(moved.key)
                 if inst is not None:
                     self._moved(inst, moved)
@@ -537,6 +544,14 @@ class World:
         fresh, self.fresh = self.fresh, []
         dirty, self.dirty = self.dirty, set()
         return actions, fresh, dirty
+
+    def untake(
+        self, actions: list[do.Action], fresh: list[Transition], dirty: set[str]
+    ) -> None:
+        """What was taken could not be written down: it is still to be taken."""
+        self.turn.actions[:0] = actions
+        self.fresh[:0] = fresh
+        self.dirty |= dirty
 
     def why(self, key: str) -> list[Transition]:
         """The chain of transitions that led to the present state, the latest first."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from supervisor.control.server import Server
 
 _BATCH = 64  # actions that are sent together
+_RETRY_NS = 100_000_000
 ANSWER_TAGS = 1 << 32
 Listener = Callable[[list[Transition]], None]
 
@@ -64,6 +65,7 @@ class Supervisor:
         self.signal_rest: Callable[[int], None] = lambda _now: None
         self.log_due_ns = 0  # event log: when it wants to write; 0: nothing waits
         self.flush_log: Callable[[], None] = lambda: None  # event log
+        self.retry_ns = 0  # commit: when to try again to write the journal, 0 if it is written
         self.early_words: list[str] = []  # reports from before there was an event log
         self.report: Callable[[str], None] = self._keep_report
         self.hear: Callable[[str], None] = lambda _key: None  # notices
@@ -89,7 +91,7 @@ class Supervisor:
         """When the next turn is due (monotonic ns), 0 for never."""
         soonest = self.world.deadline()
         due = self.server.next_deadline_ns() if self.server is not None else None
-        times = (soonest, due, self.rest_deadline(), self.log_due_ns)
+        times = (soonest, due, self.rest_deadline(), self.log_due_ns, self.retry_ns)
         return min((t for t in times if t), default=0)
 
     def deliver(self, key: str, event: object) -> None:
@@ -100,6 +102,7 @@ class Supervisor:
 
     def turn(self) -> None:
         """End a round of the loop: overdue deadlines, then everything that follows from it."""
+        self.current = ""
         now = monotonic_ns()
         deadline = self.world.deadline()
         if deadline and deadline <= now:
@@ -112,6 +115,7 @@ class Supervisor:
             if due is not None and due <= now:
                 self.server.expire(now)
         self.commit()
+        self.current = ""
         for settle in self.settled:
             settle()
         if self.world.closed or self.leave_soon:
@@ -125,7 +129,12 @@ class Supervisor:
             actions, fresh, dirty = self.world.take()
             if not (actions or fresh or dirty or self.defined or self.gone):
                 break
-            self._write(dirty)
+            try:
+                self._write(dirty)
+            except OSError as exc:
+                self.world.untake(actions, fresh, dirty)
+                self._unwritten(exc)
+                return
             self._acknowledge()
             done = 0
             try:
@@ -137,11 +146,16 @@ class Supervisor:
                 self.flush()
             finally:  # what breaks one unit costs the others nothing: theirs is still to be done
                 self.world.turn.actions[:0] = actions[done:]
-                if fresh:
-                    for listener in self.listeners:
-                        listener(fresh)
+                self._tell(fresh)
         self._acknowledge()
         self.flush()
+
+    def _tell(self, fresh: list[Transition]) -> None:
+        """Whoever listens works for no unit: what breaks there stops none."""
+        key, self.current = self.current, ""
+        for listener in self.listeners if fresh else ():
+            self.loop.guard(lambda listener=listener: listener(fresh))  # type: ignore[misc]
+        self.current = key
 
     def _write(self, dirty: set[str]) -> None:
         world, header = self.world, self.header
@@ -151,15 +165,26 @@ class Supervisor:
         records: list[tuple[bytes, object]] = [(b"H", header)]
         records += [(b"U", unit) for unit in self.defined]
         records += [(b"R", name) for name in self.gone]
-        self.defined, self.gone = [], []
         for key in dirty:
             inst = world.instances.get(key)
             records.append((b"X", key) if inst is None else (b"I", inst))
             if key in world.old:
                 records.append((b"O", (key, world.old[key])))
         self.journal.append(records)
+        self.defined, self.gone = [], []
+        self.retry_ns = 0
         if self.journal.bloated:
-            self.rewrite()
+            try:
+                self.rewrite()
+            except OSError as exc:
+                self.report(f"cannot write the journal anew: {exc.strerror}; it grows on")
+
+    def _unwritten(self, exc: OSError) -> None:
+        """What is not written down is not done: it waits, with all that follows."""
+        if not self.retry_ns:
+            words = f"cannot write the journal: {exc.strerror}; nothing is begun until that works"
+            self.report(words)
+        self.retry_ns = monotonic_ns() + _RETRY_NS
 
     def rewrite(self) -> None:
         """Write the whole state anew into a fresh memfd and give that to the keeper instead."""
@@ -234,7 +259,7 @@ class Supervisor:
 
         last = extract_tb(exc.__traceback__)[-1]
         where = f"{last.filename.rpartition('/')[2]}:{last.lineno}"
-        key, self.current = self.current, ""
+        key, self.current, self.world.stepping = self.world.stepping or self.current, "", ""
         words = f"internal error in {where}: {type(exc).__name__}: {exc}"
         if key in self.world.instances:
             self.report(f"cannot go on with {key}: {words}; it is stopped")

@@ -1,8 +1,8 @@
 """Runs a manager in which one callback raises once: put beside a copy of the real one.
 
 `raise` in the home directory holds the name of a place; the next call of that place removes the
-file and raises. Places are `Class.method`, `step PHASE EVENT` (a handler of core's table), and
-`settled N`, `listener N`. `places` is written at the start: all the names that there are.
+file and raises. Places are `Class.method` and `step PHASE EVENT` (a handler of core's table). From
+when there is a file `forget` on, every place that is called is noted in `called`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,29 @@ from collections.abc import Callable
 from typing import Any
 
 HOME = os.environ["SABOTAGE_HOME"]
+called: set[str] = set()
 
 
 class Sabotage(Exception):
     pass
 
 
-places: list[str] = []
+def wanted() -> str:
+    try:
+        with open(f"{HOME}/raise") as file:
+            return file.read()
+    except FileNotFoundError:
+        return ""
 
 
 def sabotaged(place: str, call: Callable[..., Any]) -> Callable[..., Any]:
-    places.append(place)
-
     def wrapper(*words: Any, **named: Any) -> Any:
-        try:
-            with open(f"{HOME}/raise") as file:
-                hit = file.read() == place
-        except FileNotFoundError:
-            hit = False
-        if hit:
+        order = wanted()
+        if place not in called and not order and os.path.exists(f"{HOME}/forget"):
+            called.add(place)
+            with open(f"{HOME}/called", "a") as file:
+                file.write(place + "\n")
+        if order == place:
             os.unlink(f"{HOME}/raise")
             raise Sabotage(place)
         return call(*words, **named)
@@ -71,9 +75,6 @@ def prepare() -> None:
     for (phase, kind), handler in list(step.TABLE.items()):
         if handler is not None:
             step.TABLE[phase, kind] = sabotaged(f"step {phase} {kind.__name__}", handler)
-    with open(f"{HOME}/places.new", "w") as file:
-        file.write("\n".join(places))
-    os.rename(f"{HOME}/places.new", f"{HOME}/places")
 
 
 def main(argv: list[str]) -> int:

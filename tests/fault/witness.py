@@ -63,15 +63,17 @@ def _flaws(
 ) -> Iterator[str]:
     if rows.keys() != units.keys():
         yield f"units are lost or new: {set(rows) ^ set(units)}"
+    known = {row["pid"] for row in rows.values()}
     for key, row in rows.items():
         words = f"{key} is {row['state']}, {row['phase']}, pid {row['pid']} ({row['reason']})"
         if row["state"] not in units.get(key, ()) or row["phase"] not in ("up", "down", "failed"):
             yield words
         lock = f"{stack.home}/{key}.lock"
         living = [pid for pid in starts(stack.home, key) if _holds(pid, lock)]
-        if living != [row["pid"]][: row["state"] == "running"]:
+        if row["state"] == "running" and not row["pid"]:  # a daemon that forked
+            known.update(one["pid"] for one in stack.call("Describe", unit=key)["tree"])
+        elif living != [row["pid"]][: row["state"] == "running"]:
             yield f"{words}, but its starts that live are {living}"
-    known = {row["pid"] for row in rows.values()}
     for pid in _services(stack) - known:
         yield f"pid {pid} ({command_line(pid)}) belongs to nobody"
 
