@@ -22,6 +22,7 @@ from supervisor.model.state import PHASES, Instance, Phase, Role, Transition
 from supervisor.model.unit import SECOND_NS, Unit
 
 KILL_GRACE_NS = 5 * SECOND_NS  # what is left this long after cgroup.kill is called unkillable
+NOT_BEGUN_NS = SECOND_NS // 10  # least pause after a start that never got to its main process
 MEASURE_NS = 10 * SECOND_NS  # how often a unit with a memory budget is looked at
 SIGKILL, SIGCONT, SIGABRT = 9, 18, 6
 COMMAND, DRAIN, ABORT = -1, -2, -3  # rungs before the ladder's own
@@ -84,7 +85,8 @@ def _launch(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
         inst.emptied = True
         _to(turn, inst, "up", event.cause or "all members are there", event.cause_id)
         return
-    inst.result, inst.ended, inst.hook, inst.emptied = "", "", 0, True
+    inst.result, inst.ended, inst.hook, inst.emptied, inst.short = "", "", 0, True, False
+    inst.started_ns = 0
     cause = event.cause or inst.cause
     _to(turn, inst, "launching", cause, event.cause_id or inst.cause_id)
     if unit.start.timeout_ns:
@@ -257,7 +259,7 @@ def _launch_failed(turn: Turn, unit: Unit, inst: Instance, event: ev.LaunchFaile
             exited = ev.Exited(event.launch, CLD_EXITED, 127, False, event.words)
             _job_exited(turn, unit, inst, exited)
         return
-    inst.result, inst.ended = event.words, "abnormal"
+    inst.result, inst.ended, inst.short = event.words, "abnormal", event.short
     if event.alive:
         return  # its exit record follows at once
     if event.launch == inst.job:
@@ -642,7 +644,7 @@ def _restarts(unit: Unit, inst: Instance) -> bool:
 
 def _again(turn: Turn, unit: Unit, inst: Instance, why: str) -> None:
     restart, now = unit.restart, turn.now
-    limit = restart.limit
+    limit = None if inst.short else restart.limit  # that is no failure of the unit's
     if limit is not None:
         recent = tuple(t for t in inst.recent_ns if now - t < limit.within_ns)
         if len(recent) >= limit.count:
@@ -668,12 +670,17 @@ def _again(turn: Turn, unit: Unit, inst: Instance, why: str) -> None:
 
 
 def _delay_ns(turn: Turn, unit: Unit, inst: Instance) -> int:
-    """min(max_delay, delay * factor^n) and up to `jitter` of it more, after n failures in a row."""
+    """min(max_delay, delay * factor^n) and up to `jitter` of it more, after n failures in a row.
+    A start that failed before anything was executed failed in no time, and would again: so even
+    without a delay it has one."""
     restart = unit.restart
-    if not restart.delay_ns:
+    first, longest = restart.delay_ns, restart.max_delay_ns
+    if inst.result and not inst.started_ns:
+        first, longest = max(first, NOT_BEGUN_NS), max(longest, NOT_BEGUN_NS)
+    if not first:
         return 0
     power = min(inst.failures, 64)
-    delay = min(restart.delay_ns * restart.factor**power, float(restart.max_delay_ns))
+    delay = min(first * restart.factor**power, float(longest))
     return int(delay * (1 + restart.jitter * _fraction(turn, inst)))
 
 

@@ -8,7 +8,7 @@ from errno import ESRCH
 from supervisor.kernel.keeper import Child, Frame, child
 from supervisor.kernel.plan import NAMES
 from supervisor.kernel.wire import CHILD_STATES
-from supervisor.manager.performer import DRAIN_TAG
+from supervisor.manager.performer import DRAIN_TAG, SHORTAGES
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model import event as ev
 from supervisor.model.values import signal_name
@@ -85,7 +85,7 @@ class Observer:
         key, _ = self._sup.launches.pop(frame.tag, ("", ""))
         err = int.from_bytes(frame.payload[:4], "little", signed=True)
         words = f"the keeper refused it: {os.strerror(err)}"
-        self._sup.deliver(key, ev.LaunchFailed(frame.tag, words, False))
+        self._sup.deliver(key, ev.LaunchFailed(frame.tag, words, False, err in SHORTAGES))
 
     def _exited(self, frame: Frame) -> None:
         record = child(frame)

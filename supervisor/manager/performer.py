@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from errno import EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC
 
 from supervisor.kernel.tracking import SessionTracker
 from supervisor.manager.conditions import unmet
@@ -15,6 +16,7 @@ from supervisor.model.unit import Conditions, Unit
 
 _ALWAYS = Conditions()
 _LOOKS = 8
+SHORTAGES = frozenset((EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC))  # may be over soon
 REST_NS = 100_000_000  # the exits of a thousand services take about as long
 
 
@@ -67,7 +69,8 @@ class Performer:
             payload = sup.launcher.frame(unit, inst, action.role, action.hook)
         except (CannotLaunch, OSError, UnicodeError) as exc:  # a home that is no UTF-8, say
             words = (exc.strerror if isinstance(exc, OSError) else "") or str(exc)
-            sup.deliver(action.key, ev.LaunchFailed(action.launch, words, False))
+            short = isinstance(exc, OSError) and exc.errno in SHORTAGES
+            sup.deliver(action.key, ev.LaunchFailed(action.launch, words, False, short))
             return
         finally:
             for key, fd in sup.launcher.opened.items():

@@ -54,11 +54,13 @@ class Execed(Struct, frozen=True, gc=False):
 
 
 class LaunchFailed(Struct, frozen=True, gc=False):
-    """`alive` true: the keeper started a child whose exit is still to come."""
+    """`alive` true: the keeper started a child whose exit is still to come. `short`: for want of
+    something that may be there again soon, such as memory, processes or descriptors."""
 
     launch: int
     words: str
     alive: bool
+    short: bool = False
 
 
 class Skipped(Struct, frozen=True, gc=False):

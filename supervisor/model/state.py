@@ -52,6 +52,7 @@ class Instance(Struct, gc=False, omit_defaults=True):
     again: bool = False  # stop, then start: a restart was asked for
     result: str = ""  # why the present run ends, in words; "" while all is well
     ended: Literal["", "clean", "unclean", "abnormal"] = ""  # how the last run ended
+    short: bool = False  # the start failed for want of something the host may have again soon
     last_exit: str = ""  # the last end in words
     failures: int = 0  # restarts in a row, for the back-off
     restarts: int = 0  # automatic restarts since an operator's start

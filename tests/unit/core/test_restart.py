@@ -83,6 +83,32 @@ def test_the_delay_doubles_up_to_its_greatest() -> None:
     assert [ns // MS for ns in found] == [100, 200, 400, 800, 1500, 1500, 1500]
 
 
+def test_a_start_that_cannot_begin_has_a_growing_delay_though_the_unit_has_none() -> None:
+    restart = Restart("always", delay_ns=0, jitter=0.0, limit=NO_LIMIT)
+    bench, found = Bench(service(restart=restart)).start("web"), []
+    for _ in range(4):
+        bench.tell("web", ev.LaunchFailed(bench["web"].launch, "no such user", alive=False))
+        found.append(bench.left())
+        bench.after(bench.left())
+    assert [ns // MS for ns in found] == [100, 200, 400, 800]
+    bench.execed("web").exited("web", 1)
+    assert bench["web"].phase == "launching", "it did begin, so its own delay holds"
+
+
+def test_what_the_host_is_short_of_never_uses_up_the_limit() -> None:
+    restart = Restart("always", delay_ns=S, factor=1.0, limit=RestartLimit(1, 300 * S))
+    bench = Bench(service(restart=restart)).start("web")
+    for _ in range(5):
+        launch = bench["web"].launch
+        bench.tell("web", ev.LaunchFailed(launch, "no memory", alive=False, short=True))
+        assert bench["web"].phase == "backoff"
+        bench.after(bench.left())
+    for phase in ("backoff", "failed"):
+        bench.tell("web", ev.LaunchFailed(bench["web"].launch, "no such user", alive=False))
+        assert bench["web"].phase == phase
+        bench.after(bench.left())
+
+
 def test_jitter_only_adds_and_at_most_its_share() -> None:
     restart = Restart(delay_ns=S, factor=1.0, jitter=0.5, limit=NO_LIMIT)
     found = delays(service(restart=restart), 200)
@@ -206,6 +232,7 @@ def test_units_that_start_each_other_at_their_limits_come_to_an_end(then: str) -
         for key in ("web", "other"):
             if bench[key].launch:
                 bench.tell(key, ev.LaunchFailed(bench[key].launch, "no", alive=False))
+        bench.after(S // 5)
     assert bench["web"].phase == "failed"
     assert bench["other"].phase in ("failed", "down")
 
