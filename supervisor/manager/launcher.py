@@ -251,6 +251,8 @@ def _env_file(path: str) -> dict[str, str]:
         if not text or text[0] == "#":
             continue
         name, equals, value = text.partition("=")
+        if "\0" in text:
+            raise CannotLaunch(f"{path}:{number}: cannot use {text[:40]!r}: it holds a NUL")
         if not equals or not name.strip().isidentifier():
             raise CannotLaunch(f"{path}:{number}: cannot read {text[:40]!r}: not NAME=value")
         value = value.strip()

@@ -81,6 +81,7 @@ def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> in
     snapshot, journal = _journal(keeper, facts)
     if "lock" not in facts.stored:  # no manager came so far yet: it is not known to be ours
         runtime.prepare(where, keeper, facts.stored)
+    made = runtime.open_sockets(where, keeper, facts.stored)
     tracker, why_not, pids = _tracker(where, keeper, facts)
     header = snapshot.header if snapshot else Header(started_ns=time_ns())
     header.seed = header.seed or int.from_bytes(os.urandom(8), "little")
@@ -108,7 +109,7 @@ def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> in
         tell_parent,
     )
 
-    serve(sup, observer, facts, quiet=arguments.quiet)
+    serve(sup, observer, facts, made, quiet=arguments.quiet)
     gc.freeze()  # what exists now stays: the collector need not look at it again and again
     gc.enable()
     for frame in facts.later:

@@ -2,16 +2,24 @@
 from __future__ import annotations
 
 import os
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, socket
 from binascii import crc32
-from errno import EAGAIN
+from errno import EAGAIN, ELOOP, ENOTDIR
 from stat import S_ISDIR, S_IWOTH
 
 from supervisor.kernel.keeper import Keeper
 from supervisor.kernel.tracking import Tracker
+from supervisor.kernel.users import UnknownName, group_id
 from supervisor.model.paths import Paths
 
 TRIED = "try-"  # how names of transient units begin
 OWN = ("control", "status", "nudge", "log")  # what comes and goes with the supervisor
+GROUP = "unboxed"  # members may use the control socket
+_BACKLOG = 256
+# `nudge`: whoever gets no answer from us writes there, and the keeper asks whether we live.
+_SOCKETS = (
+    ("control", SOCK_STREAM, 0o660), ("status", SOCK_STREAM, 0o666), ("nudge", SOCK_DGRAM, 0o622),
+)  # fmt: skip
 
 
 class CannotBegin(Exception):
@@ -20,20 +28,37 @@ class CannotBegin(Exception):
 
 def prepare(where: Paths, keeper: Keeper, stored: set[str]) -> None:
     """Make and lock the runtime directory; the keeper holds the lock. Raises CannotBegin."""
-    from fcntl import LOCK_EX, LOCK_NB, flock
-
     try:
         _make(where.runtime)
-        for name, mode in (("notify", 0o711), ("units", 0o755)):
-            os.makedirs(f"{where.runtime}/{name}", exist_ok=True)
-            os.chmod(f"{where.runtime}/{name}", mode)
-        flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-        fd = os.open(f"{where.runtime}/lock", flags, 0o600)
+        fd = _lock(where.runtime)
     except OSError as exc:
-        reason = f"{exc.filename}: {exc.strerror}" if exc.filename else str(exc)
-        raise CannotBegin(
-            f"cannot use {where.runtime} as runtime directory: {reason}; nothing was started"
-        ) from exc
+        raise _unusable(where, exc) from exc
+    try:
+        os.ftruncate(fd, 0)
+        os.pwrite(fd, f"{os.getppid()}\n".encode(), 0)
+        for name, mode in (("notify", 0o711), ("units", 0o755)):
+            _directory(f"{where.runtime}/{name}")
+            os.chmod(f"{where.runtime}/{name}", mode)
+        for name in OWN:  # what a supervisor that lost its power left behind
+            _unlink(f"{where.runtime}/{name}")
+        try:
+            os.symlink(where.log, f"{where.runtime}/log")  # so that `unboxed logs` finds it
+        except FileExistsError:
+            pass  # the log directory itself was put there
+    except OSError as exc:
+        _tidy(where)
+        raise _unusable(where, exc) from exc
+    keeper.put("lock", fd)
+    stored.add("lock")
+    os.close(fd)
+
+
+def _lock(runtime: str) -> int:
+    """Its open lock file, which is ours alone. Raises OSError, CannotBegin."""
+    from fcntl import LOCK_EX, LOCK_NB, flock
+
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    fd = os.open(f"{runtime}/lock", flags, 0o600)
     try:
         flock(fd, LOCK_EX | LOCK_NB)
     except OSError as exc:
@@ -42,27 +67,91 @@ def prepare(where: Paths, keeper: Keeper, stored: set[str]) -> None:
         if exc.errno != EAGAIN:
             raise
         raise CannotBegin(
-            f"cannot run in {where.runtime}: another supervisor is running there (keeper pid"
+            f"cannot run in {runtime}: another supervisor is running there (keeper pid"
             f" {other}); nothing was started"
         ) from exc
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getppid()}\n".encode(), 0)
-    keeper.put("lock", fd)
-    stored.add("lock")
-    os.close(fd)
-    for name in OWN:  # what a supervisor that lost its power left behind
-        _unlink(f"{where.runtime}/{name}")
+    return fd
+
+
+def _unusable(where: Paths, exc: OSError) -> CannotBegin:
+    words = "it is a symbolic link" if exc.errno == ELOOP else exc.strerror or str(exc)
+    reason = f"{exc.filename2 or exc.filename}: {words}" if exc.filename else words
+    return CannotBegin(
+        f"cannot use {where.runtime} as runtime directory: {reason}; nothing was started"
+    )
+
+
+def open_sockets(where: Paths, keeper: Keeper, stored: set[str]) -> dict[str, int]:
+    """Name -> descriptor of those sockets that the keeper does not hold yet: before anything is
+    started, so that nobody runs whom nobody could reach. Raises CannotBegin."""
+    made = {}
     try:
-        os.symlink(where.log, f"{where.runtime}/log")  # so that `unboxed logs` finds it by itself
+        for name, kind, mode in _SOCKETS:
+            if name not in stored:
+                made[name] = _bind(f"{where.runtime}/{name}", kind, mode)
+                keeper.put(name, made[name])
+                stored.add(name)
+    except OSError as exc:
+        _tidy(where)
+        raise _unusable(where, exc) from exc
+    return made
+
+
+def _bind(path: str, kind: int, mode: int) -> int:
+    """Raises OSError that names the path."""
+    sock = socket(AF_UNIX, kind | SOCK_CLOEXEC | SOCK_NONBLOCK)
+    old = os.umask(0o777 & ~mode)
+    try:
+        if os.path.lexists(path):
+            os.unlink(path)
+        sock.bind(path)
+        if path.endswith("/control") and os.geteuid() == 0:
+            _to_group(path)
+        if kind == SOCK_STREAM:
+            sock.listen(_BACKLOG)
+        return sock.detach()
+    except OSError as exc:
+        raise OSError(exc.errno, exc.strerror or str(exc), path) from exc
+    finally:
+        os.umask(old)
+        sock.close()
+
+
+def _to_group(path: str) -> None:
+    """Members of that group may use it; where there is none, root alone."""
+    try:
+        os.chown(path, 0, group_id(GROUP))
+    except UnknownName:
+        os.chmod(path, 0o600)
+
+
+def _tidy(where: Paths) -> None:
+    """Take our own things out of a runtime directory whose lock is ours."""
+    for name in OWN:
+        _unlink(f"{where.runtime}/{name}")
+    for name in ("notify", "units", ""):
+        path = f"{where.runtime}/{name}".rstrip("/")
+        if not name:
+            _unlink(f"{path}/lock")
+        try:
+            os.rmdir(path)
+        except OSError:
+            pass  # something of others is in it
+
+
+def _directory(path: str) -> os.stat_result:
+    try:
+        os.makedirs(path, 0o755)
     except FileExistsError:
-        pass  # the log directory itself was put there
+        pass
+    found = os.stat(path)
+    if not S_ISDIR(found.st_mode):
+        raise OSError(ENOTDIR, "Not a directory", path)
+    return found
 
 
 def _make(path: str) -> None:
-    os.makedirs(path, 0o755, exist_ok=True)
-    found = os.stat(path)
-    if not S_ISDIR(found.st_mode):
-        raise OSError(0, "not a directory", path)
+    found = _directory(path)
     if found.st_uid not in (0, os.geteuid()) or found.st_mode & S_IWOTH:
         raise CannotBegin(
             f"cannot use {path} as runtime directory: it belongs to uid {found.st_uid} with mode"
@@ -108,16 +197,7 @@ def leave(where: Paths, keeper: Keeper, tracker: Tracker) -> None:
     """Everything is stopped: take our own things away and let the keeper end."""
     tracker.close()
     _forget_tried(where.transient_units)
-    for name in OWN:
-        _unlink(f"{where.runtime}/{name}")
-    for name in ("notify", "units", ""):
-        path = f"{where.runtime}/{name}".rstrip("/")
-        if not name:
-            _unlink(f"{path}/lock")
-        try:
-            os.rmdir(path)
-        except OSError:
-            pass  # something of others is in it
+    _tidy(where)
     keeper.send("EXIT", 0, (0).to_bytes(4, "little"))
     while not keeper.flush():
         pass

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, socket
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, socket
 
 from supervisor import __version__
 from supervisor.config.problem import Problem
@@ -14,18 +14,20 @@ from supervisor.manager.eventlog import EventLog
 from supervisor.manager.facts import Facts, fetch
 from supervisor.manager.observer import Observer
 from supervisor.manager.requests import Requests
+from supervisor.manager.runtime import GROUP
 from supervisor.manager.supervisor import Supervisor
 
-GROUP = "unboxed"  # members may use the control socket
-_BACKLOG = 256
 
-
-def serve(sup: Supervisor, observer: Observer, facts: Facts, *, quiet: bool) -> None:
-    """Open (or take over) the sockets, and answer on them from the next round on."""
+def serve(
+    sup: Supervisor, observer: Observer, facts: Facts, made: dict[str, int], *, quiet: bool
+) -> None:
+    """Take over the sockets (`made`: those that are new), and answer on them from the next round
+    on."""
     EventLog(sup, quiet=quiet)
-    control = _listener(sup, facts, "control", 0o660)
-    status = _listener(sup, facts, "status", 0o666)
-    _nudge(sup)
+    control = _listener(sup, facts, made, "control")
+    status = _listener(sup, facts, made, "status")
+    if "nudge" in made:
+        os.close(made["nudge"])  # the keeper reads it
     requests = Requests(sup, lambda cause: observer.stop(cause, again_kills=False))
     loop = sup.loop
 
@@ -45,48 +47,13 @@ def serve(sup: Supervisor, observer: Observer, facts: Facts, *, quiet: bool) -> 
     tell_parent(f"READY=1\nMAINPID={sup.keeper_pid}\nSTATUS={len(sup.world.graph.units)} units")
 
 
-def _listener(sup: Supervisor, facts: Facts, name: str, mode: int) -> int:
+def _listener(sup: Supervisor, facts: Facts, made: dict[str, int], name: str) -> int:
     """A listening socket that the keeper holds, so that no client is refused between managers."""
-    path = f"{sup.paths.runtime}/{name}"
-    if name in sup.stored:
-        fd, others = fetch(sup.keeper, name)
-        facts.later += others
-        if fd >= 0:
-            return fd
-    sock = _bind(path, SOCK_STREAM, mode)
-    if name == "control" and os.geteuid() == 0:
-        try:
-            os.chown(path, 0, group_id(GROUP))
-        except UnknownName:
-            os.chmod(path, 0o600)  # no such group: root alone
-    sock.listen(_BACKLOG)
-    sup.keeper.put(name, sock.fileno())
-    sup.stored.add(name)
-    return sock.detach()
-
-
-def _bind(path: str, kind: int, mode: int) -> socket:
-    try:
-        os.unlink(path)
-    except FileNotFoundError:
-        pass
-    sock = socket(AF_UNIX, kind | SOCK_CLOEXEC | SOCK_NONBLOCK)
-    old = os.umask(0o777 & ~mode)
-    try:
-        sock.bind(path)
-    finally:
-        os.umask(old)
-    return sock
-
-
-def _nudge(sup: Supervisor) -> None:
-    """Whoever gets no answer from us writes here, and the keeper asks whether we live."""
-    if "nudge" in sup.stored:
-        return
-    sock = _bind(f"{sup.paths.runtime}/nudge", SOCK_DGRAM, 0o622)
-    sup.keeper.put("nudge", sock.fileno())
-    sup.stored.add("nudge")
-    sock.close()
+    if name in made:
+        return made[name]
+    fd, others = fetch(sup.keeper, name)
+    facts.later += others
+    return fd
 
 
 def _access(sup: Supervisor) -> Access:
