@@ -67,6 +67,8 @@ class Dispatcher:
     def _run(self, name: str, call: OpenCall, ask: Struct) -> None:
         try:
             self._handlers[name](call, ask)
+        except MemoryError:
+            raise  # it is the manager's end, and so the connection's
         except Exception as exc:
             call.fail(Failed(
                 f"cannot {METHODS[name].words}: {type(exc).__name__} inside the supervisor;"

@@ -252,9 +252,15 @@ class Supervisor:
     # --- when something breaks ----------------------------------------------------------------
 
     def failed(self, exc: BaseException) -> None:
-        """The broad except's consequence: one unit is taken down, the manager goes on."""
+        """The broad except's consequence: one unit is taken down, the manager goes on. Not without
+        memory: what broke off for want of it would do so again at once, and without end."""
         if isinstance(exc, KeeperGone):
             os._exit(0)  # nobody is left to manage for; the keeper's end ended everything
+        if isinstance(exc, MemoryError):
+            try:
+                self.report("cannot go on: no memory is left; the keeper starts another manager")
+            finally:
+                os._exit(1)
         from traceback import extract_tb
 
         last = extract_tb(exc.__traceback__)[-1]
