@@ -18,7 +18,10 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from supervisor.core import graph as graphs
-from supervisor.core import step as machine
+from supervisor.core.starting import adopt
+from supervisor.core.step import step
+from supervisor.core.stopping import KILL_GRACE_NS, cut
+from supervisor.core.turn import Turn
 from supervisor.model import action as do
 from supervisor.model import event as ev
 from supervisor.model.state import Instance, Transition
@@ -47,7 +50,7 @@ class World:
         self.cores = cores
         self.instances: dict[str, Instance] = {}
         self.keys: dict[str, tuple[str, ...]] = {}  # unit -> its instances
-        self.turn = machine.Turn(0, 0, 0, seed, [], [], [])
+        self.turn = Turn(0, 0, 0, seed, [], [], [])
         self.dirty: set[str] = set()
         self.fresh: list[Transition] = []
         self.stepping = ""  # key of the instance that is being stepped, or whose step raised
@@ -306,7 +309,7 @@ class World:
 
     def _close(self, now: int) -> None:
         """The shutdown's time is over: kill what is left, then wait for it no longer than that."""
-        self.closing_ns = now + machine.KILL_GRACE_NS
+        self.closing_ns = now + KILL_GRACE_NS
         self.turn.now = now
         for inst in list(self.instances.values()):
             self._cut(inst, "the time of the shutdown is over")
@@ -329,12 +332,12 @@ class World:
         if inst.phase in RESTING:
             self._step(inst, ev.GoDown(cause))
         else:
-            machine.cut(self.turn, self.unit_of(inst), inst, cause)
+            cut(self.turn, self.unit_of(inst), inst, cause)
             self._arm(inst)
 
     def _step(self, inst: Instance, event: object) -> None:
         self.stepping = inst.key
-        machine.step(self.turn, self.unit_of(inst), inst, event)
+        step(self.turn, self.unit_of(inst), inst, event)
         self._arm(inst)
         self.stepping = ""
 
@@ -525,7 +528,7 @@ class World:
 
     def adopt(self, inst: Instance, launch: int, pid: int, cause: str) -> None:
         """Something of `inst` is found running that it does not know: it counts as ready."""
-        machine.adopt(self.turn, self.unit_of(inst), inst, launch, pid, cause)
+        adopt(self.turn, self.unit_of(inst), inst, launch, pid, cause)
         self._arm(inst)
 
     def recheck(self, now: int) -> None:

@@ -12,7 +12,7 @@ from msgspec import msgpack
 from msgspec.structs import replace
 
 from supervisor.core.resume import Saved, resume
-from supervisor.core.step import KILL_GRACE_NS
+from supervisor.core.stopping import KILL_GRACE_NS
 from supervisor.core.world import CLOSE_NS, ENDED, RESTING, SERVING, World
 from supervisor.model import action as do
 from supervisor.model import event as ev

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from supervisor.core import step as machine
+from supervisor.core.turn import Turn
 from supervisor.model import event as ev
 from supervisor.model.state import PHASES, Instance, Phase
 from supervisor.model.unit import Ready, Reload, Start, Stop, Unit
@@ -51,8 +52,8 @@ def an_instance(phase: Phase) -> Instance:
     return inst
 
 
-def a_turn() -> machine.Turn:
-    return machine.Turn(NOW, 10, 20, 1, [], [], [])
+def a_turn() -> Turn:
+    return Turn(NOW, 10, 20, 1, [], [], [])
 
 
 def test_events_and_samples_are_all_there() -> None:

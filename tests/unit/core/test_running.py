@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from supervisor.core.step import MEASURE_NS
+from supervisor.core.starting import MEASURE_NS
 from supervisor.model import event as ev
 from supervisor.model.unit import Ready, Reload, Restart, Rung, Start, Stop
 from tests.unit.core.kit import Bench, S, service

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.core.step import KILL_GRACE_NS
+from supervisor.core.stopping import KILL_GRACE_NS
 from supervisor.model import event as ev
 from supervisor.model.unit import Needs, Ready, Restart, Rung, Start, Stop
 from tests.unit.core.kit import Bench, S, edges, service
