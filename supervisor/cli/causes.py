@@ -1,20 +1,29 @@
-"""`unboxed why UNIT`: the transitions that led to the present state, each because of the next."""
+"""`unboxed why UNIT`: the transitions that led to the present state, each because of the next.
+
+A unit that goes round in circles (a crash loop) repeats itself: the newest round is shown whole,
+the equal ones before it as one line.
+"""
 from __future__ import annotations
+
+import time
 
 from supervisor.cli.call import DONE, Call
 from supervisor.cli.clock import clock
 from supervisor.cli.screen import Screen, clean
 from supervisor.cli.server import Server, print_json
-from supervisor.cli.words import STATES
+from supervisor.cli.words import SAID, STATES, pending, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+_ROUND = 12  # transitions that a round may have: more are a story, not a loop
+_FIRST, _BECAUSE = "        ", "because "
+
 
 def run(call: Call) -> int:
     unit = call.words[0]
-    with Server(call, f"explain why {unit}") as server:
+    with Server(call, f"tell the causes of {unit}") as server:
         statuses = server.call("Status", {"units": [unit]})["instances"]
         chains = [
             (status, server.call("Why", {"unit": status["key"]})["chain"]) for status in statuses
@@ -26,23 +35,51 @@ def run(call: Call) -> int:
         ]})
         return DONE
     screen = Screen()
-    for status, chain in chains:
+    now_ns = time.time_ns()
+    for number, (status, chain) in enumerate(chains):
         state = status["state"]
-        print(f"{screen.paint(status['key'], 'head')} is "
-              f"{screen.paint(state, STATES.get(state, ''))}")
-        print("\n".join(chain_lines(chain, screen)))
+        said = screen.paint(SAID.get(state, f"is {state}"), STATES.get(state, ""))
+        next_ = pending(status, now_ns)
+        print("\n" * (number > 0) + screen.paint(status["key"], "head"), said
+              + (f": {clean(next_)}" if next_ else ""))
+        print("\n".join(chain_lines(chain, screen, now_ns)))
     return DONE
 
 
-def chain_lines(chain: list[dict[str, Any]], screen: Screen) -> list[str]:
+def chain_lines(chain: list[dict[str, Any]], screen: Screen, now_ns: int) -> list[str]:
     """The chain, the latest transition first and each cause below what it led to."""
     if not chain:
         return ["  nothing has happened to it yet"]
     ordered = sorted(chain, key=lambda transition: transition["id"], reverse=True)
-    return [
-        f"  {'because ' if number else ''}{transition_line(transition, screen)}"
-        for number, transition in enumerate(ordered)
-    ]
+    said = [(one["key"], one["from"], one["to"], one.get("cause")) for one in ordered]
+    lines: list[str] = []
+    at = 0
+    while at < len(ordered):
+        length, times = _round(said, at)
+        lines += [
+            f"  {_BECAUSE if lines or number else _FIRST}{transition_line(one, screen)}"
+            for number, one in enumerate(ordered[at : at + length])
+        ]
+        if times > 1:
+            latest, first = ordered[at + length], ordered[at + length * times - 1]
+            more = "once more" if times == 2 else f"{times - 1} times more"
+            lines.append("  " + screen.paint(
+                f"… the same {more}, last {span(now_ns - latest['time_ns'])} ago, first at"
+                f" {clock(first['time_ns'])}", "faint"))
+        at += length * times
+    return lines
+
+
+def _round(said: list[Any], start: int) -> tuple[int, int]:
+    """(length, times) of the round that begins at `start`; (1, 1) if nothing repeats there."""
+    for length in range(1, min(_ROUND, (len(said) - start) // 2) + 1):
+        one, at = said[start : start + length], start + length
+        while said[at : at + length] == one:
+            at += length
+        times = (at - start) // length
+        if times > 1:
+            return length, times
+    return 1, 1
 
 
 def transition_line(transition: dict[str, Any], screen: Screen) -> str:
@@ -52,4 +89,3 @@ def transition_line(transition: dict[str, Any], screen: Screen) -> str:
     cause = clean(transition.get("cause") or "")
     when = screen.paint(clock(transition["time_ns"]), "faint")
     return f"{when}  {key}  {change}" + (f": {cause}" if cause else "")
-

@@ -7,16 +7,18 @@ alone says nothing about its neighbours.
 from __future__ import annotations
 
 import os
+import stat
 
 from supervisor.cli.call import DONE, FAILED, Call
 from supervisor.cli.screen import Screen, clean
 from supervisor.cli.server import print_json
-from supervisor.config.files import Unreadable, open_folder, read_file
+from supervisor.config.files import Unreadable, open_folder, read_file, reason
 from supervisor.config.load import Loaded, load_text, read_units
 from supervisor.config.problem import Broken, Problem
 from supervisor.core.graph import build
 
 _SUFFIX = ".toml"
+_MISSING = "which has no unit file"  # how core puts it
 
 
 def run(call: Call) -> int:
@@ -24,16 +26,11 @@ def run(call: Call) -> int:
     problems: list[Problem] = []
     warnings: list[Problem] = []
     for path in call.words:
-        loaded = _load(path)
+        loaded = _load(path) if path else _bad("''", "cannot check it: that is no path; name one")
         count += len(loaded.units)
         problems += loaded.problems
         warnings += loaded.warnings
-        broken = build(loaded.units).broken
-        problems += [
-            Problem(loaded.units[name].source, 0, "needs", f"cannot start {name}: {why}")
-            for name, why in sorted(broken.items())
-            if os.path.isdir(path) or "no unit file" not in why
-        ]
+        problems += _relations(loaded, alone=not os.path.isdir(path))
     if call.flag("json"):
         print_json({
             "ok": not problems,
@@ -46,16 +43,34 @@ def run(call: Call) -> int:
     return FAILED if problems else DONE
 
 
+def _relations(loaded: Loaded, *, alone: bool) -> list[Problem]:
+    """What units need of each other and cannot get. `alone`: the neighbours were not looked at."""
+    wrong = {os.path.basename(problem.file).removesuffix(_SUFFIX) for problem in loaded.problems}
+    found = []
+    for name, why in sorted(build(loaded.units).broken.items()):
+        if alone and _MISSING in why:
+            continue
+        there = any(f" {one}, {_MISSING}" in why for one in wrong)
+        words = why.replace(_MISSING, "whose file has errors") if there else why
+        found.append(Problem(
+            loaded.units[name].source, 0, "needs", f"cannot start {name}: {words}"))
+    return found
+
+
 def _load(path: str) -> Loaded:
-    if os.path.isdir(path):
+    try:
+        facts = os.stat(path)
+    except (OSError, ValueError) as error:
+        return _bad(path, f"cannot check it: {reason(error)}; name a unit file or a directory")
+    if stat.S_ISDIR(facts.st_mode):
         loaded = read_units([path])
         if loaded.units or loaded.problems:
             return loaded
-        nothing = Problem(path, 0, "", f"cannot check it: there is no *{_SUFFIX} file in it")
-        return Loaded({}, [nothing], loaded.warnings)
+        return _bad(path, f"cannot check it: no unit file (*{_SUFFIX}) is in this directory;"
+                    " nothing was checked")
     parent, name = os.path.split(path)
     if not name.endswith(_SUFFIX):
-        return _bad(path, f"cannot be a unit: a unit file is called NAME{_SUFFIX}; rename it")
+        return _bad(path, f"cannot check it: a unit file is called NAME{_SUFFIX}; rename it")
     try:
         text = _read(parent or ".", name)
     except Unreadable as why:
@@ -96,6 +111,7 @@ def _show(count: int, problems: list[Problem], warnings: list[Problem]) -> None:
         print(screen.paint(place, "head") + colon + rest)
     if problems:
         errors = "1 error" if len(problems) == 1 else f"{len(problems)} errors"
-        print(f"{errors}; these units would not start")
+        units = any(problem.line or problem.key for problem in problems)
+        print(errors + ("; these units would not start" if units else ""))
     else:
         print("1 unit is right" if count == 1 else f"{count} units are right")

@@ -81,7 +81,7 @@ def _head(status: dict[str, Any], now_ns: int, screen: Screen) -> list[str]:
 
 
 def _causes(chain: list[dict[str, Any]], key: str, screen: Screen) -> list[str]:
-    lines = chain_lines(chain, screen)
+    lines = chain_lines(chain, screen, time.time_ns())
     title = "Causes" if len(lines) <= CAUSES else f"Causes (`unboxed why {key}` for all)"
     return [title, *lines[:CAUSES]]
 

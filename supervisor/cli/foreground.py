@@ -19,12 +19,13 @@ from typing import Any
 from supervisor.cli.call import DONE, FAILED, Call, Failure
 from supervisor.cli.screen import Screen
 from supervisor.cli.server import Server
-from supervisor.cli.view import View
+from supervisor.cli.view import HOLD_NS, View
 from supervisor.model.paths import Paths
 
 PR_SET_PDEATHSIG = 1
 _CONNECT_STEP_S = 0.02
 _STATUS_STEP_S = 0.2  # at most that often is the supervisor asked for all states
+_HOLD_S = HOLD_NS / 1e9
 _TICK_S = 1.0  # while there is something to count down
 _LOG_BACKLOG = 5_000  # lines that may wait for a slow terminal before reading on
 
@@ -33,11 +34,12 @@ _READY = "ready; try `unboxed status{}` on another terminal, Ctrl-C stops everyt
 Item = tuple[str, Any]
 
 
-def supervise(call: Call, argv: list[str], where: Paths) -> int:
-    """Run until the keeper has ended. Returns the exit code of `run`."""
+def supervise(call: Call, argv: list[str], where: Paths, names: list[str]) -> int:
+    """Run until the keeper has ended. `names`: of units, as far as they are known. Returns the exit
+    code of `run`."""
     since_ns = time.time_ns()
     keeper = _start(argv)
-    view = View(Screen())
+    view = View(Screen(), names)
     queue: SimpleQueue[Item] = SimpleQueue()
     _catch(queue)
     watchers = Watchers(call, keeper, queue, since_ns)
@@ -81,7 +83,7 @@ def _start(argv: list[str]) -> subprocess.Popen[bytes]:
         )
     except OSError as error:
         raise Failure(
-            f"cannot run: {argv[0]}: {(error.strerror or str(error)).lower()}; set UNBOXED_INIT to"
+            f"cannot run {argv[0]}: {(error.strerror or str(error)).lower()}; set UNBOXED_INIT to"
             " a working unboxed-init") from None
 
 
@@ -90,16 +92,17 @@ def _show(view: View, watchers: Watchers, where: Paths) -> int:
     stops = 0
     ready = False
     while True:
+        wait_s = _HOLD_S if view.holds else None if view.idle else _TICK_S
         try:
-            kind, value = watchers.queue.get(timeout=None if view.idle else _TICK_S)
+            kind, value = watchers.queue.get(timeout=wait_s)
         except Empty:
             view.draw(time.time_ns())
-            if stops:
+            if stops and wait_s == _TICK_S:
                 watchers.wanted.set()  # deadlines move while things stop
             continue
         if kind == "signal":
             stops += 1
-            view.stop(stops)
+            view.stop(stops, time.time_ns())
             watchers.stop(stops)
         elif kind == "ended":
             watchers.finish()
@@ -108,23 +111,25 @@ def _show(view: View, watchers: Watchers, where: Paths) -> int:
             return _ended(view, value, where, ready=ready, asked=stops > 0)
         elif kind == "ready":
             if not ready:
-                view.note(_READY.format(_flag(where)))
+                view.note(_READY.format(_flag(where)), time.time_ns())
             ready = True
         else:
             _item(view, kind, value)
-        if watchers.queue.empty():
+        if watchers.queue.empty() or view.full:
             view.draw(time.time_ns())
 
 
 def _item(view: View, kind: str, value: Any) -> None:
+    now_ns = time.time_ns()
     if kind == "event":
-        view.transition(value)
+        view.transition(value, now_ns)
     elif kind == "status":
-        view.answer(value)
+        view.answer(value, now_ns)
     elif kind == "log":
-        view.log(*value)
+        at_ns, key, line = value
+        view.log(at_ns, key, line, now_ns)
     elif kind == "said":
-        view.note(value)
+        view.note(value, now_ns)
 
 
 def _flag(where: Paths) -> str:
@@ -139,19 +144,20 @@ def _flag(where: Paths) -> str:
 
 def _ended(view: View, status: int, where: Paths, *, ready: bool, asked: bool) -> int:
     if status == 0:
-        view.note("everything has stopped")
+        view.flush()
+        view.note("everything has stopped", time.time_ns())
         return DONE
     how = f"was killed by {signal.Signals(-status).name}" if status < 0 else f"ended with {status}"
     view.close()
     if not ready:
-        raise Failure(f"cannot run: the supervisor {how} before it was ready; nothing runs")
+        raise Failure(f"cannot run the supervisor: it {how} before it was ready; nothing runs")
     if asked:
-        raise Failure(f"cannot stop in order: the supervisor {how}; what did not end by itself"
+        raise Failure(f"cannot stop everything in order: the supervisor {how}; what was left"
                       " was killed")
     raise Failure(
-        f"cannot go on: the supervisor {how}, though nobody asked it to; its services are not"
-        f" supervised any more, `unboxed run` with the same --runtime-dir ({where.runtime}) starts"
-        " anew")
+        f"cannot supervise any longer: the supervisor {how}, though nobody asked it to; its"
+        " services are on their own now, `unboxed run` with the same --runtime-dir"
+        f" ({where.runtime}) starts anew")
 
 
 class Watchers:
@@ -202,7 +208,7 @@ class Watchers:
 
     def _request(self, method: str) -> None:
         try:
-            with Server(self._call, "stop") as server:
+            with Server(self._call, "stop everything") as server:
                 server.call(method, {"wait": False} if method == "Shutdown" else {})
         except Failure:  # no manager at the moment: the keeper tells the next one, or stops itself
             if not self._over.is_set():
@@ -234,7 +240,7 @@ class Watchers:
         while self.wanted.wait() and not self._over.is_set():
             self.wanted.clear()
             try:
-                with Server(self._call, "show status") as server:
+                with Server(self._call, "show the status") as server:
                     while not self._over.is_set():
                         self.queue.put(("status", server.call("Status", {})))
                         self._over.wait(_STATUS_STEP_S)
@@ -248,8 +254,8 @@ class Watchers:
         from supervisor.cli.logs import follow_lines
 
         try:
-            for key, line in follow_lines(self._call, self._since_ns, self._log_end[0]):
-                self.queue.put(("log", (key, line)))
+            for item in follow_lines(self._call, self._since_ns, self._log_end[0]):
+                self.queue.put(("log", item))
                 while self.queue.qsize() > _LOG_BACKLOG:
                     time.sleep(_CONNECT_STEP_S)
         except OSError as error:

@@ -5,6 +5,7 @@ Law: it is imported only when parse.py has given up, so an ordinary call never p
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -26,7 +27,8 @@ def understand(argv: Sequence[str]) -> Call | int:
         print(_group().get_help(click.Context(_group(), info_name="unboxed")), file=sys.stderr)
         return BAD_USAGE
     if verb in LATER:
-        raise Failure(f"cannot {verb}: not supported yet; {LATER[verb]}", BAD_USAGE)
+        raise Failure(
+            f"cannot run `unboxed {verb}`: it is not supported yet; {LATER[verb]}", BAD_USAGE)
     words, keys = _split_keys(argv, BY_NAME.get(verb))
     try:
         answer = _group().main(
@@ -142,7 +144,7 @@ class _Whole(click.ParamType[int]):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> int:
         if not (value.isascii() and value.isdigit()):
-            self.fail(f"'{value}' is no whole number from 0", param, ctx)
+            self.fail(f"takes a whole number from 0, not '{value}'", param, ctx)
         return int(value)
 
 
@@ -154,19 +156,32 @@ def _complaint(error: click.UsageError, verb: str) -> str:
     command = BY_NAME.get(verb)
     if command is None:
         known = [*BY_NAME, *LATER]
-        near = difflib.get_close_matches(verb, known, 1)
+        begun = [name for name in known if verb and name.startswith(verb)]
+        near = begun[:1] or difflib.get_close_matches(verb, known, 1)
         hint = f"did you mean `unboxed {near[0]}`?" if near else "see `unboxed --help`"
-        reason = "no such command" if verb else _reason(error)
-        return f"cannot {verb or 'do that'}: {reason}; {hint}"
+        if not verb:
+            return f"cannot understand the command line: {_reason(error)}; {hint}"
+        return f"cannot run `unboxed {verb}`: there is no such command; {hint}"
     reason = _reason(error)
     if isinstance(error, click.MissingParameter):
         reason = f"{command.words.rstrip('.')} is missing"
     hint = f"see `unboxed {verb} --help`"
     if command.unit_keys and isinstance(error, click.NoSuchOption):
         hint = f"keys of a unit are written {error.option_name}=VALUE, before the command"
-    return f"cannot {verb}: {reason}; {hint}"
+    return f"cannot run `unboxed {verb}`: {reason}; {hint}"
 
 
 def _reason(error: click.UsageError) -> str:
+    """The reason in our words."""
     text = error.format_message().rstrip(".")
+    if text == "Missing command":
+        return "no command is named"
+    if isinstance(error, click.NoSuchOption):
+        return f"it has no option {error.option_name}"
+    if isinstance(error, click.BadParameter) and error.param and not isinstance(
+            error, click.MissingParameter):
+        return f"{error.param.opts[0]} {error.message}"
+    extra = re.fullmatch(r"Got unexpected extra arguments? \((.*)\)", text)
+    if extra:
+        return f"it does not take {extra[1]}"
     return text[:1].lower() + text[1:]

@@ -23,6 +23,7 @@ _METHODS = {
     "start": "Start", "stop": "Stop", "restart": "Restart", "reload": "Reload", "kill": "Kill",
     "freeze": "Freeze", "thaw": "Thaw", "reset-failed": "ResetFailed",
 }
+_VERBS = {"reset-failed": "reset"}  # in sentences
 _SHOWN = 2  # how many instances the progress line names
 
 
@@ -34,9 +35,10 @@ def run(call: Call) -> int:
         given = call.text("signal")
         asked["signal"] = _signal("TERM" if given is None else given)
     names = " ".join(call.words)
-    with Server(call, f"{call.verb} {names}") as server:
+    verb = _VERBS.get(call.verb, call.verb)
+    with Server(call, f"{verb} {names}") as server:
         try:
-            return finish(call.verb, request(server, _METHODS[call.verb], asked))
+            return finish(verb, request(server, _METHODS[call.verb], asked))
         except KeyboardInterrupt:
             print(f"stopped waiting; the supervisor goes on, `unboxed status {names}` shows how far"
                   " it is", file=sys.stderr)
@@ -74,8 +76,8 @@ def _signal(text: str) -> int:
     number = signal_number(text)
     if number is None:
         raise Failure(
-            f"cannot kill: no signal is called {text!r}; names are like TERM, HUP, USR1,"
-            " numbers from 1 to 64", BAD_USAGE)
+            f"cannot send the signal {text!r}: there is none of that name; names are like TERM,"
+            " HUP, USR1, numbers from 1 to 64", BAD_USAGE)
     return number
 
 

@@ -13,7 +13,7 @@ import time
 from supervisor.cli.call import BAD_USAGE, DONE, NOT_PERMITTED, NOT_RUNNING, Call, Failure
 from supervisor.cli.clock import clock, exact_stamp
 from supervisor.cli.own import STREAM, sentence
-from supervisor.cli.screen import Screen, name_colour
+from supervisor.cli.screen import Screen, name_colour, name_width
 from supervisor.logger.read import matches, records, streams
 from supervisor.logger.text import escape
 
@@ -26,26 +26,29 @@ if TYPE_CHECKING:
 FOLLOW_LINES = 10  # what `-f` shows of the past unless told otherwise
 _STREAMS = {1: "output", 2: "error"}
 _SECOND_NS = 1_000_000_000
-_NAME_WIDTH = 16
+_LATER = (
+    ("grep", "search logs", "pipe the output through grep"),
+    ("boot", "show the logs of one boot", "use --since"),
+)
 
 
 def run(call: Call) -> int:
-    for later in ("grep", "boot"):
+    for later, what, instead in _LATER:
         if call.options.get(later) is not None:
-            raise Failure(f"cannot logs --{later}: not supported yet; pipe it through grep, or use"
-                          " --since", BAD_USAGE)
+            raise Failure(
+                f"cannot {what}: --{later} is not supported yet; {instead}", BAD_USAGE)
     follow = call.flag("follow")
     since_ns, until_ns = _time(call, "since"), _time(call, "until")
     if follow and until_ns is not None:
-        raise Failure("cannot logs: --follow has no end, and --until asks for one; leave one of"
-                      " them out", BAD_USAGE)
+        raise Failure("cannot follow logs up to a time: --follow has no end; leave it or --until"
+                      " out", BAD_USAGE)
     last_n = call.number("lines")
     if follow and last_n is None and since_ns is None:
         last_n = FOLLOW_LINES
     logdir = directory(call)
-    write = _writer(call)
     try:
         _known(logdir, call.words, follow=follow)
+        write = _writer(call, logdir)
         for record in records(logdir, call.words, since_ns=since_ns, until_ns=until_ns,
                               last_n=last_n, follow=follow):
             write(record)
@@ -87,7 +90,8 @@ def _time(call: Call, name: str) -> int | None:
     try:
         return parse_time(text, time.time_ns())
     except ValueError as error:
-        raise Failure(f"cannot logs --{name}: {error}", BAD_USAGE) from None
+        raise Failure(str(error).replace(": write", f" of --{name}: it is none; write"),
+                      BAD_USAGE) from None
 
 
 def _known(logdir: str, words: tuple[str, ...], *, follow: bool) -> None:
@@ -100,16 +104,31 @@ def _known(logdir: str, words: tuple[str, ...], *, follow: bool) -> None:
 
         near = get_close_matches(word, keys, 1)
         hint = f"did you mean {near[0]}?" if near else f"{logdir} has logs of {len(keys)} units"
-        raise Failure(f"cannot show the logs of {word}: there are none; {hint}", NOT_RUNNING)
+        raise Failure(f"cannot show logs of {word}: there are none; {hint}", NOT_RUNNING)
 
 
 def _refused(error: PermissionError) -> Failure:
     return Failure(
-        f"cannot read {error.filename or 'the logs'}: permission denied; root and the owner of that"
-        " directory may", NOT_PERMITTED)
+        f"cannot read logs in {error.filename or 'the log directory'}: permission denied;"
+        f" {_readers(error.filename)} may", NOT_PERMITTED)
 
 
-def _writer(call: Call) -> Callable[[Record], object]:
+def _readers(path: str | None) -> str:
+    """Who may read what is ours to keep, in words."""
+    try:
+        uid = os.stat(path or "").st_uid
+    except OSError:
+        return "root"
+    import pwd
+
+    try:
+        name = pwd.getpwuid(uid).pw_name
+    except KeyError:
+        name = f"uid {uid}"
+    return "root" if uid == 0 else f"root and {name}"
+
+
+def _writer(call: Call, logdir: str) -> Callable[[Record], object]:
     """How one record is written, chosen once: a log may have millions."""
     out = sys.stdout.buffer
     screen = Screen()
@@ -117,7 +136,8 @@ def _writer(call: Call) -> Callable[[Record], object]:
     if call.flag("json"):
         return lambda record: out.write(_json(record))
     if screen.terminal:
-        return _Terminal(screen, raw=raw).write
+        names = [key for key in streams(logdir) if matches(key, call.words)]
+        return _Terminal(screen, names, raw=raw).write
     return lambda record: out.write(_plain(record))
 
 
@@ -144,12 +164,13 @@ def _plain(record: Record) -> bytes:
 
 
 class _Terminal:
-    """Names are padded to the longest so far. A line of another day than the last names the day."""
+    """Names are padded to the longest there is, and a new one may widen them. A line of another
+    day than the last names the day."""
 
-    def __init__(self, screen: Screen, *, raw: bool) -> None:
+    def __init__(self, screen: Screen, names: list[str], *, raw: bool) -> None:
         self._screen = screen
         self._raw = raw
-        self._width = 0
+        self._width = name_width(names)
         self._day = time.localtime()[:3]
 
     def write(self, record: Record) -> None:
@@ -158,7 +179,7 @@ class _Terminal:
         if day != self._day:
             self._day = day
             print(self._screen.paint("-- {}-{:02}-{:02} --".format(*day), "faint"))
-        self._width = max(self._width, min(len(key), _NAME_WIDTH))
+        self._width = name_width([key], self._width)
         name = self._screen.paint(f"{key:<{self._width}}", name_colour(key))
         lead = f"{self._screen.paint(clock(at), 'faint')} {name} | "
         if key == STREAM:
@@ -171,19 +192,19 @@ class _Terminal:
         sys.stdout.flush()
 
 
-def follow_lines(call: Call, since_ns: int, over: int) -> Iterator[tuple[str, bytes]]:
-    """(key, line) of everything written since then, and of what comes, until the descriptor `over`
-    is readable and what there is by then is told."""
+def follow_lines(call: Call, since_ns: int, over: int) -> Iterator[tuple[int, str, bytes]]:
+    """(realtime ns, key, line) of everything written since then, and of what comes, until the
+    descriptor `over` is readable and what there is by then is told."""
     from select import select
 
     from supervisor.logger.follow import Follower
 
     with Follower(directory(call), since_ns=since_ns) as follower:
-        for _, key, _, line in follower.stored():
-            yield key, line
+        for at_ns, key, _, line in follower.stored():
+            yield at_ns, key, line
         ended = False
         while not ended:
             news = [fd for fd in (follower.fileno(), over) if fd >= 0]
             ended = over in select(news, [], [], follower.timeout())[0]
-            for _, key, _, line in follower.poll():
-                yield key, line
+            for at_ns, key, _, line in follower.poll():
+                yield at_ns, key, line

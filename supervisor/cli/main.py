@@ -31,7 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except OSError as error:
-        code = _report(Failure(f"cannot go on: {error.strerror or error}; nothing more was done"))
+        reason = (error.strerror or str(error)).lower()
+        code = _report(Failure(f"cannot finish this command: {reason}; it ended there"))
     return code
 
 

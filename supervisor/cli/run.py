@@ -24,20 +24,20 @@ _SUFFIX = ".toml"
 
 def run(call: Call) -> int:
     where = call.paths()
-    _check_units(where, call)
+    names = _check_units(where, call)
     _check_runtime(where)
     live = not call.flag("plain") and Screen().redraws
     argv = command_line(call, where, quiet=live)
     if live:
         from supervisor.cli.foreground import supervise
 
-        return supervise(call, argv, where)
+        return supervise(call, argv, where, names)
     sys.stdout.flush()
     try:
         os.execv(argv[0], argv)
     except OSError as error:
         raise Failure(
-            f"cannot run: {argv[0]}: {(error.strerror or str(error)).lower()}; set UNBOXED_INIT to"
+            f"cannot run {argv[0]}: {(error.strerror or str(error)).lower()}; set UNBOXED_INIT to"
             f" a working {KEEPER}") from None
 
 
@@ -63,7 +63,7 @@ def _keeper() -> str:
     if given:
         if os.access(given, os.X_OK):
             return os.path.abspath(given)
-        raise Failure(f"cannot run: UNBOXED_INIT names {given}, which cannot be executed; unset it"
+        raise Failure(f"cannot run {given}: UNBOXED_INIT names it, and it is no program; unset that"
                       f" to use the installed {KEEPER}")
     import sysconfig
 
@@ -76,8 +76,8 @@ def _keeper() -> str:
         path = os.path.join(directory, KEEPER)
         if directory and os.path.isfile(path) and os.access(path, os.X_OK):
             return path
-    raise Failure(f"cannot run: {KEEPER} is not installed beside this command or in PATH; install"
-                  " it, or name it in UNBOXED_INIT")
+    raise Failure(f"cannot run {KEEPER}: it is not installed beside this command or in PATH;"
+                  " install it, or name it in UNBOXED_INIT")
 
 
 def _sites() -> list[str]:
@@ -88,7 +88,7 @@ def _sites() -> list[str]:
     for name in _LIBRARIES:
         spec = find_spec(name)
         if spec is None or not spec.origin:
-            raise Failure(f"cannot run: the Python library {name} is not installed for"
+            raise Failure(f"cannot run a supervisor: the Python library {name} is not installed for"
                           f" {sys.executable}; `pip install {name}` does it")
         directory = os.path.dirname(os.path.dirname(spec.origin))
         if directory not in found:
@@ -96,18 +96,20 @@ def _sites() -> list[str]:
     return found
 
 
-def _check_units(where: Paths, call: Call) -> None:
-    """Refuse what would only start an empty supervisor: a wrong directory, no files, a typo."""
+def _check_units(where: Paths, call: Call) -> list[str]:
+    """The names of all units. Refuse what would only start an empty supervisor: a wrong directory,
+    no files, a typo."""
     for directory in call.many("units"):
         if not os.path.isdir(directory):
-            what = "is a file, and --units takes the directory it is in" if os.path.exists(
-                directory) else "does not exist"
-            raise Failure(f"cannot run: {directory} {what}; nothing was started", BAD_USAGE)
+            what = "it is a file, and --units takes the directory it is in" if os.path.exists(
+                directory) else "no such directory"
+            raise Failure(
+                f"cannot read units from {directory}: {what}; nothing was started", BAD_USAGE)
     names = _unit_names(where.units)
     if not names:
         raise Failure(
-            f"cannot run: no unit files (*{_SUFFIX}) in {', '.join(where.units)}; write one, or"
-            " name a directory with --units")
+            f"cannot run a supervisor: no unit files (*{_SUFFIX}) in {', '.join(where.units)};"
+            " write one, or name a directory with --units")
     from fnmatch import fnmatchcase
 
     for word in call.words:
@@ -119,6 +121,7 @@ def _check_units(where: Paths, call: Call) -> None:
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(names[:10])}"
             raise Failure(
                 f"cannot run {word}: no such unit in {', '.join(where.units)}; {hint}", NOT_RUNNING)
+    return names
 
 
 def _unit_names(directories: Sequence[str]) -> list[str]:
@@ -129,9 +132,9 @@ def _unit_names(directories: Sequence[str]) -> list[str]:
         except FileNotFoundError:
             continue
         except OSError as error:
+            reason = (error.strerror or str(error)).lower()
             raise Failure(
-                f"cannot run: {directory}: {(error.strerror or str(error)).lower()}; nothing was"
-                " started") from None
+                f"cannot read units from {directory}: {reason}; nothing was started") from None
         names |= {entry.removesuffix(_SUFFIX) for entry in entries if entry.endswith(_SUFFIX)}
     return sorted(names)
 
@@ -139,8 +142,9 @@ def _unit_names(directories: Sequence[str]) -> list[str]:
 def _check_runtime(where: Paths) -> None:
     if len(os.fsencode(where.control)) > MAX_SOCKET_PATH_BYTES:
         raise Failure(
-            f"cannot run: {where.runtime} is too long for the sockets in it (a socket's path has at"
-            f" most {MAX_SOCKET_PATH_BYTES} bytes); choose another --runtime-dir", BAD_USAGE)
+            f"cannot use {where.runtime} as runtime directory: it is too long for the sockets in it"
+            f" (a socket's path has at most {MAX_SOCKET_PATH_BYTES} bytes); choose another"
+            " --runtime-dir", BAD_USAGE)
     import socket
 
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -153,9 +157,9 @@ def _check_runtime(where: Paths) -> None:
             pass  # somebody listens, and is busy
         except OSError as error:
             raise Failure(
-                f"cannot run: {where.control}: {(error.strerror or str(error)).lower()}; another"
-                " --runtime-dir would be your own",
+                f"cannot use {where.runtime} as runtime directory:"
+                f" {(error.strerror or str(error)).lower()}; name another --runtime-dir",
                 NOT_PERMITTED if isinstance(error, PermissionError) else FAILED) from None
     raise Failure(
-        f"cannot run: a supervisor already uses {where.runtime}; `unboxed status` shows it, another"
-        " --runtime-dir starts a second one beside it")
+        f"cannot use {where.runtime} as runtime directory: another supervisor does; `unboxed"
+        " status` shows that one, another --runtime-dir starts a second one beside it")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 DEFAULT_WIDTH = 80
+NAME_WIDTH = 20
 _COLOURS = {GOOD: "32", BUSY: "33", BAD: "31;1", IDLE: "2", ODD: "36", "head": "1", "faint": "2"}
 NAME_COLOURS = ("36", "35", "34", "33", "32", "96", "95", "94")
 
@@ -77,6 +78,12 @@ def cut(text: str, width: int) -> str:
 def name_colour(name: str) -> str:
     """The colour of a unit's name: the same in every run."""
     return NAME_COLOURS[sum(name.encode()) % len(NAME_COLOURS)]
+
+
+def name_width(names: Iterable[str], least: int = 0) -> int:
+    """The column for `names` before lines of theirs. A longer one than NAME_WIDTH shifts its line
+    instead of all."""
+    return max(least, *(min(len(name), NAME_WIDTH) for name in names), 0)
 
 
 def table(

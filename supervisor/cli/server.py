@@ -10,15 +10,20 @@ from supervisor.model.paths import Paths, paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any, Self
 
 
 class Server:
     """A connection for as long as the `with` block lasts. `doing` completes "cannot ..." where an
-    error's message does not say so itself. `timeout_s`: for each answer of `call`."""
+    error's message does not say so itself. `timeout_s`: for each answer of `call`. `place` tells
+    where a problem with a unit is (default: its file, line and key)."""
 
-    def __init__(self, call: Call, doing: str, timeout_s: float = ANSWER_S) -> None:
+    def __init__(
+        self, call: Call, doing: str, timeout_s: float = ANSWER_S,
+        place: Callable[[dict[str, Any]], tuple[str, ...]] | None = None,
+    ) -> None:
+        self._place = place or _place
         self._paths = call.paths()
         self._doing = doing
         self._timeout_s = timeout_s
@@ -53,12 +58,19 @@ class Server:
 
     def _failure(self, error: ControlError) -> Failure:
         text = error.message
+        verb, colon, rest = text.partition(": ")
         if not text.startswith("cannot "):
             text = f"cannot {self._doing}: {text}"
+        elif colon and self._doing.startswith(verb.removeprefix("cannot ") + " "):
+            text = f"cannot {self._doing}: {rest}"  # it named the method; we know the units too
         for problem in error.parameters.get("problems") or ():
-            place = f"{problem['file']}:{problem['line']}" if problem["line"] else problem["file"]
-            text += "\n" + ": ".join(filter(None, (place, problem["key"], problem["message"])))
+            text += "\n" + ": ".join(filter(None, (*self._place(problem), problem["message"])))
         return Failure(text, error.code)
+
+
+def _place(problem: dict[str, Any]) -> tuple[str, ...]:
+    file, line = problem["file"], problem["line"]
+    return f"{file}:{line}" if line else file, problem["key"]
 
 
 def _elsewhere(where: Paths) -> str:

@@ -23,7 +23,8 @@ _STATE, _REMARK = 1, 7
 
 
 def run(call: Call) -> int:
-    with Server(call, "show status") as server:
+    of = f" of {' '.join(call.words)}" if call.words else ""
+    with Server(call, f"show the status{of}") as server:
         answer = server.call("Status", {"units": list(call.words)} if call.words else {})
         statuses: list[dict[str, Any]] = answer["instances"]
         one = len(statuses) == 1 and bool(call.words)

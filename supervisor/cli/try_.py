@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 def run(call: Call) -> int:
     keys = tree(call.keys)
-    with Server(call, f"try {call.words[0]}") as server:
+    with Server(call, f"try {call.words[0]}", place=_place) as server:
         unit = server.call("Try", {"command": list(call.words), "keys": keys})["unit"]
         code = DONE
         if not call.flag("no-wait"):
@@ -27,6 +27,12 @@ def run(call: Call) -> int:
     return code
 
 
+def _place(problem: dict[str, Any]) -> tuple[str, ...]:
+    """Where a problem of a unit is that was made of options and a command line."""
+    key = problem["key"]
+    return ("the command line" if key in {"", "command"} else f"--{key}",)
+
+
 def tree(keys: Sequence[tuple[str, str]]) -> dict[str, Any]:
     """{"restart": {"when": "always"}} for ("restart.when", "always"). A key given twice makes a
     list, which only keys that take lists accept. Raises Failure."""
@@ -38,11 +44,11 @@ def tree(keys: Sequence[tuple[str, str]]) -> dict[str, Any]:
             here = here.setdefault(table, {})
             if not isinstance(here, dict):
                 raise Failure(
-                    f"cannot try: --{path} needs {table} to be a table, and it was given as a"
-                    " value; give one of the two", BAD_USAGE)
+                    f"cannot use --{path}: {table} is a table to it, and was given as a value too;"
+                    " give one of the two", BAD_USAGE)
         if not name or name in here:
-            what = "is given twice" if name else "names no key"
-            raise Failure(f"cannot try: --{path} {what}; nothing was started", BAD_USAGE)
+            what = "it is given twice" if name else "it names no key"
+            raise Failure(f"cannot use --{path}: {what}; nothing was started", BAD_USAGE)
         here[name] = value(path, text)
     return root
 

@@ -11,7 +11,7 @@ _STEP_S = 0.02
 
 
 def run(call: Call) -> int:
-    with Server(call, "upgrade") as server:
+    with Server(call, "upgrade the supervisor") as server:
         before = server.call("Status", {})["supervisor"]
         server.call("Upgrade", {})
     after = _again(call, before["manager_starts"])
@@ -25,7 +25,7 @@ def _again(call: Call, starts: int) -> dict[str, object]:
     deadline = time.monotonic() + _WAIT_S
     while True:
         try:
-            with Server(call, "upgrade") as server:
+            with Server(call, "upgrade the supervisor") as server:
                 supervisor: dict[str, object] = server.call("Status", {})["supervisor"]
             if int(str(supervisor["manager_starts"])) > starts:
                 return supervisor
@@ -34,6 +34,7 @@ def _again(call: Call, starts: int) -> dict[str, object]:
                 raise Failure(failure.text, TIMED_OUT) from None
         if time.monotonic() > deadline:
             raise Failure(
-                f"cannot upgrade: no new manager has answered for {_WAIT_S:.0f} s; the old one"
-                " goes on, `unboxed status` and `unboxed logs unboxed` tell more", TIMED_OUT)
+                f"cannot upgrade the supervisor: no new manager has answered for"
+                f" {_WAIT_S:.0f} s; the old one goes on, `unboxed status` and `unboxed logs"
+                " unboxed` tell more", TIMED_OUT)
         time.sleep(_STEP_S)

@@ -27,6 +27,21 @@ STATES = {
     "failed": BAD,
     "unkillable": BAD,
 }
+# A state as a predicate: "web has failed".
+SAID = {
+    "running": "is running",
+    "reloading": "is reloading",
+    "starting": "is starting",
+    "waiting": "is waiting",
+    "stopping": "is stopping",
+    "backoff": "has ended and is to be started again",
+    "frozen": "is frozen",
+    "finished": "has finished",
+    "skipped": "was skipped",
+    "stopped": "has stopped",
+    "failed": "has failed",
+    "unkillable": "cannot be killed",
+}
 # What counts as "it is as it should be" for the exit code of `status UNIT`.
 UP = frozenset({"running", "reloading", "frozen", "finished", "skipped"})
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 INTERFACE = "io.unboxed.Supervisor"
 NUDGE_S = 2.0
 ANSWER_S = 30.0  # for the first answer to a call that does not say otherwise
+_GROUP = "unboxed"  # its members may use the control socket of a supervisor that root runs
 _RETRY_S = 0.05  # between two tries to connect to a full queue
 _READ_BYTES = 256 * 1024
 
@@ -188,7 +189,7 @@ class Client:
             message = f"cannot do that: the supervisor answers {short}" + (facts and f" ({facts})")
         code = CODES.get(name, 1)
         if code == 4 and self.denied:
-            message += f"; {self.denied}"
+            message = f"{message.partition(': ')[0]}: {self.denied}"
         raise ControlError(message, code, name, parameters)
 
 
@@ -209,7 +210,7 @@ def connect(runtime_dir: str, prefer: Literal["control", "status"] = "control") 
             client = Client(runtime_dir, "status")
         except Unreachable:
             raise exc from None
-        client.denied = _owners(f"{runtime_dir}/control")
+        client.denied = _denied(f"{runtime_dir}/control")
         return client
 
 
@@ -257,7 +258,7 @@ def _unreachable(path: str, exc: OSError) -> Unreachable:
     if exc.errno == ECONNREFUSED:
         return Unreachable(f"{cannot}nobody listens there any more; {start}", 3)
     if exc.errno in {EACCES, EPERM}:
-        return Unreachable(f"{cannot}permission denied; {_owners(path)}", 4)
+        return Unreachable(cannot + _denied(path), 4)
     if exc.errno == EAGAIN:
         return Unreachable(f"{cannot}it has taken no connection for {ANSWER_S:.0f} s", 5)
     if exc.errno == ENAMETOOLONG or exc.errno is None:  # Python checks the length itself
@@ -265,21 +266,40 @@ def _unreachable(path: str, exc: OSError) -> Unreachable:
     return Unreachable(f"{cannot}{exc.strerror}", 1)
 
 
-def _owners(path: str) -> str:
-    """Who may open a socket that we may not, in words."""
-    try:
-        facts = os.stat(path)
-    except OSError:
-        return "its directory is closed to you"
+def _denied(path: str) -> str:
+    """Who may open the socket that we may not, and what to do, in words."""
+    facts, inside = _seen(path)
+    if facts is None:
+        return "permission denied; root may, so use sudo"
     import grp
     import pwd
 
     try:
-        user = pwd.getpwuid(facts.st_uid).pw_name
+        owner = pwd.getpwuid(facts.st_uid).pw_name
     except KeyError:
-        user = f"uid {facts.st_uid}"
-    try:
-        group = grp.getgrgid(facts.st_gid).gr_name
-    except KeyError:
-        group = f"gid {facts.st_gid}"
-    return f"{path} is for {user} and members of the group {group}"
+        owner = f"uid {facts.st_uid}"
+    who, then = owner, f"run it as {owner}, or with sudo" if facts.st_uid else "use sudo"
+    if facts.st_uid:
+        who += " and root"
+    elif inside and facts.st_gid and facts.st_mode & 0o020:
+        try:
+            group = grp.getgrgid(facts.st_gid).gr_name
+        except KeyError:
+            group = f"gid {facts.st_gid}"
+        who += f" and members of the group {group}"
+        then += f", or join it (`usermod -aG {group} USER`) and log in again"
+    elif inside:
+        then += f", or make a group {_GROUP} and restart the supervisor: its members may then"
+    return f"permission denied, only {who} may; {then}"
+
+
+def _seen(path: str) -> tuple[os.stat_result | None, bool]:
+    """Facts of `path`, and True; else of the nearest directory above it that can be seen, which is
+    the one that is closed to us, and False."""
+    here = path
+    while here:
+        try:
+            return os.stat(here), here == path
+        except OSError:
+            here = os.path.dirname(here) if here != "/" else ""
+    return None, False

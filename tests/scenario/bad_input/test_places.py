@@ -93,7 +93,7 @@ def test_unit_directories_that_are_files_are_named(stack: Stack) -> None:
     assert ran.returncode == 2
     message = ran.stderr.removesuffix("\n").removeprefix("unboxed: ")
     assert message == (
-        f"cannot run: {other} is a file, and --units takes the directory it is in;"
+        f"cannot read units from {other}: it is a file, and --units takes the directory it is in;"
         " nothing was started"
     )
     assert not stack.runtime.exists()

@@ -44,7 +44,7 @@ def test_an_unknown_signal_is_bad_usage_and_nothing_is_asked(
 ) -> None:
     code, _, err = cli("kill", "--signal", name, "web")
     assert code == 2
-    assert err.startswith(f"cannot kill: no signal is called {name!r}; ")
+    assert err.startswith(f"cannot send the signal {name!r}: there is none of that name; ")
     assert not fake.asked
 
 
@@ -118,7 +118,8 @@ def test_a_broken_file_is_named_with_file_line_and_key_and_changes_nothing(
     fake.answers["ReloadUnits"] = refuse
     assert cli("reload") == (
         1, "",
-        "cannot reload: 1 error; nothing was changed\n/u/a.toml:3: umask: cannot use 9: no mode\n")
+        ("cannot reload unit files: 1 error; nothing was changed\n"
+         "/u/a.toml:3: umask: cannot use 9: no mode\n"))
 
 
 def test_try_sends_keys_as_a_unit_file_would_have_them_and_starts_the_unit(
@@ -146,8 +147,36 @@ def test_keys_that_cannot_be_together_are_bad_usage(
 ) -> None:
     code, _, err = cli("try", *keys, "--", "sleep")
     assert code == 2
-    assert err.startswith("cannot try: --")
+    assert err.startswith("cannot use --")
     assert not fake.asked
+
+
+def test_a_wrong_key_of_try_is_named_as_the_option_that_it_was(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    def refuse(_: object) -> object:
+        file = "/run/unboxed/units/try-1.toml"
+        raise Refusal("InvalidUnits", message="cannot try sleep: its keys have errors", problems=[
+            {"file": file, "line": 0, "key": "restart.wen", "message": "cannot use it"},
+            {"file": file, "line": 2, "key": "command", "message": "cannot use that"},
+            {"file": file, "line": 0, "key": "", "message": "cannot have both"}])
+
+    fake.answers["Try"] = refuse
+    assert cli("try", "--restart.wen=always", "sleep") == (
+        1, "",
+        ("cannot try sleep: its keys have errors\n--restart.wen: cannot use it\n"
+         "the command line: cannot use that\nthe command line: cannot have both\n"))
+
+
+def test_what_the_supervisor_says_of_a_method_is_said_of_the_units(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    def refuse(_: object) -> object:
+        raise Refusal("Failed", message="cannot start: it is stopping; nothing was changed")
+
+    fake.answers["Start"] = refuse
+    assert cli("start", "a", "b").err == (
+        "cannot start a b: it is stopping; nothing was changed\n")
 
 
 def test_upgrade_waits_for_the_new_manager_and_tells_both_versions(

@@ -2,7 +2,10 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+
+import pytest
 
 from tests.unit.cli.fake import Cli
 
@@ -64,10 +67,46 @@ def test_what_is_no_unit_file_is_an_error_and_not_a_crash(tmp_path: Path, cli: C
     empty.mkdir()
     bad = tmp_path / "bad.toml"
     bad.write_bytes(b"\0\xff" * 100)
-    for path, text in ((tmp_path / "gone.toml", "no such file"), (empty, "no *.toml file"),
-                       (bad, "cannot read it"), (tmp_path / "x.conf", "NAME.toml"),
-                       (tmp_path / "no" / "x.toml", "no such file")):
+    other = tmp_path / "x.conf"
+    other.touch()
+    for path, text in ((empty, "cannot check it: no unit file (*.toml) is in this directory; "),
+                       (bad, "cannot read it"), (other, "a unit file is called NAME.toml; rename"),
+                       (Path("/dev/null"), "a unit file is called NAME.toml; rename")):
         code, out, err = cli("check", str(path))
         assert (code, err) == (1, "")
         assert str(path) in out
         assert text in out
+
+
+@pytest.mark.parametrize("name", ["nope", "gone.toml", "no/x.toml", "no/such/directory/"])
+def test_a_path_where_nothing_is_is_told_as_just_that(
+    tmp_path: Path, cli: Cli, name: str
+) -> None:
+    path = f"{tmp_path}/{name}"
+    told = f"{path}: cannot check it: no such file or directory; name a unit file or a directory"
+    assert cli("check", path) == (1, f"{told}\n1 error\n", "")
+    assert json.loads(cli("check", "--json", path).out)["problems"][0]["file"] == path
+    assert cli("check", "").out.startswith("'': cannot check it: ")
+
+
+def test_a_file_that_may_not_be_read_is_told_as_just_that(runtime: Path, cli: Cli) -> None:
+    user = os.geteuid() or 65534  # root may read everything
+    path = unit(runtime, "web.toml", 'command = "/bin/web"')
+    os.chmod(path, 0)
+    os.chown(path, user, -1)
+    os.chown(runtime, user, -1)
+    before = os.geteuid()
+    os.seteuid(user)
+    try:
+        done = cli("check", path)
+    finally:
+        os.seteuid(before)
+    assert done == (1, f"{path}: cannot read it: permission denied\n1 error\n", "")
+
+
+def test_a_need_whose_file_has_errors_is_not_called_missing(tmp_path: Path, cli: Cli) -> None:
+    unit(tmp_path, "web.toml", 'command = "/bin/web"\nneeds.requires = ["db"]')
+    unit(tmp_path, "db.toml", 'comand = "/bin/db"')
+    out = cli("check", str(tmp_path)).out
+    assert "cannot start web: it requires db, whose file has errors\n" in out
+    assert "no unit file" not in out

@@ -73,22 +73,28 @@ def complaint(*argv: str) -> str:
 def test_each_verb_of_a_later_version_is_refused_by_name_with_what_serves_until_then() -> None:
     for verb in LATER:
         assert complaint(verb, "--anything", "web") == (
-            f"cannot {verb}: not supported yet; {LATER[verb]}")
+            f"cannot run `unboxed {verb}`: it is not supported yet; {LATER[verb]}")
         assert verb not in BY_NAME
 
 
 @pytest.mark.parametrize("argv, message", [
-    (["stauts"], "cannot stauts: no such command; did you mean `unboxed status`?"),
-    (["start"], "cannot start: UNIT is missing; see `unboxed start --help`"),
-    (["start", "--frob", "a"], "cannot start: no such option '--frob'; see `unboxed start --help`"),
+    (["stauts"], (
+        "cannot run `unboxed stauts`: there is no such command; did you mean `unboxed status`?")),
+    (["stat"], (
+        "cannot run `unboxed stat`: there is no such command; did you mean `unboxed status`?")),
+    (["start"], "cannot run `unboxed start`: UNIT is missing; see `unboxed start --help`"),
+    (["start", "--frob", "a"], (
+        "cannot run `unboxed start`: it has no option --frob; see `unboxed start --help`")),
     (["logs", "-n", "x"], (
-        "cannot logs: invalid value for '--lines' / '-n': 'x' is no whole number from 0;"
+        "cannot run `unboxed logs`: --lines takes a whole number from 0, not 'x';"
         " see `unboxed logs --help`")),
-    (["why", "a", "b"], "cannot why: got unexpected extra argument (b); see `unboxed why --help`"),
+    (["why", "a", "b"], (
+        "cannot run `unboxed why`: it does not take b; see `unboxed why --help`")),
     (["try", "--user", "nobody", "ls"], (
-        "cannot try: no such option '--user'; keys of a unit are written --user=VALUE, before the"
-        " command")),
-    (["--runtime-dir", "x"], "cannot do that: missing command; see `unboxed --help`"),
+        "cannot run `unboxed try`: it has no option --user; keys of a unit are written"
+        " --user=VALUE, before the command")),
+    (["--runtime-dir", "x"], (
+        "cannot understand the command line: no command is named; see `unboxed --help`")),
 ])  # fmt: skip
 def test_bad_usage_is_one_sentence_and_says_where_to_look(argv: list[str], message: str) -> None:
     assert complaint(*argv) == message

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -160,7 +161,7 @@ def test_a_user_without_a_supervisor_is_told_of_the_systems(
 
 def test_an_unknown_unit_is_exit_code_3(fake: FakeSupervisor, cli: Cli) -> None:
     code, _, err = cli("status", "wbe")
-    assert (code, err) == (3, "cannot show status: no unit is called wbe\n")
+    assert (code, err) == (3, "cannot show the status of wbe: no unit is called wbe\n")
 
 
 def test_why_prints_the_present_state_and_each_cause_below_what_it_led_to(
@@ -173,13 +174,57 @@ def test_why_prints_the_present_state_and_each_cause_below_what_it_led_to(
     code, out, _ = cli("why", "web")
     assert code == 0
     first, second, third = out.splitlines()
-    assert first == "web is failed"
+    assert first == "web has failed"
     assert second.endswith("  web  waiting -> failed: db is down")
     assert "because" in third
     assert third.endswith("  db  up -> down: stopped by uid 1000")
     document = json.loads(cli("why", "--json", "web").out)
     assert document["units"][0]["state"] == "failed"
     assert [one["id"] for one in document["units"][0]["chain"]] == [9, 8]
+
+
+def crash_loop(rounds: int) -> list[dict[str, Any]]:
+    """Started once, then round and round, a second each."""
+    chain = [transition(1, "web", "down", "waiting", "started with the supervisor"),
+             transition(2, "web", "waiting", "launching", "started with the supervisor"),
+             transition(3, "web", "launching", "up", "started"),
+             transition(4, "web", "up", "backoff", "exit 3")]
+    for _ in range(rounds):
+        number = len(chain)
+        chain += [transition(number + 1, "web", "backoff", "waiting", "exit 3"),
+                  transition(number + 2, "web", "waiting", "launching", "exit 3"),
+                  transition(number + 3, "web", "launching", "up", "started"),
+                  transition(number + 4, "web", "up", "backoff", "exit 3")]
+    for one in chain:
+        one["time_ns"] -= (len(chain) - one["id"]) // 4 * 10**9
+    return chain[::-1]
+
+
+def test_why_folds_what_repeats_and_shows_the_newest_round_whole(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    fake.instances = [instance("web", "backoff", next_try_ns=NOW_NS + 600 * 10**9)]
+    fake.answers["Why"] = lambda _: {"chain": crash_loop(14)}
+    lines = cli("why", "web").out.splitlines()
+    assert lines[0].startswith("web has ended and is to be started again: next try in 1")
+    texts = [line.split("  web  ")[-1] for line in lines[1:]]
+    newest = ["up -> backoff: exit 3", "launching -> up: started", "waiting -> launching: exit 3",
+              "backoff -> waiting: exit 3"]
+    assert texts[:4] == newest
+    assert texts[4].startswith("  … the same 13 times more, last ")
+    assert texts[5:] == [
+        *newest[:2], "waiting -> launching: started with the supervisor",
+        "down -> waiting: started with the supervisor"]
+    assert len(json.loads(cli("why", "--json", "web").out)["units"][0]["chain"]) == 60
+    fake.answers["Why"] = lambda _: {"chain": crash_loop(2)}
+    assert "  … the same once more, last " in cli("why", "web").out
+
+
+def test_why_folds_nothing_whose_cause_differs(fake: FakeSupervisor, cli: Cli) -> None:
+    fake.instances = [instance("web")]
+    fake.answers["Why"] = lambda _: {"chain": [
+        transition(number, "web", "up", "backoff", f"exit {number}") for number in (3, 2, 1)]}
+    assert len(cli("why", "web").out.splitlines()) == 4
 
 
 def test_explain_prints_the_steps_in_order_and_the_mechanism_of_each_key(

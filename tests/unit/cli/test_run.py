@@ -132,7 +132,7 @@ def test_a_supervisor_that_cannot_begin_is_a_failure_with_its_own_words(
     terminal = Terminal(["run", "--units", str(units)], CALM, columns=200)
     assert terminal.end() == 1
     assert "it is haunted; nothing was started" in terminal.screen()
-    assert "cannot run: the supervisor ended with 1 before it was ready; nothing runs" in (
+    assert "cannot run the supervisor: it ended with 1 before it was ready; nothing runs" in (
         terminal.screen())
 
 
@@ -142,7 +142,7 @@ def test_a_supervisor_that_dies_unasked_is_told_and_is_a_failure(
     (keeper / "mode").write_text("crash")
     terminal = Terminal(["run", "--units", str(units)], CALM, columns=200)
     assert terminal.end() == 1
-    assert "cannot go on: the supervisor was killed by SIGKILL, though nobody asked it to" in (
+    assert "cannot supervise any longer: the supervisor was killed by SIGKILL, though nobody" in (
         terminal.screen())
 
 
@@ -178,7 +178,7 @@ def test_a_second_supervisor_is_refused_before_anything_is_started(
 ) -> None:
     code, _, err = cli("run", "--units", str(units))
     assert code == 1
-    assert err.startswith(f"cannot run: a supervisor already uses {runtime}; ")
+    assert err.startswith(f"cannot use {runtime} as runtime directory: another supervisor does; ")
     assert not (keeper / "argv").exists()
 
 
@@ -189,14 +189,15 @@ def test_a_directory_without_units_is_named(
     empty.mkdir()
     code, _, err = cli("run", "--units", str(empty))
     assert code == 1
-    assert err.startswith(f"cannot run: no unit files (*.toml) in {empty}, {runtime}/units; ")
+    assert err.startswith(
+        f"cannot run a supervisor: no unit files (*.toml) in {empty}, {runtime}/units; ")
     code, _, err = cli("run", "--units", str(tmp_path / "gone"))
     assert code == 2
-    assert "gone does not exist" in err
+    assert "gone: no such directory; " in err
     (tmp_path / "web.toml").write_text("")
     code, _, err = cli("run", "--units", str(tmp_path / "web.toml"))
     assert code == 2
-    assert "is a file, and --units takes the directory it is in" in err
+    assert "it is a file, and --units takes the directory it is in" in err
     assert not (keeper / "argv").exists()
 
 
@@ -216,8 +217,8 @@ def test_a_path_that_no_socket_can_have_is_refused(
 
 
 @pytest.mark.parametrize("init, text", [
-    ("/nonexistent/init", "UNBOXED_INIT names /nonexistent/init, which cannot be executed"),
-    (None, "unboxed-init is not installed beside this command or in PATH"),
+    ("/nonexistent/init", "/nonexistent/init: UNBOXED_INIT names it, and it is no program"),
+    (None, "unboxed-init: it is not installed beside this command or in PATH"),
 ])  # fmt: skip
 def test_a_missing_keeper_is_named(
     cli: Cli, units: Path, monkeypatch: pytest.MonkeyPatch, init: str | None, text: str
@@ -231,7 +232,7 @@ def test_a_missing_keeper_is_named(
         monkeypatch.delenv("UNBOXED_INIT", raising=False)
     code, _, err = cli("run", "--units", str(units))
     assert code == 1
-    assert err.startswith(f"cannot run: {text}")
+    assert err.startswith(f"cannot run {text}")
 
 
 def test_the_keeper_beside_the_command_is_found_without_any_variable(

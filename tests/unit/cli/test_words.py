@@ -80,3 +80,8 @@ def test_a_summary_counts_the_alarming_states_last() -> None:
     assert words.summary([{"state": state} for state in states]) == (
         "2 running, 1 backoff, 1 failed, 1 sideways")
     assert words.summary([]) == "no units"
+
+
+def test_every_state_has_a_predicate() -> None:
+    assert words.SAID.keys() == words.STATES.keys()
+    assert words.SAID["failed"] == "has failed"
