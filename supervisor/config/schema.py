@@ -109,7 +109,7 @@ RESTART = Table(
         listed(integer(0, 255)),
         "success_codes",
         "[0]",
-        "codes of a good end; to die of HUP, INT, PIPE or TERM is one too",
+        "codes of a good end; for a service, to die of HUP, INT, PIPE or TERM is one too",
     ),
     Key("delay", DURATION, "delay_ns", '"100ms"', "pause before the first restart; 0 is allowed"),
     Key("factor", decimal(1, 100), "factor", "2.0", "each further pause is so many times longer"),

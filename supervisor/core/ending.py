@@ -19,7 +19,10 @@ NOT_BEGUN_NS = SECOND_NS // 10  # least pause after a start that never got to it
 def over(turn: Turn, unit: Unit, inst: Instance, cause: str = "", cause_id: int = 0) -> None:
     """Nothing of the run is left. Decide: start again, wait, be down, or fail."""
     drop_job(turn, inst)
+    if inst.frozen and inst.goal == "up":  # killed while frozen: its next run would be frozen too
+        turn.actions.append(do.Freeze(inst.key, False))
     inst.pid, inst.stuck, inst.frozen, inst.rung = 0, False, False, 0
+    inst.reloading = False
     inst.watchdog_due_ns = inst.age_due_ns = inst.measure_due_ns = 0
     why = inst.result or cause or (inst.last_exit if inst.ended else "") or inst.cause
     cause_id = cause_id or inst.cause_id

@@ -16,6 +16,7 @@ from supervisor.core.turn import (
     fraction,
     launch_job,
     launch_main,
+    leaves,
     move,
     orderly,
 )
@@ -58,7 +59,8 @@ def begin_launch(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
         move(turn, inst, "up", event.cause or "all members are there", event.cause_id)
         return
     inst.result, inst.ended, inst.hook, inst.emptied, inst.short = "", "", 0, True, False
-    inst.started_ns = 0
+    inst.started_ns, inst.status_text = 0, ""
+    inst.watchdog_ns = unit.start.watchdog_ns
     cause = event.cause or inst.cause
     move(turn, inst, "launching", cause, event.cause_id or inst.cause_id)
     if unit.start.timeout_ns:
@@ -81,8 +83,7 @@ def execed(turn: Turn, unit: Unit, inst: Instance, event: ev.Execed) -> None:
     """In launching. A hook's exec is no news; the main process's is the start."""
     if event.launch == inst.job:
         return
-    inst.pid, inst.started_ns = event.pid or inst.pid, turn.now
-    inst.watchdog_ns = unit.start.watchdog_ns
+    inst.pid, inst.started_ns = inst.pid or event.pid, turn.now  # its MAINPID may be faster
     ready = unit.start.ready
     if ready.kind == "exec" and not unit.start.after:
         _up(turn, unit, inst, "started")
@@ -123,7 +124,10 @@ def got_ready(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
 
 
 def _up(turn: Turn, unit: Unit, inst: Instance, cause: str) -> None:
+    asked = inst.cause
     move(turn, inst, "up", cause, inst.cause_id)
+    if leaves(inst):  # it became ready while its stop is held back: that begins for the same cause
+        inst.cause = asked
     inst.result, inst.ended = "", ""
     if not inst.launch:
         turn.actions.append(do.Watch(inst.key))
@@ -140,6 +144,7 @@ def _up(turn: Turn, unit: Unit, inst: Instance, cause: str) -> None:
 def adopt(turn: Turn, unit: Unit, inst: Instance, launch: int, pid: int, cause: str) -> None:
     """No event, but what a manager without memory finds: a main process, which counts as ready."""
     inst.goal, inst.again, inst.emptied = "up", False, False
+    inst.finished, inst.skipped = False, False
     inst.launch, inst.pid, inst.started_ns = launch, pid, turn.now
     inst.watchdog_ns = unit.start.watchdog_ns
     _up(turn, unit, inst, cause)

@@ -64,11 +64,15 @@ def released(turn: Turn, unit: Unit, inst: Instance, event: ev.Released) -> None
 
 def up_after_stop(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
     """A start while it stops: finish the stop, then start."""
-    inst.goal, inst.again, inst.finished = "up", True, False
+    inst.goal, inst.again, inst.finished, inst.skipped = "up", True, False, False
+    if inst.phase != "killing":
+        inst.cause, inst.cause_id = event.cause, event.cause_id or inst.cause_id
 
 
 def down_after_stop(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
     """A stop while it stops: it will not start again."""
+    if inst.again and inst.phase == "stopping":
+        inst.cause, inst.cause_id = event.cause, event.cause_id or inst.cause_id
     inst.goal, inst.again = "down", False
 
 
@@ -92,7 +96,7 @@ def begin_stop(
     inst.rung = 0
     if hung and inst.launch:
         inst.rung = ABORT
-    elif serves:
+    elif serves and not hung:
         inst.rung = DRAIN if stop.drain_ns else COMMAND if stop.command else 0
     if not inst.launch:
         turn.actions.append(do.Watch(inst.key))
@@ -168,7 +172,7 @@ def cut(turn: Turn, unit: Unit, inst: Instance, cause: str) -> None:
     """No event, but the end of a shutdown's time: no ladder any more, and no waiting for others."""
     inst.goal, inst.again = "down", False
     if inst.phase == "killing":
-        if not inst.stuck:
+        if not inst.stuck and turn.now - inst.since_ns >= KILL_GRACE_NS:
             _give_up(turn, inst)
         _kill_again(turn, inst)
         return
@@ -190,8 +194,8 @@ def main_exited(turn: Turn, unit: Unit, inst: Instance, event: ev.Exited) -> Non
     if not inst.ended:
         if event.code == CLD_EXITED:
             inst.ended = "clean" if event.status in unit.restart.success_codes else "unclean"
-        else:
-            inst.ended = "clean" if orderly(event) else "abnormal"
+        else:  # a task that was killed, however gently, has not done its work
+            inst.ended = "clean" if orderly(event) and unit.kind == "service" else "abnormal"
     if event.empty and inst.role in ("", "ready"):  # else a job may not even be born yet
         inst.emptied = True
         over(turn, unit, inst)
