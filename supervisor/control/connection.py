@@ -36,6 +36,13 @@ class Connection:
         """Whether nobody would lose an answer if it were closed."""
         return self.closing or not (self.call or self.out or self.inbox)
 
+    def has_said_more(self) -> bool:
+        """Whether there is something to read (the end of the connection is nothing)."""
+        try:
+            return bool(self.sock.recv(1, _socket.MSG_PEEK))
+        except OSError:
+            return False
+
     def read(self) -> bool:
         """Take what is there, within bounds. False: the peer has ended the connection."""
         try:

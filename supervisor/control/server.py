@@ -43,6 +43,7 @@ WINDOW_NS = 100_000_000  # ... within so much; root and our own uid may take wha
 
 _ACCEPTS = 16  # connections taken at one event: a storm of them delays nobody
 _PAUSE_NS = 1_000_000_000  # until the next try, when there is nothing left to accept with
+_MOMENT_NS = 20_000_000  # the same, if somebody could be accepted just now
 _EXHAUSTED = frozenset((EMFILE, ENFILE, ENOBUFS, ENOMEM))
 _NOW = 1  # a deadline that has passed on any clock
 
@@ -186,23 +187,24 @@ class Server:
 
     def _evict(self, uid: int | None) -> bool:
         """Close the client (of that uid) that is idle for longest; False if none is. Those that
-        came with the present event are not idle: what they sent was not looked at yet."""
+        came with the present event had no time to say anything yet."""
         for client in self._clients.values():
-            mine = uid in {None, client.peer.uid}
-            if mine and client.is_idle() and client not in self._newest:
+            mine = uid in {None, client.peer.uid} and client not in self._newest
+            if mine and client.is_idle() and not client.has_said_more():
                 self._drop(client)
                 return True
         return False
 
     def _find_descriptor(self) -> bool:
-        """Free one to accept with, or pause: the event would come back at once, for ever."""
+        """Free one to accept with, or pause: the event would come back at once, for ever. Those
+        who came with it get a moment to say what they came for."""
         if self._evict(None):
             return True
         if self._spare >= 0:
             os.close(self._spare)
             self._spare = -1
             return True
-        self._resume_ns = self._clock() + _PAUSE_NS
+        self._resume_ns = self._clock() + (_MOMENT_NS if self._newest else _PAUSE_NS)
         for fd in self._listeners:
             self._unwatch(fd)
         return False

@@ -16,6 +16,7 @@ from errno import EBUSY, ENODEV, ENOENT
 from select import poll
 
 from supervisor.kernel.host import read, read_long
+from supervisor.kernel.spare import use
 from supervisor.kernel.tracking import Figures, group_of, send, statm_bytes
 
 _MOST_ADDED = 512  # processes of one instance whose memory is added up: some 20 ms
@@ -40,7 +41,7 @@ class CgroupTracker:
     def empty(self, key: str) -> bool:
         """True if no process of the instance is left (zombies do not count)."""
         try:
-            fd = os.open(f"{self._path(key)}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+            fd = use(os.open, f"{self._path(key)}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return True
         try:
@@ -53,7 +54,7 @@ class CgroupTracker:
     def watch(self, key: str) -> list[int]:
         """A descriptor on which EPOLLPRI comes when the group fills or empties. Yours to close."""
         try:
-            fd = os.open(f"{self._path(key)}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
+            fd = use(os.open, f"{self._path(key)}/cgroup.events", os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return []
         self.heard(fd)
@@ -98,7 +99,7 @@ class CgroupTracker:
         """SIGKILL to all at once, forks in flight included."""
         path = self._path(key)
         try:
-            fd = os.open(f"{path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
+            fd = use(os.open, f"{path}/cgroup.kill", os.O_WRONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             if os.path.exists(path):  # a kernel before 5.14: freeze, so that nothing forks away
                 self.freeze(key, frozen=True)
@@ -126,7 +127,7 @@ class CgroupTracker:
             self.kill(key)
 
     def freeze(self, key: str, *, frozen: bool) -> None:
-        fd = os.open(f"{self._path(key)}/cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
+        fd = use(os.open, f"{self._path(key)}/cgroup.freeze", os.O_WRONLY | os.O_CLOEXEC)
         try:
             os.write(fd, b"1" if frozen else b"0")
         finally:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
+from supervisor.kernel.spare import use
+
 
 def read_bytes(path: str, limit: int = 65536) -> bytes:
     """The content of a small file, b"" if it cannot be read."""
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = use(os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return b""
     try:
@@ -29,7 +31,7 @@ def read_long(path: str, limit: int = 1 << 26) -> str:
     file gives a page at most (seq_file), which is some 700 pids or 30 mounts."""
     parts, size = [], 0
     try:
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        fd = use(os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except OSError:
         return ""
     try:

@@ -11,6 +11,7 @@ from _struct import Struct, error  # type: ignore[attr-defined]  # one file less
 from errno import EAGAIN, EINTR, ENOBUFS, ENOMEM, ETOOMANYREFS
 from typing import NamedTuple
 
+from supervisor.kernel.spare import use
 from supervisor.kernel.wire import MAX_FDS, MAX_FRAME, TO_KEEPER, TO_MANAGER, VERSION
 
 OPS = {number: name for name, number in TO_MANAGER.items()}
@@ -128,7 +129,7 @@ class Keeper:
         """Take copies of the descriptors that wait, because their owners may close them now."""
         for at, (data, fds) in enumerate(self._queue):
             if fds and not self._copies.issuperset(fds):
-                own = tuple([os.dup(fd) for fd in fds])
+                own = tuple([use(os.dup, fd) for fd in fds])
                 self._copies.update(own)
                 self._queue[at] = (data, own)
 

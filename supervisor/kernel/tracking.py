@@ -15,6 +15,7 @@ from select import poll
 from typing import NamedTuple, Protocol
 
 from supervisor.kernel.host import read, read_long
+from supervisor.kernel.spare import use
 
 MARK = "UNBOXED_UNIT"  # environment variable with the instance's key, in every service
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -56,7 +57,7 @@ class Tracker(Protocol):
 def send(pid: int, number: int, still: Callable[[], bool]) -> bool:
     """Signal `pid` if `still()` holds once a pidfd pins the process. False if it does not hold."""
     try:
-        fd = os.pidfd_open(pid)
+        fd = use(os.pidfd_open, pid)
     except OSError:
         return True
     try:
@@ -126,7 +127,7 @@ class SessionTracker:
     def _table(self) -> dict[int, tuple[int, int]]:
         """Pid -> (parent, session) of everything that lives."""
         rows = {}
-        for name in os.listdir("/proc"):
+        for name in use(os.listdir, "/proc"):
             if name.isdigit():
                 fields = _stat(name)
                 if fields[:1] not in _GONE:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 
 from supervisor.kernel.plan import Identity
+from supervisor.kernel.spare import use
 
 _MAX_BYTES = 16 << 20
 
@@ -27,7 +28,7 @@ def _lines(path: str) -> list[list[str]]:
         known = _read.get(path)
         if known is not None and known[0] == identity:
             return known[1]
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        fd = use(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError as exc:
         raise UnknownName(f"cannot read {path}: {exc.strerror}") from exc
     try:

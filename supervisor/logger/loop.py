@@ -25,6 +25,7 @@ from supervisor.logger import frames, options
 from supervisor.logger.directory import LogDirectory
 from supervisor.logger.form import directory_of
 from supervisor.logger.notice import reason, say
+from supervisor.logger.room import Room
 from supervisor.logger.stream import Stream, waiting
 
 EVENTS = 64
@@ -35,6 +36,8 @@ LONE_NS = 2_000_000  # a move that long after the last one is a line now and the
 FIRST_DELAY_NS = 100_000_000
 LONGEST_DELAY_NS = 2_000_000_000
 LAST_DRAIN_NS = 4_000_000_000  # the keeper waits for 5 s
+DEAF_NS = 500_000_000
+MOST_OPEN = 256  # segments at once; each takes two descriptors
 
 FLOOD_PIPE_BYTES = 1 << 20
 CALM_PIPE_BYTES = 1 << 16
@@ -43,12 +46,14 @@ F_GETPIPE_SZ = 1032
 
 
 class Logger:
-    """`keeper` is the socket to the keeper, `most_open` how many segments may be open at once."""
+    """`keeper` is the socket to the keeper, `most` how many descriptors there may be."""
 
-    def __init__(self, directory: LogDirectory, keeper: socket, most_open: int) -> None:
+    def __init__(self, directory: LogDirectory, keeper: socket, most: int) -> None:
         self._directory = directory
         self._keeper = keeper
-        self._most_open = most_open
+        self._room = Room(most)
+        self._deaf_until_ns = 0  # the keeper is not heard until then; 0: it is
+        self._most_open = min(MOST_OPEN, most // 8)  # most are for pipes: one for each stream
         self._by_name: dict[str, Stream] = {}
         self._by_pipe: dict[int, Stream] = {}
         self._open: dict[Stream, None] = {}  # those with open files, longest unused first
@@ -74,9 +79,12 @@ class Logger:
     def _pause(self) -> float | None:
         """Seconds until the next turn (None: there is none). Sleeps if that is too soon for epoll,
         which knows whole milliseconds only."""
-        if not self._queue:
+        times = [self._queue[0][0]] if self._queue else []
+        if self._deaf_until_ns:
+            times.append(self._deaf_until_ns)
+        if not times:
             return None
-        pause_ns = self._queue[0][0] - time.monotonic_ns()
+        pause_ns = min(times) - time.monotonic_ns()
         if pause_ns <= 0:
             return 0
         if pause_ns < LONGEST_WAIT_NS // 2:
@@ -87,6 +95,8 @@ class Logger:
     def _serve_queue(self) -> None:
         now_ns = time.monotonic_ns()
         until_ns = now_ns + SLICE_NS
+        if 0 < self._deaf_until_ns <= now_ns:
+            self._hear()
         while self._queue and self._queue[0][0] <= now_ns < until_ns:
             stream = heappop(self._queue)[2]
             if stream.pipe >= 0:
@@ -163,9 +173,7 @@ class Logger:
     def _fail(self, stream: Stream, error: OSError) -> None:
         """Its bytes stay in the pipe, so that nothing is lost; try again later."""
         if error.errno in {errno.EMFILE, errno.ENFILE}:
-            for other in self._open:
-                other.close_tail()
-            self._open.clear()
+            self._close_all()
         self._open.pop(stream, None)
         now_ns = time.monotonic_ns()
         if not self._failing:
@@ -187,8 +195,32 @@ class Logger:
             seconds = (now_ns - self._failed_since_ns) / 1e9
             say(f"can write {self._directory.path} again after {seconds:.1f} s; nothing was lost")
 
+    def _close_all(self) -> None:
+        for stream in self._open:
+            stream.close_tail()
+        self._open.clear()
+
+    def _deafen(self) -> None:
+        """Leave what the keeper has to say where it is, until there is room for the pipes."""
+        if not self._deaf_until_ns:
+            say("cannot take a log pipe: too many open files; its unit waits when the pipe is full")
+            self._epoll.modify(self._keeper.fileno(), 0)
+        self._deaf_until_ns = time.monotonic_ns() + DEAF_NS
+
+    def _hear(self) -> None:
+        if self._room.is_there(self._keeper.fileno()):
+            self._deaf_until_ns = 0
+            self._epoll.modify(self._keeper.fileno(), select.EPOLLIN)
+        else:
+            self._deafen()
+
     def _receive(self) -> bool:
         """Handle one datagram of the keeper's; False when it has closed its end."""
+        if not (self._deaf_until_ns or self._room.is_there(self._keeper.fileno())):
+            self._close_all()
+            if not self._room.is_there(self._keeper.fileno()):
+                self._deafen()
+                return True
         try:
             datagram, control, flags, _ = self._keeper.recvmsg(
                 MAX_FRAME, CMSG_LEN(4 * MAX_FDS), MSG_DONTWAIT | MSG_CMSG_CLOEXEC
@@ -204,7 +236,8 @@ class Logger:
         if not datagram:
             return False
         if flags & MSG_CTRUNC:
-            say("cannot take a log pipe: too many open files; its unit waits when the pipe is full")
+            say("cannot take a log pipe: too many open files; starting anew, to be given it again")
+            raise SystemExit(1)
         known, unwanted = frames.decode(datagram, fds)
         for fd in unwanted:
             posix.close(fd)

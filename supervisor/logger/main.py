@@ -15,7 +15,6 @@ from supervisor.logger.notice import reason, say
 
 KEEPER = 3
 WANTED_FILES = 16384
-MOST_OPEN = 256  # segments at once; each takes two descriptors
 
 
 def main(argv: list[str]) -> int:
@@ -31,8 +30,7 @@ def main(argv: list[str]) -> int:
         say(f"cannot use descriptor {KEEPER}: {reason(error)}; it must be the keeper's socket")
         return 2
     directory = LogDirectory(_absolute(argv[1]))
-    # Of the descriptors, most are for pipes: one for each stream.
-    return Logger(directory, keeper, min(MOST_OPEN, _file_limit() // 8)).run()
+    return Logger(directory, keeper, _file_limit()).run()
 
 
 def _absolute(path: str) -> str:

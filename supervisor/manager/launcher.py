@@ -15,6 +15,7 @@ from supervisor.kernel.host import read
 from supervisor.kernel.keeper import Keeper
 from supervisor.kernel.plan import FIRST_LISTEN_FD, Identity, Launch, PlanTooLong, Step, encode
 from supervisor.kernel.plan import compile as compile_plan
+from supervisor.kernel.spare import use
 from supervisor.kernel.tracking import MARK, Tracker
 from supervisor.model.paths import Paths
 from supervisor.model.state import Instance, Role
@@ -242,7 +243,7 @@ def _env_file(path: str) -> dict[str, str]:
     try:
         if os.stat(path).st_size > _ENV_FILE_BYTES:
             raise CannotLaunch(f"cannot read {path}: it is over {_ENV_FILE_BYTES} bytes")
-        os.close(os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
+        os.close(use(os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
     except OSError as exc:
         raise CannotLaunch(f"cannot read {path}: {exc.strerror}") from exc
     found = {}

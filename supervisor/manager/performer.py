@@ -69,7 +69,8 @@ class Performer:
             payload = sup.launcher.frame(unit, inst, action.role, action.hook)
         except (CannotLaunch, OSError, UnicodeError) as exc:  # a home that is no UTF-8, say
             words = (exc.strerror if isinstance(exc, OSError) else "") or str(exc)
-            short = isinstance(exc, OSError) and exc.errno in SHORTAGES
+            cause = exc.__cause__ if isinstance(exc, CannotLaunch) else exc
+            short = isinstance(cause, OSError) and cause.errno in SHORTAGES
             sup.deliver(action.key, ev.LaunchFailed(action.launch, words, False, short))
             return
         finally:

@@ -11,6 +11,7 @@ from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING
 
 from supervisor.core.world import World
+from supervisor.kernel import spare
 from supervisor.kernel.keeper import Keeper, KeeperGone
 from supervisor.kernel.tracking import Tracker
 from supervisor.manager.journal import Header, Journal
@@ -120,6 +121,7 @@ class Supervisor:
             settle()
         if self.world.closed or self.leave_soon:
             self.loop.running = False
+        spare.keep(self.keeper.fileno())
         if self.log_due_ns and (self.log_due_ns <= now or not self.loop.running):
             self.flush_log()
 
@@ -261,10 +263,7 @@ class Supervisor:
                 self.report("cannot go on: no memory is left; the keeper starts another manager")
             finally:
                 os._exit(1)
-        from traceback import extract_tb
-
-        last = extract_tb(exc.__traceback__)[-1]
-        where = f"{last.filename.rpartition('/')[2]}:{last.lineno}"
+        where = _place(exc)
         key, self.current, self.world.stepping = self.world.stepping or self.current, "", ""
         words = f"internal error in {where}: {type(exc).__name__}: {exc}"
         if key in self.world.instances:
@@ -281,3 +280,13 @@ class Supervisor:
         for launch in (inst.job, inst.launch) if inst is not None else ():
             if launch and launch not in self.launches:
                 self.world.deliver(key, ev.LaunchFailed(launch, words, False), monotonic_ns())
+
+
+def _place(exc: BaseException) -> str:
+    """"FILE:LINE" of what raised it. Opens nothing: there may be no descriptor to open it with."""
+    at = exc.__traceback__
+    while at is not None and at.tb_next is not None:
+        at = at.tb_next
+    if at is None:
+        return "nowhere"
+    return f"{at.tb_frame.f_code.co_filename.rpartition('/')[2]}:{at.tb_lineno}"
