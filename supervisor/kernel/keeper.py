@@ -22,6 +22,7 @@ _INT = 4  # bytes of a descriptor number in SCM_RIGHTS
 _LATER = frozenset((EAGAIN, EINTR, ENOBUFS, ENOMEM, ETOOMANYREFS))
 _SKB = 32  # bytes of a socket's buffer that no datagram may use (net/unix/af_unix.c)
 _MSG_CMSG_CLOEXEC, _MSG_DONTWAIT = 0x40000000, 0x40
+LAUNCHES = 1 << 56  # launches have lower tags (the keeper refuses others), requests higher ones
 
 
 class Frame(NamedTuple):
@@ -64,6 +65,8 @@ class Keeper:
         self._queue: list[tuple[bytes, tuple[int, ...]]] = []
         self._copies: set[int] = set()  # descriptors in the queue that are ours to close
         self._buffer = bytearray(MAX_FRAME)
+        self._tags = LAUNCHES
+        self.puts: dict[int, str] = {}  # tag -> name, of each PUT that was not answered yet
 
     def fileno(self) -> int:
         return self._socket.fileno()
@@ -83,9 +86,17 @@ class Keeper:
         """PUT, GET, DROP and their like."""
         self.send(op, tag, name.encode() + b"\0", fds)
 
+    def tag(self) -> int:
+        """For a request whose answer must be told from all others."""
+        self._tags += 1
+        return self._tags
+
     def put(self, name: str, fd: int) -> None:
-        """Store a descriptor: now, or as soon as the keeper takes it."""
-        self.named("PUT", name, (fd,))
+        """Store a descriptor: now, or as soon as the keeper takes it. The answer's tag is in
+        `puts`."""
+        tag = self.tag()
+        self.puts[tag] = name
+        self.named("PUT", name, (fd,), tag)
         self.flush()
 
     def signal(self, launch: int, number: int, *, group: bool = False) -> None:

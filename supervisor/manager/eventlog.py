@@ -1,7 +1,8 @@
 """What the supervisor itself has to say: JSON lines into its own log stream, plain ones on stderr.
 
-Neither may ever hold the manager up: a full pipe or a stuck terminal loses lines, which are counted
-and the count is written with the next line that gets through.
+Neither may ever hold the manager up, nor fill its memory: what a full pipe does not take, or what
+waits while there is none, is kept up to WAITING bytes; the oldest lines beyond are lost, and how
+many is written with the next line that gets through. A stuck terminal loses lines too.
 """
 from __future__ import annotations
 
@@ -11,11 +12,13 @@ from time import time_ns
 
 from msgspec import Struct, json
 
+from supervisor.manager.loop import WRITE
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model.state import Transition
 from supervisor.model.unit import Logs
 
 STREAM = "unboxed"
+WAITING = 1 << 20  # bytes of lines that are kept: as many as a thousand services make at once
 _CHUNK = 4096  # PIPE_BUF: what a pipe that is ready takes without waiting
 _QUIET_NS = 2_000_000
 _MANY = 64  # lines that wait for no more
@@ -39,26 +42,55 @@ class EventLog:
         self._quiet = quiet
         self._fd = -1
         self._lost = 0
+        self._asked = False  # for a pipe, and there was no answer yet
+        self._said = False  # that there is none
+        self._full = False  # it is watched for room
         self._lines: list[str] = []  # for stderr
-        self._waiting: list[bytes] = list(map(_message, sup.early_words))
+        self._waiting: list[bytes] = []
+        self._size = 0  # of all that waits
+        for words in sup.early_words:
+            self._keep(_message(words))
         self._stderr = poll()
         self._stderr.register(2, POLLOUT)
         sup.early_words.clear()
         sup.report = self.report
         sup.flush_log = self.flush
         sup.listeners.append(self._on_transitions)
-        options = f"keep={Logs().keep_bytes} segment={Logs().segment_bytes}"
-        sup.ask_descriptor("STREAM", f"{STREAM}\0{options}", self._opened)
+        self._open()
         self._on_transitions(list(sup.world.history))
 
+    def _open(self) -> None:
+        if not self._asked:
+            self._asked = True
+            options = f"keep={Logs().keep_bytes} segment={Logs().segment_bytes}"
+            self._sup.ask_descriptor("STREAM", f"{STREAM}\0{options}", self._opened)
+
     def _opened(self, fd: int) -> None:
-        os.set_blocking(fd, False)
-        self._fd = fd
-        self._write()
+        self._asked = False
+        if fd >= 0:
+            os.set_blocking(fd, False)
+            self._fd = fd
+            self._write()
+        elif not self._said:
+            self._said = True
+            self.report(f"cannot open the log stream {STREAM}: {os.strerror(-fd)}; the next event"
+                        " tries again")
+
+    def _keep(self, line: bytes) -> None:
+        """To be written; the oldest give way when too much waits."""
+        self._waiting.append(line)
+        self._size += len(line)
+        if self._size > WAITING:
+            over = 0
+            while self._size > WAITING // 2:  # by halves, for moving the rest costs its length
+                self._size -= len(self._waiting[over])
+                over += 1
+            del self._waiting[:over]
+            self._lost += over
 
     def report(self, text: str) -> None:
         """Something that is no transition and that somebody should know."""
-        self._waiting.append(_message(text))
+        self._keep(_message(text))
         self.flush()
         self._say(f"unboxed: {text}\n")
 
@@ -69,7 +101,7 @@ class EventLog:
                 sup.realtime_ns(moved.time_ns), moved.key, moved.id, moved.source, moved.target,
                 moved.cause, moved.cause_id,
             )  # fmt: skip
-            self._waiting.append(_encode(row) + b"\n")
+            self._keep(_encode(row) + b"\n")
             if moved.target in _SHOWN:
                 lines.append(f"{moved.key}: {moved.target} ({moved.cause})\n")
         self._lines += lines
@@ -89,11 +121,13 @@ class EventLog:
 
     def _write(self) -> None:
         if self._fd < 0:
+            if self._waiting:
+                self._open()
             return
-        lines, self._waiting = self._waiting, []
-        if self._lost:
-            words = f"{self._lost} lines of this log were lost: its pipe was full"
-            lines.insert(0, _message(words))
+        lines, self._waiting, self._size = self._waiting, [], 0
+        lost, self._lost = self._lost, 0
+        if lost:
+            lines.insert(0, _message(f"{lost} lines of this log were lost: nobody took them"))
         at = 0
         while at < len(lines):
             chunk, count = lines[at], 1
@@ -103,10 +137,17 @@ class EventLog:
             try:
                 os.write(self._fd, chunk)
             except BlockingIOError:
-                self._lost += len(lines) - at
+                if lost and not at:
+                    self._lost, at = lost, 1
+                for line in lines[at:]:
+                    self._keep(line)
+                self._sup.loop.add(self._fd, WRITE, lambda _events: self.flush())
+                self._full = True
                 return
             at += count
-        self._lost = 0
+        if self._full:
+            self._full = False
+            self._sup.loop.remove(self._fd)
 
     def _say(self, text: str) -> None:
         if self._quiet:

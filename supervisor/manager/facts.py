@@ -51,7 +51,7 @@ def _wait(keeper: Keeper) -> None:
 
 def fetch(keeper: Keeper, name: str) -> tuple[int, list[Frame]]:
     """A stored descriptor (-1: there is none), and what else came while it was waited for."""
-    tag = 0xFE7C4
+    tag = keeper.tag()
     others: list[Frame] = []
     keeper.named("GET", name, tag=tag)
     while True:

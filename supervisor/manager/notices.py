@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 
 from supervisor.kernel import notify
+from supervisor.manager.adoption import Adoptions
 from supervisor.manager.loop import READ
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model import event as ev
-from supervisor.model.state import Instance
 
 MAX_STORED = 64  # descriptors that one instance may park
 MAX_BURST = 64  # messages of one service that are read before another's turn
@@ -23,8 +23,10 @@ class Notices:
         self._sup = sup
         self._sockets: dict[str, int] = {}
         self._polled: dict[str, int] = {}  # our copies of parked descriptors that may hang up
+        self._asked: dict[str, tuple[int, int]] = {}  # key -> pid of its MAINPID, errno (-1: none)
         self.ignored = 0  # messages of strangers, or not to be read
-        sup.hear = self.hear
+        sup.hear, sup.unkept = self.hear, self._unkept
+        sup.adoptions = Adoptions(sup)
 
     def watch(self, key: str, fd: int) -> None:
         """Take over the notify socket of an instance."""
@@ -46,6 +48,7 @@ class Notices:
 
     def close_socket(self, key: str) -> None:
         fd = self._sockets.pop(key, -1)
+        self._asked.pop(key, None)
         if fd >= 0:
             self._sup.loop.remove(fd)
             os.close(fd)
@@ -61,6 +64,10 @@ class Notices:
             if message is None:
                 return
             self._sup.current = key
+            if self._is_put_off(key, message):
+                self._sup.loop.remove(fd)
+                notify.close(message.fds)
+                return
             try:
                 self._take(key, message)
                 self._sup.commit()
@@ -70,7 +77,7 @@ class Notices:
 
     def _take(self, key: str, message: notify.Message) -> None:
         sup, fields = self._sup, message.fields
-        if not fields or not self._belongs(key, message.pid):
+        if not fields or not (key in self._asked or self._belongs(key, message.pid)):
             self.ignored += 1
             return
         if "FDSTORE" in fields:
@@ -91,7 +98,7 @@ class Notices:
                 watchdog="ping" if watchdog == "1" else "trigger" if watchdog == "trigger" else "",
                 watchdog_ns=_microseconds(fields.get("WATCHDOG_USEC")),
                 extend_ns=_microseconds(fields.get("EXTEND_TIMEOUT_USEC")),
-                pid=self._main_pid(key, inst, fields.get("MAINPID", "")),
+                pid=self._adopted(key),
             ),
         )
         if fields.get("READY") == "1":
@@ -102,18 +109,54 @@ class Notices:
         sender must still be there to be looked at."""
         return self._sup.pids.get(pid) == key or self._sup.tracker.owner(pid) == key
 
-    def _main_pid(self, key: str, inst: Instance, text: str) -> int | None:
-        """MAINPID, if it names a process of this very instance; the keeper then watches that, and
-        of the one before it nobody tells any more when its number is free for others."""
+    def _is_put_off(self, key: str, message: notify.Message) -> bool:
+        """A message with a MAINPID is left where it is until the keeper has said whether it takes
+        that process: if this manager dies before, the next one finds it."""
+        sup, inst = self._sup, self._sup.world.instances.get(key)
+        text = message.fields.get("MAINPID", "")
         pid = int(text) if text.isascii() and text.isdigit() and len(text) < 10 else 0
-        if not pid or not inst.launch or self._sup.pids.get(pid) == key:
-            return None
-        if self._sup.tracker.owner(pid) != key:
+        if key in self._asked:
+            return self._asked[key][1] < 0
+        if not pid or inst is None or not inst.launch or pid == inst.pid:
+            return False
+        if not self._belongs(key, message.pid):
+            return False
+        if sup.pids.get(pid) == key:
+            if not inst.job:  # the keeper took it, and a manager died before it could be noted
+                self._asked[key] = pid, 0
+            return False
+        if sup.tracker.owner(pid) != key:
             self.ignored += 1
+            return False
+        launch, self._asked[key] = inst.launch, (pid, -1)
+        fd = self._sockets[key]
+
+        def answered(err: int) -> None:
+            if self._sockets.get(key) == fd and self._asked.get(key) == (pid, -1):
+                self._asked[key] = pid, err
+                self._on_socket(key, fd)
+                if key in self._sockets:
+                    self.watch(key, fd)
+
+        sup.adoptions.ask(launch, pid, answered)
+        return True
+
+    def _adopted(self, key: str) -> int | None:
+        """The main process by the message at hand, if the keeper has taken it; of the one before it
+        nobody tells any more when its number is free for others."""
+        pid, err = self._asked.pop(key, (0, 0))
+        if not pid:
             return None
-        self._sup.keeper.send("ADOPT", inst.launch, pid.to_bytes(4, "little"))
-        self._sup.pids.pop(inst.pid, None)
-        self._sup.pids[pid] = key
+        sup, inst = self._sup, self._sup.world.instances[key]
+        if err or pid == inst.pid:
+            if pid != inst.pid:  # else it named itself before we knew its number
+                sup.report(
+                    f"cannot make pid {pid} the main process of {key}: {os.strerror(err)};"
+                    f" it stays {inst.pid}"
+                )
+            return None
+        sup.pids.pop(inst.pid, None)
+        sup.pids[pid] = key
         return pid
 
     def _store(self, key: str, name: str, fds: list[int], *, polled: bool) -> None:
@@ -149,6 +192,14 @@ class Notices:
             self._sup.loop.remove(fd)
             os.close(fd)
         self._sup.drop(stored)
+
+    def _unkept(self, name: str) -> None:
+        """The keeper did not take it: our side of it is of no use either."""
+        kind, _, key = name.partition(":")
+        if kind == "notify":
+            self.close_socket(key)
+        elif name in self._polled:
+            self._forget(name)
 
     def _unstore(self, key: str, name: str) -> None:
         for stored in [s for s in self._sup.stored if s.startswith(f"fdstore:{key}:")]:

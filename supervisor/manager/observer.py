@@ -2,14 +2,13 @@
 from __future__ import annotations
 
 import os
-from _socket import SHUT_RD, socket
-from errno import ESRCH
+from errno import ENOENT, ESRCH
 
 from supervisor.kernel.keeper import Child, Frame, child
 from supervisor.kernel.plan import NAMES
 from supervisor.kernel.wire import CHILD_STATES
-from supervisor.manager.performer import DRAIN_TAG, SHORTAGES
-from supervisor.manager.supervisor import Supervisor
+from supervisor.manager.refusals import Refusals
+from supervisor.manager.supervisor import SHORTAGES, Supervisor
 from supervisor.model import event as ev
 from supervisor.model.values import signal_name
 
@@ -33,6 +32,8 @@ class Observer:
     def __init__(self, sup: Supervisor) -> None:
         self._sup = sup
         sup.on_keeper = self.on_keeper
+        self._refusals = Refusals(sup)
+        sup.adoptions.replay = self._guarded
         self._table = {
             "EXECED": self._execed, "LAUNCH_FAILED": self._launch_failed, "REFUSED": self._refused,
             "EXITED": self._exited, "SIGNALLED": self._signalled, "PING": self._ping,
@@ -85,13 +86,19 @@ class Observer:
         key, _ = self._sup.launches.pop(frame.tag, ("", ""))
         err = int.from_bytes(frame.payload[:4], "little", signed=True)
         words = f"the keeper refused it: {os.strerror(err)}"
+        inst = self._sup.world.instances.get(key)
+        if err == ENOENT and inst is not None and inst.launch == frame.tag:
+            words = inst.result or words  # why something that it names is not stored
         self._sup.deliver(key, ev.LaunchFailed(frame.tag, words, False, err in SHORTAGES))
 
     def _exited(self, frame: Frame) -> None:
         record = child(frame)
         sup = self._sup
-        key, role = sup.launches.pop(frame.tag, split_key(record.key))
+        key, role = sup.launches.get(frame.tag, split_key(record.key))
         sup.hear(key)
+        if sup.adoptions.holds(frame):
+            return
+        sup.launches.pop(frame.tag, None)
         sup.pids.pop(record.pid, None)
         sup.acks.append(frame.tag)
         inst = sup.world.instances.get(key)
@@ -141,29 +148,29 @@ class Observer:
         self._sup.flush()
 
     def _descriptor(self, frame: Frame) -> None:
-        if frame.tag == DRAIN_TAG:
-            for fd in frame.fds:
-                sock = socket(fileno=fd)
-                try:
-                    sock.shutdown(SHUT_RD)
-                finally:
-                    sock.close()
-            return
-        answered = self._sup.descriptors.pop(frame.tag, None)
+        answered = self._sup.answers.pop(frame.tag, None)
         for fd in frame.fds:
             if answered is not None:
-                answered(fd)
+                answered(0, fd)
                 answered = None
             else:
                 os.close(fd)
 
     def _result(self, frame: Frame) -> None:
-        err = int.from_bytes(frame.payload[:4], "little", signed=True)
-        answered = self._sup.answers.pop(frame.tag, None)
+        sup, err = self._sup, int.from_bytes(frame.payload[:4], "little", signed=True)
+        answered = sup.answers.pop(frame.tag, None)
+        stored = sup.keeper.puts.pop(frame.tag, "")
         if answered is not None:
-            answered(err)
+            answered(err, -1)
+        elif stored:
+            if err:
+                self._refusals.put(stored, err)
+        elif sup.adoptions.result(frame.tag, err):
+            pass  # it was the answer to an ADOPT
         elif err and err != ESRCH:  # a signal that came too late needs no word
-            self._sup.report(f"cannot have the keeper do it: {os.strerror(err)}; going on")
+            sup.report(f"cannot have the keeper do it: {os.strerror(err)}; going on")
+            if not frame.tag and err != ENOENT:  # no DROP of what is not there
+                self._refusals.lost(err)
 
 
 def split_key(key: str) -> tuple[str, str]:

@@ -2,21 +2,20 @@
 from __future__ import annotations
 
 import os
-from errno import EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC
+from _socket import SHUT_RD, socket
 
 from supervisor.kernel.tracking import SessionTracker
 from supervisor.manager.conditions import unmet
 from supervisor.manager.launcher import CannotLaunch
 from supervisor.manager.loop import PRIORITY, READ
 from supervisor.manager.notices import Notices
-from supervisor.manager.supervisor import Supervisor
+from supervisor.manager.supervisor import SHORTAGES, Supervisor
 from supervisor.model import action as do
 from supervisor.model import event as ev
 from supervisor.model.unit import Conditions, Unit
 
 _ALWAYS = Conditions()
 _LOOKS = 8
-SHORTAGES = frozenset((EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC))  # may be over soon
 REST_NS = 100_000_000  # the exits of a thousand services take about as long
 
 
@@ -105,6 +104,9 @@ class Performer:
         if events & READ:
             self._sup.deliver(key, ev.Ready())
             self._sup.commit()
+            if self._sup.retry_ns:  # it could not be written down: the keeper keeps the byte
+                self._sup.loop.remove(self.ready_pipes[key])
+                return
         self.drop_ready(key)
 
     def drop_ready(self, key: str) -> None:
@@ -256,7 +258,7 @@ class Performer:
         """shutdown(2) on its own (SO_REUSEPORT) listeners: the kernel hands new connections to the
         other instances. The socket is of no more use, so the next start binds a new one."""
         for name in [s for s in self._sup.stored if s.startswith(f"listen:{action.key}:")]:
-            self._sup.keeper.named("GET", name, tag=DRAIN_TAG)
+            self._sup.ask_descriptor("GET", name, _shut)
             self._sup.drop(name)
 
     def _freeze(self, action: do.Freeze) -> None:
@@ -274,4 +276,10 @@ def _speaks(unit: Unit) -> bool:
     return unit.start.ready.kind == "notify"
 
 
-DRAIN_TAG = 0xD7A10
+def _shut(fd: int) -> None:
+    if fd >= 0:
+        sock = socket(fileno=fd)
+        try:
+            sock.shutdown(SHUT_RD)
+        finally:
+            sock.close()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from errno import EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING
 
@@ -25,10 +26,11 @@ from supervisor.model.unit import Unit
 
 if TYPE_CHECKING:
     from supervisor.control.server import Server
+    from supervisor.manager.adoption import Adoptions
 
 _BATCH = 64  # actions that are sent together
 _RETRY_NS = 100_000_000
-ANSWER_TAGS = 1 << 32
+SHORTAGES = frozenset((EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC))  # may be over soon
 Listener = Callable[[list[Transition]], None]
 
 
@@ -57,7 +59,10 @@ class Supervisor:
         self.defined: list[Unit] = []  # definitions to be written down
         self.listeners: list[Listener] = []  # told of every transition, after it was acted upon
         self.settled: list[Callable[[], None]] = []  # called at the end of every turn
-        self.answers: dict[int, Callable[[int], None]] = {}  # ask_keeper: tag -> who waits
+        self.answers: dict[int, Callable[[int, int], None]] = {}  # ask_*: tag -> who waits
+        self.adoptions: Adoptions  # notices
+        self.unkept: Callable[[str], None] = lambda _name: None  # notices
+        self.put_state_ns = 0  # refusals: when to try again to store the journal, 0 if it is
         self.leave_soon = False  # requests: end this manager, so that a new one begins
         self.started_early: set[str] = set()  # boot
         self.current = ""  # key of the instance that is being worked for
@@ -72,7 +77,6 @@ class Supervisor:
         self.hear: Callable[[str], None] = lambda _key: None  # notices
         self.server: Server | None = None  # service
         self.reload_access: Callable[[], None] = lambda: None  # service
-        self.descriptors: dict[int, Callable[[int], None]] = {}  # ask_descriptor: tag -> who waits
         self.on_keeper: Callback = lambda _events: None  # observer
         self._wants = 0  # what the keeper's socket is watched for
         self.keeper_pid = os.getppid()
@@ -92,7 +96,9 @@ class Supervisor:
         """When the next turn is due (monotonic ns), 0 for never."""
         soonest = self.world.deadline()
         due = self.server.next_deadline_ns() if self.server is not None else None
-        times = (soonest, due, self.rest_deadline(), self.log_due_ns, self.retry_ns)
+        times = (
+            soonest, due, self.rest_deadline(), self.log_due_ns, self.retry_ns, self.put_state_ns,
+        )  # fmt: skip
         return min((t for t in times if t), default=0)
 
     def deliver(self, key: str, event: object) -> None:
@@ -115,6 +121,9 @@ class Supervisor:
             due = self.server.next_deadline_ns()
             if due is not None and due <= now:
                 self.server.expire(now)
+        if 0 < self.put_state_ns <= now:
+            self.put_state_ns = 0
+            self._put_state()
         self.commit()
         self.current = ""
         for settle in self.settled:
@@ -203,10 +212,13 @@ class Supervisor:
         ]
         fresh.append(records)
         fresh.settle()
-        self.keeper.put("state", fresh.fd)
-        self.stored.add("state")
         os.close(self.journal.fd)
         self.journal = fresh
+        self._put_state()
+
+    def _put_state(self) -> None:
+        self.keeper.put("state", self.journal.fd)
+        self.stored.add("state")
 
     def booted(self) -> None:
         """All that was to start is in the journal: the next manager need not see to it."""
@@ -230,17 +242,16 @@ class Supervisor:
         os.write(2, f"unboxed: {text}\n".encode())
 
     def ask_descriptor(self, op: str, text: str, answered: Callable[[int], None]) -> None:
-        """A request that is answered with a descriptor, which is then `answered`'s to close."""
-        tag = ANSWER_TAGS + len(self.descriptors)
-        self.descriptors[tag] = answered
-        self.keeper.named(op, text, tag=tag)
-        self.flush()
+        """A request that is answered with a descriptor, which is then `answered`'s to close; if it
+        is refused, with the errno's negative."""
+        self._ask(op, text, lambda err, fd: answered(-err if err else fd))
 
     def ask_keeper(self, op: str, text: str, answered: Callable[[int], None]) -> None:
         """A request with a text; `answered` gets the errno of its RESULT, 0 for done."""
-        tag = ANSWER_TAGS + len(self.answers)
-        while tag in self.answers:
-            tag += 1
+        self._ask(op, text, lambda err, _fd: answered(err))
+
+    def _ask(self, op: str, text: str, answered: Callable[[int, int], None]) -> None:
+        tag = self.keeper.tag()
         self.answers[tag] = answered
         self.keeper.named(op, text, tag=tag)
         self.flush()

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from supervisor.kernel import wire
-from supervisor.kernel.keeper import Child, Frame, Keeper, KeeperGone, child
+from supervisor.kernel.keeper import LAUNCHES, Child, Frame, Keeper, KeeperGone, child
 
 Sent = tuple[int, int, bytes, int]  # op, tag, payload, descriptors
 
@@ -95,7 +95,8 @@ def test_a_descriptor_has_a_datagram_of_its_own(ends: tuple[Keeper, Peer]) -> No
     keeper.flush()
     assert peer.datagram() == ([(wire.TO_KEEPER["ACK"], 1, b"", 0)], [])
     frames, fds = peer.datagram()
-    assert frames == [(wire.TO_KEEPER["PUT"], 0, b"state\0", 1)]
+    assert frames == [(wire.TO_KEEPER["PUT"], LAUNCHES + 1, b"state\0", 1)]
+    assert keeper.puts == {LAUNCHES + 1: "state"}
     assert os.path.samestat(os.fstat(fds[0]), os.fstat(memfd))
     assert peer.datagram() == ([(wire.TO_KEEPER["ACK"], 2, b"", 0)], [])
     os.close(fds[0])
@@ -141,7 +142,8 @@ def test_a_descriptor_may_be_closed_while_it_still_waits(ends: tuple[Keeper, Pee
         waiting -= len(peer.datagram()[0])
         keeper.flush()
     frames, fds = peer.datagram()
-    assert frames == [(wire.TO_KEEPER["PUT"], 0, b"state\0", 1)]
+    assert frames == [(wire.TO_KEEPER["PUT"], LAUNCHES + 1, b"state\0", 1)]
+    assert keeper.puts == {LAUNCHES + 1: "state"}
     assert os.fstat(fds[0]).st_ino == inode
     os.close(fds[0])
 
