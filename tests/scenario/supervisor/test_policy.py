@@ -150,6 +150,14 @@ def test_freeze_and_thaw(tmp_path: Path) -> None:
         assert stack.call("Stop", units=["one"])["results"][0]["ok"]
 
 
+def test_what_is_killed_while_it_is_frozen_comes_back_thawed(tmp_path: Path) -> None:
+    with Stack(tmp_path, {"one": SLEEP + '[restart]\nwhen = "always"\n'}) as stack:
+        pid = stack.wait("one", "running")["pid"]
+        stack.call("Freeze", units=["one"])
+        stack.call("Kill", units=["one"], signal=9)
+        stack.wait("one", "running", test=lambda row: row["pid"] != pid)
+
+
 def test_kill_sends_any_signal(tmp_path: Path, speaker: Speaker) -> None:
     with Stack(tmp_path, {"one": speaker.unit, "two": SLEEP + "autostart = false\n"}) as stack:
         speaker.facts(stack, "start")
