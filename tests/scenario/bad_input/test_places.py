@@ -141,7 +141,7 @@ def test_a_second_supervisor_is_refused_and_the_first_goes_on(stack: Stack) -> N
         )
         told = unboxed("run", "--plain", "--units", str(stack.units), home=stack.home)
         assert told.returncode == 1
-        assert f"a supervisor already uses {stack.runtime}" in told.stderr
+        assert f"cannot use {stack.runtime} as runtime directory: another" in told.stderr
         assert tree(stack.runtime) == before
         assert stack.row("good")["pid"] == pid
 

@@ -244,15 +244,17 @@ def test_run_without_a_terminal_is_the_supervisor_itself(home: Path) -> None:
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT,
         env={**os.environ, **unboxed.env},
     ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "web: up (started)\n"
-        while unboxed("status", "web").returncode != 0:
-            assert process.poll() is None
-        second = unboxed("run", "--units", str(home / "units"))
-        assert second.returncode == 1
-        assert "a supervisor already uses" in second.stderr
-        pid = unboxed.json("status")["instances"][0]["pid"]
-        process.terminate()
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "web: up (started)\n"
+            while unboxed("status", "web").returncode != 0:
+                assert process.poll() is None
+            second = unboxed("run", "--units", str(home / "units"))
+            assert second.returncode == 1
+            assert "another supervisor does" in second.stderr
+            pid = unboxed.json("status")["instances"][0]["pid"]
+        finally:
+            process.terminate()
         assert process.wait(20) == 0
     assert not alive(pid)
     assert unboxed("status").returncode == 3
