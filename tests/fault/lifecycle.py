@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import shutil
+import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -88,6 +89,23 @@ def resident_bytes(pid: int) -> int:
         if line.startswith("RssAnon:"):
             return int(line.split()[1]) * 1024
     raise AssertionError(f"pid {pid} has no RssAnon")
+
+
+@contextlib.contextmanager
+def limited(pid: int, name: str, soft: int) -> Iterator[None]:
+    """The soft limit of a process, here `Max open files` or `Max processes`, is that much. Set as
+    the user of that process, who may."""
+    option = {"Max open files": "nofile", "Max processes": "nproc"}[name]
+    lines = Path(f"/proc/{pid}/limits").read_text().splitlines()
+    old = next(line for line in lines if line.startswith(name))[len(name) :].split()[0]
+    uid = Path(f"/proc/{pid}").stat().st_uid
+    words = [] if uid == os.geteuid() else as_user(uid)
+    words += ["prlimit", "--pid", str(pid)]
+    subprocess.run([*words, f"--{option}={soft}:"], check=True)
+    try:
+        yield
+    finally:
+        subprocess.run([*words, f"--{option}={old}:"], check=True)
 
 
 def wait_for_death(pid: int, seconds: float) -> bool:

@@ -6,14 +6,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from tests.fault.lifecycle import SLEEP, as_user, cpu_s, descriptors, supervisor, three
+from tests.fault.lifecycle import SLEEP, cpu_s, descriptors, limited, supervisor, three
 from tests.stack import Stack
 
 SECONDS = 2.0
@@ -29,22 +27,8 @@ def nothing_left(pid: int) -> Iterator[None]:
     """Whatever the process opens in here is refused with EMFILE."""
     taken = descriptors(pid)
     lowest_free = next(number for number in range(len(taken) + 1) if number not in taken)
-    line = next(
-        line for line in Path(f"/proc/{pid}/limits").read_text().splitlines()
-        if line.startswith("Max open files")
-    )  # fmt: skip
-    limit(pid, str(lowest_free))
-    try:
+    with limited(pid, "Max open files", lowest_free):
         yield
-    finally:
-        limit(pid, line.split()[3])
-
-
-def limit(pid: int, soft: str) -> None:
-    """As the user of that process, who may."""
-    uid = Path(f"/proc/{pid}").stat().st_uid
-    words = [] if uid == os.geteuid() else as_user(uid)
-    subprocess.run([*words, "prlimit", "--pid", str(pid), f"--nofile={soft}:"], check=True)
 
 
 @contextlib.contextmanager
