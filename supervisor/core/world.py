@@ -18,10 +18,12 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from supervisor.core import graph as graphs
+from supervisor.core.sent import attributed
 from supervisor.core.starting import adopt
 from supervisor.core.step import step
 from supervisor.core.stopping import KILL_GRACE_NS, cut
 from supervisor.core.turn import Turn
+from supervisor.core.words import CAME, COMES
 from supervisor.model import action as do
 from supervisor.model import event as ev
 from supervisor.model.state import Instance, Transition
@@ -32,6 +34,7 @@ ENDED = frozenset({"down", "failed"})
 SERVING = frozenset({"starting", "up"})  # others may rely on it
 HISTORY = 4096  # transitions kept for `why`
 STALE = 1024  # timers that mean nothing any more are kept until there are so many
+NO_FILE = "it has no unit file any more"
 CLOSE_NS = 90 * SECOND_NS  # how long a shutdown may take in all
 
 Edge = Literal["met", "pending", "failed", "absent"]
@@ -66,7 +69,7 @@ class World:
 
     def define(self, units: dict[str, Unit]) -> None:
         """Replace all definitions; `recheck` when instances may be waiting. What runs goes on, also
-        what the new definitions have no more: that is forgotten once it has ended."""
+        what the new definitions have no more: that is forgotten once nothing of it runs."""
         old = self.graph.units
         self.graph = graphs.build(units)
         for unit in units.values():
@@ -284,6 +287,13 @@ class World:
             self._step(inst, event)
             self._settle()
 
+    def signalled(self, key: str, number: int, who: str, now: int) -> None:
+        """An operator is about to send a signal to all of an instance: why it ends, if it does.
+        `who`: words such as "uid 0 with `unboxed kill`"."""
+        inst = self.instances[key]
+        inst.sent, inst.sent_ns, inst.sent_by = number, now, who
+        self.dirty.add(key)
+
     def deadline(self) -> int:
         """When `expire` must be called next, or 0 for never."""
         timers, due = self._timers, self._due
@@ -337,6 +347,8 @@ class World:
 
     def _step(self, inst: Instance, event: object) -> None:
         self.stepping = inst.key
+        if inst.sent and isinstance(event, ev.Exited) and event.launch == inst.launch:
+            event = attributed(inst, event, self.turn.now)
         step(self.turn, self.unit_of(inst), inst, event)
         self._arm(inst)
         self.stepping = ""
@@ -394,14 +406,19 @@ class World:
             for dep in graph.deps.get(unit, ()):
                 for key in self._all(dep.unit):
                     self._release(self.instances[key])
-        self._check(inst)
+        defined = inst.key in self.keys.get(unit, ())
+        if defined:
+            self._check(inst)
         for name in graph.dependents.get(unit, ()):
             self._look(name, inst, moved)
         for name in graph.conflicts.get(unit, ()):
             for key in self._all(name):
                 self._check(self.instances[key])
-        if inst.phase in ENDED and inst.key not in self.keys.get(unit, ()):
-            self._forget(inst.key)
+        if not defined and inst.phase in RESTING and inst.key in self.instances:
+            if inst.phase in ENDED:
+                self._forget(inst.key)
+            else:  # its next run would be by a definition that is gone
+                self._step(inst, ev.GoDown(NO_FILE, moved.id))
 
     def _look(self, name: str, inst: Instance, moved: Transition) -> None:
         """What `name`, which looks at `inst`'s unit, makes of its move."""
@@ -437,7 +454,7 @@ class World:
                 pending = True
             elif state == "met" and self._last(dep.unit) > max(cause_id, inst.cause_id):
                 # It became so after the wait began, so this is what ends it.
-                cause, cause_id = f"{dep.unit} is {dep.until}", self._last(dep.unit)
+                cause, cause_id = f"{dep.unit} {CAME[dep.until]}", self._last(dep.unit)
         for name in self.graph.conflicts.get(inst.unit, ()):
             pending = pending or not self._rests(name)
         if not pending:
@@ -499,7 +516,7 @@ class World:
         if inst.phase != "waiting":
             return []
         found = [
-            f"{dep.unit} to be {dep.until}"
+            f"{dep.unit} to {COMES[dep.until]}"
             for dep in self.graph.deps.get(inst.unit, ())
             if dep.order and self._status(dep.unit, dep.until) == "pending"
         ]
@@ -532,10 +549,14 @@ class World:
         self._arm(inst)
 
     def recheck(self, now: int) -> None:
-        """Look at everything that waits, for its needs or for others to stop before it."""
+        """Look at everything that waits, for its needs or for others to stop before it. What waits,
+        if only for its next try, and has no definition any more is over."""
         self.turn.now = now
         for inst in list(self.instances.values()):
-            self._check(inst)
+            if inst.phase in RESTING and inst.key not in self.keys.get(inst.unit, ()):
+                self._step(inst, ev.GoDown(NO_FILE))
+            else:
+                self._check(inst)
             self._release(inst)
         self._settle()
 
