@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from supervisor.cli.table import COMMANDS, LATER, RUNTIME_DIR, Command, Option  # noqa: E402
+from supervisor.model.paths import paths  # noqa: E402
 
 PAGE = ROOT / "docs" / "commands.md"
 HEAD = """\
@@ -36,15 +37,44 @@ that services wrote are shown escaped on a terminal (`--raw` to see them).
 A UNIT is a unit (`web`, all its instances), one instance (`web/1`), a group (its members) or a
 pattern (`'web*'`, quoted from the shell). Before or after every command:
 """
+HOME, UID = "/home/ann", 1000
 
 
 def page() -> str:
-    parts = [HEAD, _options((RUNTIME_DIR,))]
+    parts = [HEAD, _options((RUNTIME_DIR,)), _directories()]
     parts += [_section(command) for command in COMMANDS]
     parts.append("## Not supported yet\n\nThese are refused with exit code 2.\n")
     rows = "\n".join(f"| `{verb}` | {text} |" for verb, text in LATER.items())
     parts.append(f"| command | until then |\n| --- | --- |\n{rows}\n")
     return "\n".join(parts)
+
+
+def _directories() -> str:
+    """Where everything is by default, asked of what decides it."""
+    root = paths({}, 0)
+    user = paths({"HOME": HOME, "XDG_RUNTIME_DIR": f"/run/user/{UID}"}, UID)
+    beside = paths({}, 0, runtime_dir="/run/second")
+    rows = [
+        ("runtime: sockets, a lock", "`--runtime-dir`, `UNBOXED_RUNTIME_DIR`", "runtime"),
+        ("state: what outlives the supervisor", "`--state-dir`, `UNBOXED_STATE_DIR`", "state"),
+        ("logs", "`--log-dir`, `UNBOXED_LOG_DIR`", "log"),
+    ]
+    text = "\n".join(
+        f"| {what} | {given} | `{getattr(root, name)}` | `{_user(getattr(user, name))}`"
+        f" | `{getattr(beside, name)}` |"
+        for what, given, name in rows)
+    return (
+        "## Directories\n\nOne runtime directory is one supervisor.\n\n"
+        "| directory of | chosen by | else as root | else without root"
+        " | as root with `--runtime-dir /run/second` |\n| --- | --- | --- | --- | --- |\n"
+        f"{text}\n\nWithout `XDG_RUNTIME_DIR` the runtime directory is"
+        f" `{paths({}, UID).runtime.replace(str(UID), 'UID')}`; `XDG_STATE_HOME` takes the place of"
+        " `~/.local/state`. With a state directory of your own, logs are in `log` in it. Unit"
+        " files: [units.md](units.md#where-they-are-found).\n")
+
+
+def _user(path: str) -> str:
+    return path.replace(HOME, "~").replace(f"/run/user/{UID}", "$XDG_RUNTIME_DIR")
 
 
 def _section(command: Command) -> str:

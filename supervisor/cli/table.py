@@ -43,13 +43,27 @@ class Command:
 RUNTIME_DIR = Option(
     "--runtime-dir", value="DIR",
     text="The supervisor that uses this directory (default: UNBOXED_RUNTIME_DIR, else /run/unboxed,"
-    " without root $XDG_RUNTIME_DIR/unboxed).",
+    " without root $XDG_RUNTIME_DIR/unboxed or, where that is not set, /tmp/unboxed-UID).",
 )
 JSON = Option("--json", text="One JSON document with stable keys.")
 JSON_LINES = Option("--json", text="One JSON document a line.")
 RAW = Option("--raw", text="Do not escape control characters on a terminal.")
 NO_WAIT = Option("--no-wait", text="Return as soon as the request is accepted.")
-LOG_DIR = Option("--log-dir", value="DIR", text="Where the logs are (default: UNBOXED_LOG_DIR).")
+STATE_DIR = Option(
+    "--state-dir", value="DIR",
+    text="Where state is kept (default: UNBOXED_STATE_DIR, else /var/lib/unboxed, without root"
+    " ~/.local/state/unboxed; for another runtime directory than the default, at/NAME in that).",
+)
+LOG_DIR = Option(
+    "--log-dir", value="DIR",
+    text="Where logs are kept (default: UNBOXED_LOG_DIR, else /var/log/unboxed; without root, or"
+    " with another state directory than the default, log in that).",
+)
+READ_LOG_DIR = Option(
+    "--log-dir", value="DIR",
+    text="Where the logs are (default: UNBOXED_LOG_DIR, else where the supervisor of that runtime"
+    " directory keeps or kept them).",
+)
 
 UNITS = "A UNIT is a unit, one instance of it (web/1), a group, or a pattern (web*)."
 WAITS = (
@@ -69,9 +83,7 @@ COMMANDS = (
         "run", "run", "Run a supervisor in the foreground.",
         Option("--units", value="DIR", many=True,
                text="Read unit files from here instead of the standard directories; repeatable."),
-        Option("--state-dir", value="DIR",
-               text="Where state is kept (default: UNBOXED_STATE_DIR)."),
-        LOG_DIR,
+        STATE_DIR, LOG_DIR,
         Option("--plain", text="No live view, even on a terminal."),
         words="[UNIT...]", complete="unit",
         more="Starts the named units and what they need, or all that have autostart. On a terminal "
@@ -108,7 +120,7 @@ COMMANDS = (
         Option("--since", value="TIME", text="From then on: 10m, 2h, 14:30, 2026-01-31 08:00."),
         Option("--until", value="TIME", text="Up to then."),
         Option("--json", text="One JSON document a line: time, unit, instance, stream, message."),
-        RAW, LOG_DIR,
+        RAW, READ_LOG_DIR,
         Option("--grep", value="RE", text="Not supported yet."),
         Option("--boot", text="Not supported yet."),
         words="[UNIT...]", complete="unit",
