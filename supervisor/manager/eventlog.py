@@ -13,11 +13,10 @@ from time import time_ns
 from msgspec import Struct, json
 
 from supervisor.manager.loop import WRITE
-from supervisor.manager.supervisor import Supervisor
+from supervisor.manager.supervisor import STREAM, Supervisor
 from supervisor.model.state import Transition
 from supervisor.model.unit import Logs
 
-STREAM = "unboxed"
 WAITING = 1 << 20  # bytes of lines that are kept: as many as a thousand services make at once
 _CHUNK = 4096  # PIPE_BUF: what a pipe that is ready takes without waiting
 _QUIET_NS = 2_000_000

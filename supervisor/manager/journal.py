@@ -36,6 +36,7 @@ class Header(Struct, gc=False, omit_defaults=True):
     next_transition: int = 0
     closing_ns: int = 0
     starts: int = 0  # managers so far
+    tried: int = 0  # the highest number that a unit of `unboxed try` was given
     booted: bool = False  # all unit files were read, and all that was to start is written down
 
 

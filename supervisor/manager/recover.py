@@ -10,7 +10,7 @@ from supervisor.manager.journal import Snapshot
 from supervisor.manager.notices import Notices
 from supervisor.manager.observer import STATE_NAMES, ended_words, split_key
 from supervisor.manager.performer import Performer
-from supervisor.manager.supervisor import Supervisor
+from supervisor.manager.supervisor import STREAM, Supervisor
 from supervisor.model.state import Instance
 
 
@@ -101,6 +101,8 @@ def _reopen(sup: Supervisor, facts: Facts, performer: Performer, notices: Notice
     """Watch again what the keeper kept for what still runs."""
     for name in sorted(facts.stored):
         kind, _, key = name.partition(":")
+        if kind == "log" and key != STREAM and key not in sup.world.instances:
+            sup.drop(name)  # of a unit that was forgotten just before that manager died
         if kind not in ("notify", "ready", "fdstore"):
             continue
         inst = sup.world.instances.get(key.partition(":")[0])

@@ -27,6 +27,12 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
     changed = sorted(name for name in units.keys() & old.keys() if units[name] is not old[name])
     sup.reload_access()
     sup.world.define(units)
+    now = sup.now()
+    for name in changed:
+        for key in sup.world.keys[name]:
+            if sup.world.instances[key].phase == "waiting":  # it may need others now
+                sup.world.start_key(key, "its unit file changed while it waited", now)
+    sup.world.recheck(now)
     sup.commit()
     sup.rewrite()
     for name in changed:  # now, so that the addresses are free when a restart asks for them

@@ -9,9 +9,9 @@ from supervisor.kernel.host import survives
 from supervisor.manager import select
 from supervisor.manager.explain import explain
 from supervisor.manager.reload_units import reload_units
-from supervisor.manager.reports import Reports
+from supervisor.manager.reports import Reports, state
 from supervisor.manager.supervisor import Supervisor
-from supervisor.manager.transient import define
+from supervisor.manager.transient import Tried
 from supervisor.manager.waiters import (
     FAILED,
     NOT_RUNNING,
@@ -39,7 +39,8 @@ class Requests:
         self._sup = sup
         self._stop = stop
         self._reports = Reports(sup)
-        self._waiters = Waiters(sup, self._reports)
+        self._tried = Tried(sup)
+        self._waiters = Waiters(sup, self._reports, self._tried.told)
         self._streams: list[Call] = []
         sup.listeners.append(self._tell)
         sup.settled.append(self._waiters.look_all)
@@ -97,6 +98,11 @@ class Requests:
         if sup.world.closing_ns:
             call.fail(say.Failed("cannot start: the supervisor is stopping; nothing was changed"))
             return
+        over = {key: self._tried.outcome(sup.world.instances[key]) for key in keys}
+        ended = [one for one in over.values() if one is not None]  # those are there to run once
+        results += ended
+        keys = [key for key in keys if over[key] is None]
+        self._tried.told([one.key for one in ended])
         names = select.whole_units(sup.world, what.units)
         if names is not None and not results:
             every = [m for n in names for m in graphs.members(sup.world.graph, n)]
@@ -104,7 +110,8 @@ class Requests:
         else:
             for key in keys:
                 sup.world.start_key(key, cause, sup.now())
-        self._answer(call, what, keys, started("start"), results)
+        test = started("start")
+        self._answer(call, what, keys, lambda i: self._tried.outcome(i) or test(i), results)
 
     def stop(self, call: Call, what: ask.Operate) -> None:
         sup, cause = self._sup, f"stopped by {call.who}"
@@ -138,22 +145,47 @@ class Requests:
         able = []
         for key in keys:
             inst = sup.world.instances[key]
-            reload = sup.world.unit_of(inst).reload
-            if reload.kind == "signal" and not survives(inst.pid, reload.signal):
-                name = signal_name(reload.signal)
-                words = f"cannot reload {key}: it does not handle {name}, which would end it; give"
-                words += ' it a [reload] command, or reload = "restart"; nothing was changed'
+            why_not = self._no_reload(inst)
+            if why_not:
+                words = f"cannot reload {key}: {why_not}; nothing was changed"
                 results.append(say.Result(key, False, words, FAILED))
                 continue
             able.append(key)
+            reload = sup.world.unit_of(inst).reload
+            if reload.kind == "signal":
+                who = f"{call.who} with `unboxed reload`"
+                sup.world.signalled(key, reload.signal, who, sup.now())
             sup.deliver(key, ev.Reloaded(f"reloaded by {call.who}"))
         self._answer(call, what, able, reloaded, results)
+
+    def _no_reload(self, inst: Instance) -> str:
+        """Why it cannot be reloaded, "" if it can."""
+        if inst.phase != "up" or inst.goal == "down" or inst.again:
+            return f"it is {state(inst)}"
+        reload = self._sup.world.unit_of(inst).reload
+        if reload.kind != "signal":
+            return ""
+        if not inst.launch:
+            return (
+                "its main process is not known, as it forked into the background; let it say"
+                ' MAINPID, or give it a [reload] command or reload = "restart"'
+            )
+        if survives(inst.pid, reload.signal):
+            return ""
+        return (
+            f"it does not handle {signal_name(reload.signal)}, which would end it; give it a"
+            ' [reload] command, or reload = "restart"'
+        )
 
     def kill(self, call: Call, what: ask.Kill) -> None:
         sup = self._sup
         keys, results = self._running(call, what.units, "kill")
         if keys is None:
             return
+        for key in keys:
+            who = f"{call.who} with `unboxed kill`"
+            sup.world.signalled(key, what.signal, who, sup.now())
+        sup.commit()  # what an exit is put down to is written down before it can happen
         for key in keys:
             inst = sup.world.instances[key]
             if inst.launch:
@@ -205,7 +237,7 @@ class Requests:
             call.reply(answer)
 
     def try_command(self, call: Call, what: ask.Try) -> None:
-        made = define(self._sup, what.command, what.keys)
+        made = self._tried.define(what.command, what.keys)
         if isinstance(made, str):
             self._sup.world.start([made], f"tried by {call.who}", self._sup.now())
             self._sup.commit()

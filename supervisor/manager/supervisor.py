@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 _BATCH = 64  # actions that are sent together
 _RETRY_NS = 100_000_000
 SHORTAGES = frozenset((EAGAIN, EMFILE, ENFILE, ENOBUFS, ENOMEM, ENOSPC))  # may be over soon
+STREAM = "unboxed"  # the supervisor's own log stream
 Listener = Callable[[list[Transition]], None]
 
 
@@ -62,6 +63,7 @@ class Supervisor:
         self.answers: dict[int, Callable[[int, int], None]] = {}  # ask_*: tag -> who waits
         self.adoptions: Adoptions  # notices
         self.unkept: Callable[[str], None] = lambda _name: None  # notices
+        self.forget_ns = 0  # tried: when the next tried unit is to be forgotten, 0 for never
         self.put_state_ns = 0  # refusals: when to try again to store the journal, 0 if it is
         self.leave_soon = False  # requests: end this manager, so that a new one begins
         self.started_early: set[str] = set()  # boot
@@ -98,6 +100,7 @@ class Supervisor:
         due = self.server.next_deadline_ns() if self.server is not None else None
         times = (
             soonest, due, self.rest_deadline(), self.log_due_ns, self.retry_ns, self.put_state_ns,
+            self.forget_ns,
         )  # fmt: skip
         return min((t for t in times if t), default=0)
 
@@ -155,11 +158,22 @@ class Supervisor:
                     if not done % _BATCH:
                         self.flush()  # the keeper works on these while the next are prepared
                 self.flush()
+                for key in dirty:
+                    if key not in self.world.instances:
+                        self._forget(key)
             finally:  # what breaks one unit costs the others nothing: theirs is still to be done
                 self.world.turn.actions[:0] = actions[done:]
                 self._tell(fresh)
         self._acknowledge()
         self.flush()
+
+    def _forget(self, key: str) -> None:
+        """The instance is no more: neither is what was kept for its next run, nor its log stream,
+        once the logger has written what is left in it. The files of its log stay."""
+        self.launcher.forget(key)
+        self.launched.pop(key, None)
+        self.stored.discard(f"log:{key}")
+        self.ask_keeper("DROP", f"log:{key}", lambda _err: None)  # it may never have had one
 
     def _tell(self, fresh: list[Transition]) -> None:
         """Whoever listens works for no unit: what breaks there stops none."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from supervisor.core.words import TOO_LATE
 from supervisor.manager.reports import Reports, state
 from supervisor.manager.supervisor import Supervisor
-from supervisor.model.report import Outcome, Result
+from supervisor.model.report import Outcome, Progress, Result
 from supervisor.model.request import Call
 from supervisor.model.state import Instance, Transition
 
@@ -58,9 +58,21 @@ def reloaded(inst: Instance) -> Result | None:
     return None
 
 
+def _gone(key: str, test: Test) -> Result:
+    """Of what was forgotten while it was waited for."""
+    if test is stopped:
+        return Result(key, True, "gone: it has no unit file any more")
+    words = f"cannot wait for {key}: it has no unit file any more; it is down and forgotten"
+    return Result(key, False, words, NOT_RUNNING)
+
+
 class Waiters:
-    def __init__(self, sup: Supervisor, reports: Reports) -> None:
+    def __init__(
+        self, sup: Supervisor, reports: Reports, told: Callable[[list[str]], None]
+    ) -> None:
+        """`told`: called with the keys of which somebody was told the result."""
         self._sup = sup
+        self._told = told
         self._reports = reports
         self._open: list[_Waiter] = []
         sup.listeners.append(self._on_transitions)
@@ -87,8 +99,7 @@ class Waiters:
         instances = self._sup.world.instances
         for key in list(waiter.left):
             inst = instances.get(key)
-            gone = Result(key, True, "gone: it has no unit file any more")
-            result = gone if inst is None else waiter.test(inst)
+            result = _gone(key, waiter.test) if inst is None else waiter.test(inst)
             if result is not None:
                 waiter.results.append(result)
                 del waiter.left[key]
@@ -96,9 +107,12 @@ class Waiters:
             self._open.remove(waiter)
             waiter.call.closed = None
             waiter.call.reply(Outcome(results=tuple(waiter.results)))
+            self._told([result.key for result in waiter.results])
         elif waiter.call.more:
-            rows = [self._reports.progress(instances[k]) for k in list(waiter.left)[:100]]
-            waiter.call.progress(Outcome(progress=tuple(rows)))
+            rows = tuple(self._reports.progress(instances[k]) for k in list(waiter.left)[:100])
+            if rows != waiter.shown:
+                waiter.shown = rows
+                waiter.call.progress(Outcome(progress=rows))
 
     @property
     def waiting(self) -> bool:
@@ -113,3 +127,4 @@ class _Waiter:
         self.left = left
         self.test = test
         self.results = results
+        self.shown: tuple[Progress, ...] = ()  # what the client was told last

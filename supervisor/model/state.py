@@ -54,6 +54,9 @@ class Instance(Struct, gc=False, omit_defaults=True):
     ended: Literal["", "clean", "unclean", "abnormal"] = ""  # how the last run ended
     short: bool = False  # the start failed for want of something the host may have again soon
     last_exit: str = ""  # the last end in words
+    sent: int = 0  # the last signal that an operator sent to this run, 0 for none
+    sent_ns: int = 0  # when
+    sent_by: str = ""  # by whom and how, in words
     failures: int = 0  # restarts in a row, for the back-off
     restarts: int = 0  # automatic restarts since an operator's start
     recent_ns: tuple[int, ...] = ()  # automatic restarts within the limit's window
