@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fault.witness import abandon
 from tests.scenario.bad_input.kit import (
     AS_NOBODY,
     MESSAGE,
@@ -23,12 +24,17 @@ from tests.scenario.bad_input.kit import (
 )
 from tests.stack import PATIENCE, ROOT, Stack, alive, library_paths
 
+TALKER = 'command = ["/bin/sh", "-c", "echo I am $$; exec sleep 1000"]\n'
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mounting and other users need root")
 
 
 @pytest.fixture
 def stack(tmp_path: Path) -> Stack:
     return Stack(tmp_path, {"good": SLEEP})
+
+
+def stored(stack: Stack) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted((stack.log / "good").glob("*.log")))
 
 
 def works(stack: Stack) -> None:
@@ -100,6 +106,21 @@ def test_unit_directories_that_are_files_are_named(stack: Stack) -> None:
     assert other.read_text() == "precious"
 
 
+def test_a_unit_directory_that_became_a_file_leaves_a_supervisor_without_units(
+    stack: Stack
+) -> None:
+    """It may have been replaced since the command line was checked."""
+    (stack.units / "good.toml").unlink()
+    stack.units.rmdir()
+    stack.units.write_text("precious")
+    with stack:
+        assert stack.rows() == {}
+        line = heard(stack, f"{stack.units}:")
+        assert ": cannot read this unit directory: it is not a directory; " in line
+        assert line.endswith("; the directory is left out")
+    assert stack.units.read_text() == "precious"
+
+
 def test_a_transient_unit_directory_that_is_a_file_after_the_start_does_no_harm(
     stack: Stack
 ) -> None:
@@ -144,6 +165,46 @@ def test_a_second_supervisor_is_refused_and_the_first_goes_on(stack: Stack) -> N
         assert f"cannot use {stack.runtime} as runtime directory: another" in told.stderr
         assert tree(stack.runtime) == before
         assert stack.row("good")["pid"] == pid
+
+
+def test_two_supervisors_with_one_log_directory_lose_nothing(tmp_path: Path) -> None:
+    """The first has it locked; what the other's units say waits until it is free."""
+    stacks = []
+    for name in ("first", "second"):
+        (tmp_path / name).mkdir()
+        stacks.append(Stack(tmp_path / name, {"good": TALKER}))
+    first, second = stacks
+    second.log = first.log
+    try:
+        first.begin()
+        mine = f"I am {first.wait('good', 'running')['pid']}\n".encode()
+        first.until(lambda: stored(first) == mine, "its first word")
+        with second:
+            other = second.wait("good", "running")["pid"]
+            line = heard(second, "another supervisor logs there")
+            assert "cannot write" in line
+            assert "; give one of them its own --log-dir; units wait when their pipes" in line
+            assert stored(first) == mine
+            first.end()
+            heard(second, "can write")
+            both = mine + f"I am {other}\n".encode()
+            second.until(lambda: stored(first) == both, "the other's first word")
+    finally:
+        abandon(first)
+
+
+def test_a_state_directory_that_is_a_file_is_named_and_kept(stack: Stack) -> None:
+    state = stack.home / "state"
+    state.write_text("precious")
+    stack.log = state / "log"
+    with stack:
+        stack.wait("good", "running")
+        line = heard(stack, "cannot write")
+        assert f"cannot write {state}/log/" in line
+        assert ": Not a directory; units wait when their pipes are full" in line
+        assert state.read_text() == "precious"
+        state.unlink()
+        heard(stack, "can write")
 
 
 def test_what_a_power_cut_left_is_no_hindrance(stack: Stack) -> None:
@@ -214,6 +275,20 @@ def test_a_runtime_directory_that_may_not_be_written_is_refused(users: Stack) ->
 
 
 @needs_root
+def test_a_log_directory_that_may_not_be_written_makes_units_wait(users: Stack) -> None:
+    users.write("good", TALKER)
+    os.chown(users.units / "good.toml", NOBODY, NOBODY)
+    users.log.mkdir(mode=0o755)
+    with users:
+        pid = users.wait("good", "running")["pid"]
+        line = heard(users, "cannot write")
+        assert ": Permission denied; units wait when their pipes are full, until this" in line
+        os.chown(users.log, NOBODY, NOBODY)
+        assert "nothing was lost" in heard(users, "can write")
+        users.until(lambda: stored(users) == f"I am {pid}\n".encode(), "its word")
+
+
+@needs_root
 @pytest.mark.parametrize("what", ["file", "directory"])
 def test_units_that_may_not_be_read_are_named(users: Stack, what: str) -> None:
     for name in ("secret", "good"):
@@ -276,21 +351,36 @@ def test_a_full_runtime_directory_is_refused(stack: Stack) -> None:
     assert "No space left on device" in refused(stack, mounted(stack.runtime, "size=4k", fill))
 
 
+def inside(stack: Stack, *words: str) -> str:
+    """What a command says in the mount namespace of that supervisor."""
+    assert stack.process is not None
+    enter = ["nsenter", "--mount", f"--target={stack.process.pid}"]
+    return subprocess.run([*enter, *words], capture_output=True, text=True, check=True).stdout
+
+
 @needs_root
 @pytest.mark.parametrize(
     "options, reason", [("ro", "Read-only file system"), ("size=4k", "No space left on device")]
 )
-def test_without_room_for_logs_services_run_and_it_is_said_once(
-    tmp_path: Path, options: str, reason: str
+@pytest.mark.parametrize("folder", ["log", "state"])
+def test_without_room_for_logs_services_run_and_nothing_of_them_is_lost(
+    tmp_path: Path, folder: str, options: str, reason: str
 ) -> None:
-    log = tmp_path / "log"
-    log.mkdir()
-    fill = ":" if options == "ro" else f"head -c 4096 /dev/zero > {log}/fill"
-    stack = Stack(tmp_path, {"good": SLEEP}, prefix=mounted(log, options, fill))
+    """In its state directory a supervisor has its logs, unless they are elsewhere, and no more."""
+    place = tmp_path / folder
+    place.mkdir()
+    fill = ":" if options == "ro" else f"head -c 4096 /dev/zero > {place}/fill"
+    stack = Stack(tmp_path, {"good": TALKER}, prefix=mounted(place, options, fill))
+    stack.log = place / "log"
     with stack:
-        pid = stack.wait("good", "running")["pid"]
+        first = stack.wait("good", "running")["pid"]
         line = heard(stack, "cannot write")
         assert f": {reason}; units wait when their pipes are full, until this works" in line
         stack.call("Restart", units=["good"])
-        assert stack.row("good")["pid"] != pid
+        second = stack.row("good")["pid"]
+        assert second != first
         assert len(said(stack, "cannot write")) == 1
+        inside(stack, "mount", "-o", "remount,rw,size=1m", str(place))
+        assert "nothing was lost" in heard(stack, "can write")
+        told = inside(stack, "sh", "-c", f"cat {stack.log}/good/*.log")
+        assert told == f"I am {first}\nI am {second}\n"
