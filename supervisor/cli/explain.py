@@ -32,8 +32,10 @@ def run(call: Call) -> int:
     print("\n" + screen.paint("Keys and their mechanisms", "head"))
     if screen.terminal:  # long commands and lists would push the mechanism off the screen
         keys = [(key, cut(text, _VALUE_COLUMNS), mechanism) for key, text, mechanism in keys]
-    for row in table(("KEY", "VALUE", "MECHANISM"), keys)[1:]:
-        print(("  " + "  ".join(row)).rstrip())
+    name = max((len(key) for key, _, _ in keys), default=0)
+    value = max((len(text) for _, text, _ in keys if len(text) <= _VALUE_COLUMNS), default=0)
+    for key, text, mechanism in keys:  # a long value shifts its own line, not all
+        print(f"  {key:<{name}}  {text:<{value}}  {mechanism}".rstrip())
     return DONE
 
 

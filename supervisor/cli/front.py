@@ -65,7 +65,7 @@ def _split_keys(
             keys.append(key)
             continue
         words.append(word)
-        if word == "--" or (seen and not word.startswith("-")):
+        if word == "--" or (seen and (word == "-" or not word.startswith("-"))):
             break
         if word == RUNTIME_DIR.names[0]:
             words.extend(value for value in [next(rest, None)] if value is not None)
@@ -103,9 +103,11 @@ def _command(command: Command) -> click.Command:
             metavar=command.words, type=click.UNPROCESSED,
         ))
     settings = {"allow_interspersed_args": not command.unit_keys}
+    options_word = "[OPTIONS] [--KEY=VALUE...] [--]" if command.unit_keys else "[OPTIONS]"
     return click.Command(
         command.name, params=params, callback=_callback(command), context_settings=settings,
-        help="\n\n".join(filter(None, (command.text, command.more))), short_help=command.text,
+        options_metavar=options_word, short_help=command.text,
+        help="\n\n".join(filter(None, (command.text, command.more))),
     )
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 FOLLOW_LINES = 10  # what `-f` shows of the past unless told otherwise
 _STREAMS = {1: "output", 2: "error"}
 _SECOND_NS = 1_000_000_000
+_LOOK_S = 2.0
 _LATER = (
     ("grep", "search logs", "pipe the output through grep"),
     ("boot", "show the logs of one boot", "use --since"),
@@ -47,7 +48,7 @@ def run(call: Call) -> int:
         last_n = FOLLOW_LINES
     logdir = directory(call)
     try:
-        _known(logdir, call.words, follow=follow)
+        _known(call, logdir, call.words, follow=follow)
         write = _writer(call, logdir)
         for record in records(logdir, call.words, since_ns=since_ns, until_ns=until_ns,
                               last_n=last_n, follow=follow):
@@ -94,11 +95,25 @@ def _time(call: Call, name: str) -> int | None:
                       BAD_USAGE) from None
 
 
-def _known(logdir: str, words: tuple[str, ...], *, follow: bool) -> None:
-    """Raises Failure for a name that never wrote anything; with `follow` it may yet."""
+def _exists(call: Call, word: str) -> bool:
+    """Whether the supervisor, if there is one, has such a unit."""
+    from supervisor.cli.server import Server
+
+    try:
+        with Server(call, "look for it", timeout_s=_LOOK_S) as server:
+            return bool(server.call("Status", {"units": [word]})["instances"])
+    except Failure:
+        return False
+
+
+def _known(call: Call, logdir: str, words: tuple[str, ...], *, follow: bool) -> None:
+    """Raises Failure for a name of which nobody knows; with `follow` somebody may yet."""
     keys = streams(logdir)
     for word in words:
         if follow or any(matches(key, (word,)) for key in keys):
+            continue
+        if _exists(call, word):
+            print(f"{word} has written nothing so far", file=sys.stderr)
             continue
         from difflib import get_close_matches
 

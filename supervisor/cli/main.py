@@ -37,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: Sequence[str]) -> int:
+    if sys.stdout is None or sys.stderr is None:
+        _open_standard()
     if sys.stdout.encoding != "utf-8":  # a character that the locale lacks is no reason to fail
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -49,6 +51,19 @@ def _run(argv: Sequence[str]) -> int:
             return answer
         call = answer
     return _handler(call)(call)
+
+
+def _open_standard() -> None:
+    """Started with a standard descriptor closed (`>&-`): what would be written there is nobody's,
+    and no socket of ours may get its number."""
+    for fd in range(3):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest that is free
+    for fd, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, os.fdopen(fd, "w", closefd=False))
 
 
 def _handler(call: Call) -> Callable[[Call], int]:

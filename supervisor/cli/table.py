@@ -52,7 +52,8 @@ NO_WAIT = Option("--no-wait", text="Return as soon as the request is accepted.")
 STATE_DIR = Option(
     "--state-dir", value="DIR",
     text="Where state is kept (default: UNBOXED_STATE_DIR, else /var/lib/unboxed, without root"
-    " ~/.local/state/unboxed; for another runtime directory than the default, at/NAME in that).",
+    " ~/.local/state/unboxed; for another runtime directory than the default, at/NAME in that)."
+    " So far that is logs, unless they have a directory of their own.",
 )
 LOG_DIR = Option(
     "--log-dir", value="DIR",
@@ -148,7 +149,7 @@ COMMANDS = (
         words="COMMAND...", complete="command", unit_keys=True,
         more="Keys of a unit file are options with their value after `=`: --user=nobody "
         "--restart.when=always --env.PORT=8080 --instances=2. With restart keys it is a service,"
-        " else a task. It is gone when the supervisor ends.",
+        " else a task. When it has ended it is forgotten, and its log stays.",
     ),
     Command(
         "completion", "completion", "Print a completion script.",

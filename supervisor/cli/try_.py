@@ -10,18 +10,23 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Any
 
+_ENDED = ("finished", "skipped")  # how the supervisor tells of a task that is over
+
 
 def run(call: Call) -> int:
     keys = tree(call.keys)
     with Server(call, f"try {call.words[0]}", place=_place) as server:
         unit = server.call("Try", {"command": list(call.words), "keys": keys})["unit"]
-        code = DONE
+        code, ended = DONE, False
         if not call.flag("no-wait"):
             results = request(server, "Start", {"units": [unit], "wait": True})
-            code = finish("try", [] if call.flag("json") else results)
-            code = code or next((one["code"] for one in results if not one["ok"]), DONE)
+            shown = [one for one in results if not (one["ok"] and call.flag("json"))]
+            code = finish("try", shown)
+            ended = all(one["message"] in _ENDED for one in results)
     if call.flag("json"):
         print_json({"unit": unit})
+    elif code == DONE and ended:
+        print(f"`unboxed logs {unit}` shows what it wrote")
     elif code == DONE:
         print(f"`unboxed logs -f {unit}` shows what it writes, `unboxed stop {unit}` ends it")
     return code

@@ -190,3 +190,13 @@ def test_upgrade_waits_for_the_new_manager_and_tells_both_versions(
     code, out, _ = cli("upgrade")
     assert code == 0
     assert out == "upgraded: 0.1.0 -> 0.2.0, manager 77; no service was restarted\n"
+
+
+def test_try_says_how_a_task_went_that_is_over(fake: FakeSupervisor, cli: Cli) -> None:
+    fake.answers["Try"] = lambda _: {"unit": "try-1"}
+    fake.answers["Start"] = lambda _: answer(result("try-1", message="finished"))
+    assert cli("try", "true") == (
+        0, "try-1: finished\n`unboxed logs try-1` shows what it wrote\n", "")
+    fake.answers["Start"] = lambda _: answer(result("try-1", 1, "cannot try try-1: exit 4"))
+    assert cli("try", "--json", "false") == (
+        1, '{"unit":"try-1"}\n', "cannot try try-1: exit 4\n")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.logger.form import ENTRY, directory_of
-from tests.unit.cli.fake import Cli
+from tests.unit.cli.fake import Cli, FakeSupervisor, instance
 
 S = 10**9
 T0 = 1_795_233_380 * S  # 2026-11-21T03:56:20Z
@@ -99,3 +99,11 @@ def test_the_logs_of_a_supervisor_with_another_log_directory_are_found_by_its_li
     other = runtime / "other"
     other.mkdir()
     assert cli("logs", "--log-dir", str(other)).out == ""
+
+
+def test_a_unit_that_has_written_nothing_is_no_failure_if_the_supervisor_knows_it(
+    fake: FakeSupervisor, cli: Cli
+) -> None:
+    fake.instances = [instance("quiet")]
+    assert cli("logs", "quiet") == (0, "", "quiet has written nothing so far\n")
+    assert cli("logs", "nobody").code == 3

@@ -233,14 +233,15 @@ def test_explain_prints_the_steps_in_order_and_the_mechanism_of_each_key(
     answer = {
         "steps": [{"step": "session", "detail": "setsid(2)"},
                   {"step": "exec", "detail": "/bin/db"}],
-        "keys": [{"key": "umask", "value": "077", "mechanism": "umask(2)"}],
+        "keys": [{"key": "command", "value": ["x" * 99], "mechanism": "execve(2)"},
+                 {"key": "umask", "value": "077", "mechanism": "umask(2)"}],
     }
     fake.answers["Explain"] = lambda _: answer
     code, out, _ = cli("explain", "db")
     assert code == 0
     assert out.splitlines()[:3] == [
         "Launch of db, in this order", "  1  session  setsid(2)", "  2  exec     /bin/db"]
-    assert out.splitlines()[-1] == "  umask  077    umask(2)"
+    assert out.splitlines()[-1] == "  umask    077  umask(2)"
     assert json.loads(cli("explain", "db", "--json").out) == answer
 
 

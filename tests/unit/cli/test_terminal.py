@@ -158,3 +158,12 @@ def test_ctrl_c_while_following_ends_quietly(fake: FakeSupervisor) -> None:
         terminal.interrupt()
         assert terminal.end() == 130
         assert "Traceback" not in terminal.raw
+
+
+def test_closed_standard_descriptors_are_no_reason_to_fail(fake: FakeSupervisor) -> None:
+    fake.instances = [instance("db")]
+    for closing in (">&-", "2>&-", ">&- 2>&- <&-"):
+        script = f"{sys.executable} -m supervisor.cli status {closing}"
+        done = subprocess.run(
+            ["sh", "-c", script], capture_output=True, text=True, cwd=ROOT, check=False)
+        assert (done.returncode, done.stderr) == (0, ""), closing
