@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from errno import ENOENT, ESRCH
+from errno import EAGAIN, EMFILE, ENOENT, ESRCH
 
 from supervisor.kernel.keeper import Child, Frame, child
 from supervisor.kernel.plan import NAMES
@@ -15,6 +15,7 @@ from supervisor.model.values import signal_name
 TERM, INT, HUP, QUIT = 15, 2, 1, 3
 MANY = 4  # frames in one datagram that make another one likely
 _TOLD_ONCE = frozenset({"EXECED", "LAUNCH_FAILED", "REFUSED", "EXITED", "PING"})
+_NO_PROCESS = "no process is left (RLIMIT_NPROC, pids.max and pid_max limit them)"
 MAX_BATCH = 64  # datagrams of the keeper before the other descriptors' turn
 _STEP_WORDS = {
     "CGROUP": "join its cgroup", "LOG": "open its log stream", "SIGNALS": "reset signals",
@@ -85,7 +86,8 @@ class Observer:
     def _refused(self, frame: Frame) -> None:
         key, _ = self._sup.launches.pop(frame.tag, ("", ""))
         err = int.from_bytes(frame.payload[:4], "little", signed=True)
-        words = f"the keeper refused it: {os.strerror(err)}"
+        why = _NO_PROCESS if err == EAGAIN else os.strerror(err)
+        words = f"the keeper refused it: {why}"
         inst = self._sup.world.instances.get(key)
         if err == ENOENT and inst is not None and inst.launch == frame.tag:
             words = inst.result or words  # why something that it names is not stored
@@ -155,6 +157,8 @@ class Observer:
                 answered = None
             else:
                 os.close(fd)
+        if answered is not None:  # we had no descriptor left to take it with
+            answered(EMFILE, -1)
 
     def _result(self, frame: Frame) -> None:
         sup, err = self._sup, int.from_bytes(frame.payload[:4], "little", signed=True)

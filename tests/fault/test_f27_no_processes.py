@@ -17,7 +17,8 @@ from tests.fault.lifecycle import SLEEP, cpu_s, limited, supervisor, three
 from tests.fault.witness import replaced
 from tests.stack import Stack, alive
 
-REFUSED = "the keeper refused it: Resource temporarily unavailable"
+LIMITS = "RLIMIT_NPROC, pids.max and pid_max limit them"
+REFUSED = f"the keeper refused it: no process is left ({LIMITS})"
 SECONDS, SHARE = 1.0, 0.02
 UNITS = {
     "calm": SLEEP,
