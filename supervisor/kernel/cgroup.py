@@ -11,14 +11,16 @@ own group is never taken for another instance, and the end of one instance is no
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from errno import EBUSY, ENODEV, ENOENT
 from select import poll
 
+from supervisor.kernel import groups
 from supervisor.kernel.host import read, read_long
 from supervisor.kernel.spare import use
 from supervisor.kernel.tracking import Figures, group_of, send, statm_bytes
 
+_MOST_COUNTED = 256  # groups below an instance's own that a status looks at
+_ALL = 1 << 20  # groups that are removed at the end, when nobody waits any more
 _MOST_ADDED = 512  # processes of one instance whose memory is added up: some 20 ms
 
 
@@ -69,20 +71,23 @@ class CgroupTracker:
             if exc.errno != ENODEV:
                 raise
 
-    def _groups(self, key: str) -> Iterator[str]:
-        """The instance's group and those that its processes made below it, the deepest first."""
-        for root, _, _ in os.walk(self._path(key), topdown=False, followlinks=False):
-            yield root
-
     def pids(self, key: str) -> list[int]:
         """Of all in the group. Those below it are looked for only where the kernel counts some."""
+        return self._count(key, groups.MOST)[0]
+
+    def _count(self, key: str, most: int) -> tuple[list[int], bool]:
+        """The processes of an instance, and whether these are all: of so many groups at most."""
         path = self._path(key)
         try:
             below = os.stat(path).st_nlink > 2
         except FileNotFoundError:
-            return []
-        groups = self._groups(key) if below else [path]
-        return [int(p) for group in groups for p in read_long(f"{group}/cgroup.procs").split()]
+            return [], True
+        found: list[int] = []
+        whole = True
+        if below:
+            whole = groups.each_below(path, lambda at, n: found.extend(groups.pids(at, n)), most)
+        found += map(int, read_long(f"{path}/cgroup.procs").split())
+        return found, whole
 
     def signal(self, key: str, number: int, but: int, *, group: bool = False) -> None:
         """To every process of the instance except `but` (and all of its process group), who is
@@ -153,25 +158,27 @@ class CgroupTracker:
                 return False
         else:
             return True
-        for group in self._groups(key):  # it is empty, but has groups of its own below it
-            try:
-                os.rmdir(group)
-            except OSError:
-                pass  # somebody made another one; what is left shows below
+        groups.each_below(path, groups.remove)  # it is empty, but has groups of its own below it
+        try:
+            os.rmdir(path)
+        except OSError:
+            pass  # somebody made another one, or there are too many; what is left shows below
         return not os.path.exists(path)
 
     def figures(self, key: str, pid: int) -> Figures:
         """Memory, CPU and tasks of all in the group. Memory is a controller's own count; without
-        one it is added up, unless there are so many processes that others would wait for it."""
+        one it is added up, unless there are so many processes that others would wait for it. So
+        with the tasks, where there are very many groups."""
         group = self._path(key)
         cpu = read(f"{group}/cpu.stat", 256)
         cpu_ns = int(cpu.split()[1]) * 1000 if cpu.startswith("usage_usec") else None
-        pids = self.pids(key)
+        pids, whole = self._count(key, _MOST_COUNTED)
+        tasks = len(pids) if whole else None
         if self._memory:
             text = read(f"{group}/memory.current").strip()
-            return Figures(int(text) if text else None, cpu_ns, len(pids))
-        added = sum(statm_bytes(p) for p in pids) if len(pids) <= _MOST_ADDED else None
-        return Figures(added, cpu_ns, len(pids))
+            return Figures(int(text) if text else None, cpu_ns, tasks)
+        few = whole and len(pids) <= _MOST_ADDED
+        return Figures(sum(statm_bytes(p) for p in pids) if few else None, cpu_ns, tasks)
 
     def leftovers(self) -> list[str]:
         """Keys of groups with processes in them that an earlier supervisor left behind."""
@@ -181,15 +188,12 @@ class CgroupTracker:
 
     def close(self) -> None:
         """Remove every group that is empty, ours last."""
-        for root, _, _ in os.walk(self.base, topdown=False):
+        groups.each_below(self.base, groups.remove, _ALL)
+        for path in (self.base, os.path.dirname(self.base)):
             try:
-                os.rmdir(root)
+                os.rmdir(path)
             except OSError:
-                pass
-        try:
-            os.rmdir(os.path.dirname(self.base))
-        except OSError:
-            pass
+                pass  # something is left in it
 
 
 def find(name: str) -> tuple[CgroupTracker | None, str]:

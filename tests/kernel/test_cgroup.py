@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.kernel import cgroup
+from supervisor.kernel import groups as below
 from tests.kernel.kit import NOBODY, Groups, Watch, in_child, until
 from tests.stack import ROOT, alive, children
 
@@ -197,6 +198,54 @@ def test_a_group_is_removed_when_it_is_empty_and_with_what_is_below(groups: Grou
     assert not groups.path("web").exists()
     assert groups.path("web/0").exists()
     assert groups.tracker.remove("web/0")
+
+
+def nest(path: Path, depth: int, name: str) -> None:
+    """Groups in one another, by the only way that goes as deep as this: one step at a time."""
+
+    def dig() -> None:
+        os.chdir(path)
+        for _ in range(depth):
+            os.mkdir(name)
+            os.chdir(name)
+
+    in_child(dig)
+
+
+def test_groups_nested_a_thousand_deep_are_counted_and_removed(groups: Groups) -> None:
+    """Deeper than Python recurses, and with a path longer than any system call takes."""
+    nest(groups.make("web"), 1200, "x" * 60)
+    child = groups.run("web", below="y")
+    tracker = groups.tracker
+    assert tracker.pids("web") == [child.pid]
+    assert tracker.figures("web", child.pid).tasks is None, "a status does not look at them all"
+    assert not tracker.remove("web")
+    child.kill()
+    groups.until_empty("web")
+    fds = set(os.listdir("/proc/self/fd"))
+    assert tracker.remove("web")
+    assert not groups.path("web").exists()
+    assert set(os.listdir("/proc/self/fd")) == fds
+
+
+def test_more_groups_than_one_look_takes_are_removed_in_several(
+    groups: Groups, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(30):
+        groups.make("web", f"g{number}/h")
+    monkeypatch.setattr(below.each_below, "__defaults__", (25,))
+    assert not groups.tracker.remove("web")
+    left = sum(1 for _ in groups.path("web").glob("*/**/"))
+    assert 60 - left == 25
+    assert not groups.tracker.remove("web")
+    assert groups.tracker.remove("web")
+
+
+def test_the_end_removes_a_nested_tree_too(groups: Groups) -> None:
+    nest(groups.make("web"), 1200, "x")
+    groups.tracker.close()
+    assert not Path(groups.tracker.base).exists()
+    Path(groups.tracker.base).mkdir(parents=True)  # as the fixture had it
 
 
 def test_what_another_supervisor_left_is_found_and_ended(groups: Groups) -> None:
