@@ -445,6 +445,38 @@ def test_without_a_descriptor_left_clients_are_still_served_one_by_one(loop: Loo
     assert not busy.is_closed()
 
 
+def test_without_a_descriptor_idle_clients_make_room_for_one_who_asks(loop: Loop) -> None:
+    """Each has a moment to speak, so a queue of them costs no more than that many moments."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    loop.now_ns = began_ns = 10**15
+    peers = [Peer() for _ in range(10)]
+    fill = [os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (fill[0] + 1, hard))
+        with contextlib.suppress(OSError):  # EMFILE, sooner or later
+            while True:
+                fill.append(os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC))
+        for peer in peers:
+            peer.sock.connect(f"{loop.directory}/control")
+        peers[-1].send("Status")
+        loop.settle()
+        while not (replies := peers[-1].replies()):
+            loop.now_ns = loop.server.next_deadline_ns()
+            assert loop.now_ns is not None
+            assert loop.now_ns - began_ns < len(peers) * 50_000_000
+            loop.step()
+            loop.settle()
+        assert len(replies) == 1
+        assert peers[0].is_closed()
+        assert not peers[-1].is_closed()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for fd in fill:
+            os.close(fd)
+        for peer in peers:
+            peer.close()
+
+
 def test_accepting_is_tried_again_after_a_while(loop: Loop) -> None:
     loop.now_ns = 10**15
     loop.server._spare, spare = -1, loop.server._spare
