@@ -27,6 +27,7 @@ ANSWER_S = 30.0  # for the first answer to a call that does not say otherwise
 _GROUP = "unboxed"  # its members may use the control socket of a supervisor that root runs
 _RETRY_S = 0.05  # between two tries to connect to a full queue
 _READ_BYTES = 256 * 1024
+_KIND, _DIRECTORY = 0o170000, 0o040000  # of st_mode
 
 # Exit codes of the command line, by the name of the error. Whatever is not here is 1: it failed.
 CODES = {
@@ -72,6 +73,7 @@ class Client:
         self.kind = kind
         self.path = f"{runtime_dir}/{kind}"
         self.denied = ""  # the socket that we would rather have opened, and may not
+        _believe(runtime_dir)
         self._sock = _connect(self.path)
         self._inbox = bytearray()
 
@@ -224,6 +226,23 @@ def nudge_keeper(runtime_dir: str) -> bool:
     finally:
         sock.close()
     return True
+
+
+def _believe(runtime_dir: str) -> None:
+    """The default of a user without a session's directory is in /tmp, where anybody may have made
+    it first: then whoever listens in it is not who is meant. Raises Unreachable."""
+    uid = os.geteuid()
+    if runtime_dir != f"/tmp/unboxed-{uid}":  # noqa: S108 - see model.paths
+        return
+    try:
+        facts = os.lstat(runtime_dir)
+    except OSError:
+        return  # there is none: to connect tells
+    if facts.st_uid != uid or facts.st_mode & _KIND != _DIRECTORY:
+        raise Unreachable(
+            f"cannot reach the supervisor at {runtime_dir}: it is not a directory of your own, but"
+            f" was made by uid {facts.st_uid}; set XDG_RUNTIME_DIR or pick another with"
+            " --runtime-dir", 4)
 
 
 def _connect(path: str) -> _socket.socket:

@@ -5,7 +5,7 @@ import os
 from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, socket
 from binascii import crc32
 from errno import EAGAIN, ELOOP, ENOTDIR
-from stat import S_ISDIR, S_IWOTH
+from stat import S_ISDIR, S_IWGRP, S_IWOTH
 
 from supervisor.kernel.keeper import Keeper
 from supervisor.kernel.tracking import Tracker
@@ -29,7 +29,10 @@ class CannotBegin(Exception):
 def prepare(where: Paths, keeper: Keeper, stored: set[str]) -> None:
     """Make and lock the runtime directory; the keeper holds the lock. Raises CannotBegin."""
     try:
-        _make(where.runtime)
+        if where.shared_tmp:
+            _make_private(where.runtime)
+        else:
+            _make(where.runtime)
         fd = _lock(where.runtime)
     except OSError as exc:
         raise _unusable(where, exc) from exc
@@ -157,6 +160,26 @@ def _make(path: str) -> None:
             f"cannot use {path} as runtime directory: it belongs to uid {found.st_uid} with mode"
             f" {found.st_mode & 0o7777:o}, so others could change it; nothing was started"
         )
+
+
+def _make_private(path: str) -> None:
+    """In /tmp anybody may have made it first: a link, or a directory that its owner can do with as
+    he likes. So it is ours alone, and closed to whoever could only look inside."""
+    try:
+        os.mkdir(path, 0o700)
+    except FileExistsError:
+        pass
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        found = os.fstat(fd)
+        if found.st_uid != os.geteuid() or found.st_mode & (S_IWGRP | S_IWOTH):
+            raise CannotBegin(
+                f"cannot use {path} as runtime directory: it belongs to uid {found.st_uid} with"
+                f" mode {found.st_mode & 0o7777:o}, so others could change it; nothing was started"
+            )
+        os.fchmod(fd, 0o700)
+    finally:
+        os.close(fd)
 
 
 def _forget_tried(folder: str) -> None:

@@ -23,7 +23,8 @@ class Paths:
     """Directories of one supervisor, all absolute. `units` is in order of rank, highest first, and
     holds `transient_units` too; `admin_units` and `vendor_units` are "" where there is none
     (`--units` given, or no home directory). `shared_tmp`: the runtime directory is in /tmp, where
-    anyone may have made it first, so its owner and mode must be verified before it is believed.
+    anyone may have made it first, so it must be seen to be a directory of our own before it is
+    believed, by the supervisor (which makes it 0700) and by whoever asks one (control.client).
     """
 
     __slots__ = (

@@ -138,6 +138,45 @@ def test_a_socket_that_nobody_serves_is_said_to_be_that(tmp_path: Path) -> None:
     assert caught.value.code == 3
 
 
+@pytest.fixture
+def fallback(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The runtime directory of a user without a session: that of a uid which nobody has."""
+    uid = 3_000_000_000 + os.getpid()
+    path = Path(f"/tmp/unboxed-{uid}")
+    monkeypatch.setattr(os, "geteuid", lambda: uid)
+    yield path
+    monkeypatch.undo()
+    if path.is_symlink():
+        path.unlink()
+    elif path.exists():
+        path.rmdir()
+
+
+def test_who_made_the_directory_in_tmp_first_is_not_asked(fallback: Path, loop: Loop) -> None:
+    fallback.symlink_to(loop.directory)
+    with pytest.raises(Unreachable, match="it is not a directory of your own") as caught:
+        connect(str(fallback))
+    assert caught.value.code == 4
+    fallback.unlink()
+    fallback.mkdir()  # by another uid than that
+    with pytest.raises(Unreachable, match=f"was made by uid {os.getuid()}; set XDG_RUNTIME_DIR"):
+        connect(str(fallback))
+    assert loop.desk.calls == []
+
+
+def test_a_directory_in_tmp_of_ones_own_is_asked(
+    fallback: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(Unreachable, match="no such file"):
+        connect(str(fallback))
+    fallback.mkdir()
+    facts = list(os.lstat(fallback))
+    facts[4] = os.geteuid()
+    monkeypatch.setattr(os, "lstat", lambda _path: os.stat_result(facts))
+    with pytest.raises(Unreachable, match="no such file"):
+        connect(str(fallback))
+
+
 def test_a_path_too_long_for_a_socket_is_said_to_be_that(tmp_path: Path) -> None:
     with pytest.raises(Unreachable, match="107 bytes") as caught:
         connect(f"{tmp_path}/{'x' * 120}")
