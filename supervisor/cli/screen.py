@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 DEFAULT_WIDTH = 80
-NAME_WIDTH = 20
+NAME_WIDTH = 32
 _COLOURS = {GOOD: "32", BUSY: "33", BAD: "31;1", IDLE: "2", ODD: "36", "head": "1", "faint": "2"}
 NAME_COLOURS = ("36", "35", "34", "33", "32", "96", "95", "94")
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 HOLD_NS = 80_000_000  # how far behind one way may be; nobody sees that on a screen
-_FIRST_HOLD_NS = 500_000_000  # at most, until it is known which units there are
+LONG_HOLD_NS = 1_000_000_000  # while transitions are missing, or which units there are
 _HELD = 2_000  # lines that are held at most
 _REMEMBERED = 10_000  # transitions; the two sources are never that far apart
 _NAMED = 2  # how many instances on their way the last line names
@@ -34,6 +34,10 @@ _LINES = {
     "backoff": ("ended", "backoff"),
     "failed": ("failed", "failed"),
 }
+_ENDS = frozenset({"down", "backoff", "failed"})
+_RAN = frozenset({"launching", "starting", "up", "stopping", "killing", "finishing"})
+# The logger notes when a line reached it: last words may seem that much later than the end.
+_LAST_WORDS_NS = 5_000_000
 
 
 class View:
@@ -48,7 +52,9 @@ class View:
         self._width = name_width([STREAM, *names])
         self._held: list[_Held] = []
         self._last_ns = 0  # time of the latest transition shown
-        self._seen: dict[int, None] = {}  # in order of arrival
+        self._seen: dict[int, None] = {}  # numbers of transitions, in order of arrival
+        self._latest = 0  # of them
+        self._whole = 0  # up to this one none is missing
         self._stopping = 0
 
     @property
@@ -92,14 +98,20 @@ class View:
         if event["id"] in self._seen:
             return
         self._seen[event["id"]] = None
+        self._latest = max(self._latest, event["id"])
+        while self._whole + 1 in self._seen:
+            self._whole += 1
         if len(self._seen) > _REMEMBERED:
             del self._seen[next(iter(self._seen))]
-        shown = _LINES.get(event["to"])
+        again = event["to"] == "waiting" and event["from"] in _RAN  # without any delay between
+        target = "backoff" if again else event["to"]
+        shown = _LINES.get(target)
         if shown:
             word, state = shown
             cause = clean(event.get("cause") or "")
             text = self._screen.paint(word, STATES[state]) + (f": {cause}" if cause else "")
-            self._held.append(_Held(now_ns, event["time_ns"], event["key"], ">", text, event["id"]))
+            at_ns = event["time_ns"] + (_LAST_WORDS_NS if target in _ENDS else 0)
+            self._held.append(_Held(now_ns, at_ns, event["key"], ">", text, event["id"]))
 
     def note(self, text: str, now_ns: int) -> None:
         """Something about the supervisor itself."""
@@ -116,7 +128,8 @@ class View:
 
     def show(self, now_ns: int) -> None:
         """What was held for long enough, and what belongs before it."""
-        hold_ns = HOLD_NS if self._statuses is not None else _FIRST_HOLD_NS
+        missing = self._statuses is None or self._whole < self._latest
+        hold_ns = LONG_HOLD_NS if missing else HOLD_NS
         ordered = _in_order(self._held, self._last_ns)
         due = len(ordered) if self.full else max(
             (at for at, one in enumerate(ordered, 1)
@@ -124,6 +137,8 @@ class View:
              if not now_ns - hold_ns < one.arrived_ns <= now_ns), default=0)
         self._print(ordered[:due])
         self._held = ordered[due:]
+        if due:  # what is missing still will not be waited for again
+            self._whole = max(self._whole, *(one.number for one in ordered[:due]))
 
     def flush(self) -> None:
         """All that is held."""

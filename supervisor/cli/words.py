@@ -132,7 +132,8 @@ def remark(status: dict[str, Any], now_ns: int) -> str:
         parts = [pending(status, now_ns), status.get("status_text") or ""]
     else:
         restarted = last_exit and status.get("restarts")
-        parts = [status.get("status_text") or "", f"last: {last_exit}" if restarted else ""]
+        how = last_exit.partition(", sent by ")[0]  # `why` tells by whom
+        parts = [status.get("status_text") or "", f"last: {how}" if restarted else ""]
         if state == "reloading":
             parts.insert(0, "reloading")
     if status.get("stale"):

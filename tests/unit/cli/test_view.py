@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from supervisor.cli.screen import Screen
-from supervisor.cli.view import HOLD_NS, View
+from supervisor.cli.view import HOLD_NS, LONG_HOLD_NS, View
 from tests.unit.cli.fake import instance, transition
 
 NOW = 1_800_000_000 * 10**9
@@ -37,9 +37,9 @@ def lines(capfd: pytest.CaptureFixture[str]) -> list[str]:
 def test_a_start_stands_above_the_end_that_came_first_by_the_other_way(
     view: View, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    view.transition(event(8, ENDED), NOW)
-    view.transition(event(7, UP), NOW + 5 * MS)
-    view.transition(event(8, ENDED), NOW + 5 * MS)
+    view.transition(event(2, ENDED), NOW)
+    view.transition(event(1, UP), NOW + 5 * MS)
+    view.transition(event(2, ENDED), NOW + 5 * MS)
     view.draw(NOW + 10 * MS)
     assert view.holds
     assert lines(capfd) == []
@@ -51,8 +51,8 @@ def test_a_start_stands_above_the_end_that_came_first_by_the_other_way(
 def test_numbers_decide_even_where_the_clock_was_set_back_between(
     view: View, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    view.transition(event(7, UP, NOW), NOW)
-    view.transition(event(8, ENDED, NOW - 60 * MS), NOW)
+    view.transition(event(1, UP, NOW), NOW)
+    view.transition(event(2, ENDED, NOW - 60 * MS), NOW)
     view.draw(NOW - 3600 * 10**9)
     assert [line.split()[2] for line in lines(capfd)] == ["up:", "ended:"]
 
@@ -60,13 +60,51 @@ def test_numbers_decide_even_where_the_clock_was_set_back_between(
 def test_lines_stand_where_their_time_is_among_the_states(
     view: View, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    view.transition(event(7, UP, NOW), NOW + 4 * MS)
-    view.transition(event(8, ENDED, NOW + 3 * MS), NOW + 4 * MS)
+    view.transition(event(1, UP, NOW), NOW + 4 * MS)
+    view.transition(event(2, ENDED, NOW + 3 * MS), NOW + 4 * MS)
     view.log(NOW + 2 * MS, "web", b"second", NOW + 5 * MS)
     view.log(NOW + 1 * MS, "web", b"first", NOW + 5 * MS)
     view.draw(NOW + HOLD_NS + 4 * MS)
     assert lines(capfd) == [
         "web     > up: started", "web     | first", "web     | second", "web     > ended: exit 3"]
+
+
+def test_what_is_missing_by_one_way_is_waited_for_and_not_for_ever(
+    view: View, capfd: pytest.CaptureFixture[str]
+) -> None:
+    view.transition(event(4, ENDED), NOW)
+    view.draw(NOW + HOLD_NS)
+    assert lines(capfd) == []
+    for number in (1, 2, 3):
+        view.transition(event(number, UP), NOW + HOLD_NS)
+    view.draw(NOW + HOLD_NS)
+    assert [line.split()[2] for line in lines(capfd)] == ["up:", "up:", "up:", "ended:"]
+    view.transition(event(9, UP), NOW)
+    view.draw(NOW + LONG_HOLD_NS)
+    assert lines(capfd) == ["web     > up: started"]
+    view.transition(event(10, ENDED), NOW)
+    view.draw(NOW + HOLD_NS)
+    assert lines(capfd) == ["web     > ended: exit 3"]
+
+
+def test_last_words_stand_above_the_end_though_the_logger_had_them_a_little_later(
+    view: View, capfd: pytest.CaptureFixture[str]
+) -> None:
+    view.transition(event(1, ENDED, NOW), NOW)
+    view.log(NOW + 2 * MS, "web", b"farewell", NOW + 3 * MS)
+    view.draw(NOW + HOLD_NS + 3 * MS)
+    assert lines(capfd) == ["web     | farewell", "web     > ended: exit 3"]
+
+
+def test_an_end_shows_even_where_the_next_start_begins_at_once(
+    view: View, capfd: pytest.CaptureFixture[str]
+) -> None:
+    view.transition(event(1, ("up", "waiting", "killed by SIGKILL")), NOW)
+    view.transition(event(2, ("waiting", "launching", "killed by SIGKILL")), NOW)
+    view.transition(event(3, UP), NOW)
+    view.transition(event(4, ("down", "waiting", "started by uid 0")), NOW)
+    view.draw(NOW + HOLD_NS)
+    assert lines(capfd) == ["web     > ended: killed by SIGKILL", "web     > up: started"]
 
 
 def test_all_names_have_their_room_before_the_first_line(

@@ -85,3 +85,9 @@ def test_a_summary_counts_the_alarming_states_last() -> None:
 def test_every_state_has_a_predicate() -> None:
     assert words.SAID.keys() == words.STATES.keys()
     assert words.SAID["failed"] == "has failed"
+
+
+def test_the_table_says_how_the_last_run_ended_and_leaves_by_whom_to_why() -> None:
+    status = {"state": "running", "restarts": 1, "status_text": "open",
+              "last_exit": "killed by SIGKILL, sent by uid 0 with `unboxed kill`"}
+    assert words.remark(status, NOW) == "open; last: killed by SIGKILL"
