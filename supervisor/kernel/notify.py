@@ -34,6 +34,7 @@ class Message(NamedTuple):
     uid: int
     fields: dict[str, str]
     fds: list[int]  # the receiver's to close
+    cut: bool = False  # there was no descriptor left to take its own with, so it has none
 
 
 def open_socket(path: str, uid: int, gid: int) -> int:
@@ -92,9 +93,10 @@ def peek(fd: int) -> Message | None:
             pid = int.from_bytes(value[0:4], "little", signed=True)
             uid = int.from_bytes(value[4:8], "little")
     fields = {} if flags & MSG_TRUNC or len(data) > MAX_BYTES else parse(data)
-    if flags & MSG_CTRUNC or not fields or pid <= 0:
+    cut = bool(flags & MSG_CTRUNC)
+    if cut or not fields or pid <= 0:
         close(fds)
-        return Message(pid, uid, {}, [])
+        return Message(pid, uid, fields if pid > 0 else {}, [], cut)
     return Message(pid, uid, fields, fds)
 
 

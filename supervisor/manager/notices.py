@@ -80,6 +80,9 @@ class Notices:
         if not fields or not (key in self._asked or self._belongs(key, message.pid)):
             self.ignored += 1
             return
+        if message.cut:
+            sup.report(f"cannot take the descriptors that {key} sent: no number is left for them;"
+                " the rest of what it said counts")
         if "FDSTORE" in fields:
             polled = fields.get("FDPOLL") != "0"
             self._store(key, fields.get("FDNAME", "stored"), message.fds, polled=polled)
@@ -172,7 +175,11 @@ class Notices:
             stored = f"{prefix}{number:02d}{'p' if polled else ''}:{clean}"
             sup.keeper.put(stored, fd)
             sup.stored.add(stored)
-            self.poll(stored, os.dup(fd))
+            try:
+                copy = os.dup(fd)
+            except OSError:
+                continue  # no number is left: nobody tells of its hang-up, as with FDPOLL=0
+            self.poll(stored, copy)
 
     def poll(self, stored: str, fd: int) -> None:
         """Watch our copy of a parked descriptor for its hang-up, unless FDPOLL=0 was said."""

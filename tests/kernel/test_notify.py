@@ -57,7 +57,7 @@ def test_a_message_comes_with_its_senders_ids(box: Box) -> None:
     box.send(b"READY=1\nSTATUS=two words")
     message = box.take()
     assert message is not None
-    assert message == (os.getpid(), os.geteuid(), {"READY": "1", "STATUS": "two words"}, [])
+    assert message == (os.getpid(), os.geteuid(), {"READY": "1", "STATUS": "two words"}, [], False)
     assert box.take() is None
 
 
@@ -135,7 +135,7 @@ def test_a_message_without_credentials_is_from_nobody(tmp_path: Path) -> None:
             rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", [null]))]
             sender.sendmsg([b"READY=1"], rights, 0, str(tmp_path / "bare"))
         before = open_fds()
-        assert notify.peek(bare.fileno()) == (0, -1, {}, [])
+        assert notify.peek(bare.fileno()) == (0, -1, {}, [], False)
         assert open_fds() == before
         os.close(null)
 
