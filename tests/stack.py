@@ -108,7 +108,11 @@ class Stack:
     def begin(self) -> Self:
         """Start it and wait until control answers."""
         self.launch()
-        self.until(self.answers, "control to answer")
+        try:
+            self.until(self.answers, "control to answer")
+        except BaseException as exc:
+            self.__exit__(type(exc))
+            raise
         return self
 
     def __enter__(self) -> Self:
