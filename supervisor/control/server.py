@@ -70,7 +70,7 @@ class Server:
         self._unread: dict[Connection, int] = {}  # bytes; who has any for longest is first
         self._unread_bytes = 0
         self._left: list[Callable[[], None]] = []  # to be told that their client has left
-        self._spent: dict[int, int] = {}  # uid -> ns of the present window
+        self._spent: dict[int, int] = {}  # uid -> ns of the present window, with what it owes
         self._window_ns = 0  # when that began
         self._parked: set[Connection] = set()
         self._newest: list[Connection] = []  # accepted at the last event
@@ -327,9 +327,11 @@ class Server:
             return
         uid = client.peer.uid
         started = self._clock()
-        if started - self._window_ns >= WINDOW_NS:
+        windows = (started - self._window_ns) // WINDOW_NS
+        if windows:
             self._window_ns = started
-            self._spent.clear()
+            paid = windows * SHARE_NS  # one long call is paid for with the windows after it
+            self._spent = {u: ns - paid for u, ns in self._spent.items() if ns > paid}
         if self._spent.get(uid, 0) >= SHARE_NS and not self.access.is_privileged(uid):
             self._parked.add(client)
             return

@@ -582,7 +582,7 @@ class World:
         chain: list[Transition] = []
         by_id = {t.id: t for t in self.history}
         current = by_id.get(self.instances[key].cause_id)
-        while current is not None and current not in chain:
+        while current is not None:  # a cause is older than what it led to, so this ends
             chain.append(current)
             current = by_id.get(current.cause_id)
         return chain

@@ -54,6 +54,9 @@ class Requests:
         except select.NothingThere as nothing:
             self._no_unit(call, nothing.pattern)
             return
+        except select.TooMuch as exc:
+            call.fail(say.Failed(str(exc)))
+            return
         rows = tuple(self._reports.instance(world.instances[key]) for key in keys)
         call.reply(say.StatusReply(rows, self._reports.supervisor()))
 
@@ -299,6 +302,9 @@ class Requests:
             keys = select.keys(world, patterns)
         except select.NothingThere as nothing:
             self._no_unit(call, nothing.pattern)
+            return None, []
+        except select.TooMuch as exc:
+            call.fail(say.Failed(str(exc)))
             return None, []
         mine = [key for key in keys if call.permits(world.instances[key].unit)]
         if keys and not mine:

@@ -7,6 +7,8 @@ from supervisor.core import graph as graphs
 from supervisor.core.world import World
 from supervisor.model.pattern import is_glob, matches
 
+MOST_GLOBS = 16  # each is compared with every unit; anybody may ask, and all others wait
+
 
 class NothingThere(Exception):
     """`pattern` selects no unit and no instance."""
@@ -16,10 +18,19 @@ class NothingThere(Exception):
         self.pattern = pattern
 
 
+class TooMuch(Exception):
+    """More work than one call may make: a whole sentence."""
+
+
 def keys(world: World, patterns: Iterable[str]) -> list[str]:
-    """The instance keys that `patterns` select, each once. Raises NothingThere."""
+    """The instance keys that `patterns` select, each once. Raises NothingThere, TooMuch."""
     found: dict[str, None] = {}
-    for pattern in patterns:
+    different = dict.fromkeys(patterns)
+    if sum(map(is_glob, different)) > MOST_GLOBS:
+        raise TooMuch(
+            f"cannot select units: over {MOST_GLOBS} patterns with * or ?; name the units instead"
+        )
+    for pattern in different:
         names = _units(world, pattern)
         if names:
             for name in names:

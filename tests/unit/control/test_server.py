@@ -358,13 +358,46 @@ def test_calls_of_one_uid_take_their_share_of_time_and_no_more(
     loop.now_ns = window_ends
     loop.step()
     loop.settle()
-    assert (len(greedy.replies()), len(second.replies())) == (1, 1)
+    first = (len(greedy.replies()), len(second.replies()))
+    assert sum(first) == 1, "half a share was owed"
+    loop.now_ns += limits.WINDOW_NS
+    loop.step()
+    loop.settle()
+    assert (len(greedy.replies()), len(second.replies())) == first[::-1]
     assert loop.server.next_deadline_ns() is None
+    loop.now_ns += limits.WINDOW_NS
     greedy.sock.sendall(message("Status") * 3)
     loop.settle()
     greedy.close()  # parked as it is
     loop.settle()
     assert loop.server.next_deadline_ns() is None
+
+
+def test_a_long_call_is_paid_for_with_the_windows_after_it(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.now_ns = 10**15
+
+    def take_time(call: Call) -> None:
+        assert loop.now_ns is not None
+        loop.now_ns += 10 * limits.SHARE_NS
+        call.reply(loop.desk.answers["Status"])
+
+    loop.desk.scripts["Status"] = take_time
+    monkeypatch.setattr(Access, "is_privileged", lambda _self, _uid: False)
+    peer = loop.peer()
+    peer.sock.sendall(message("Status") * 2)
+    loop.settle()
+    assert len(peer.replies()) == 1
+    begin = loop.now_ns
+    while not peer.replies():
+        due = loop.server.next_deadline_ns()
+        assert due is not None
+        loop.now_ns = max(loop.now_ns, due)
+        loop.step()
+        loop.settle()
+    took = loop.now_ns - begin - 10 * limits.SHARE_NS
+    assert 7 * limits.WINDOW_NS <= took <= 10 * limits.WINDOW_NS
 
 
 def test_idle_clients_of_a_uid_make_room_for_its_next_one(loop: Loop) -> None:
