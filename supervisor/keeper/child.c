@@ -1,6 +1,6 @@
 /* The child's one dumb loop: carry out the plan's steps in order and become the service.
- * Runs in a fork of the keeper, on checked bytes. A step that fails is written to the status pipe as
- * {u32 index, u32 code, i32 errno}; a byte just before execve tells an end by exec from one by death.
+ * Runs on checked bytes in the memory of a spawner, which waits meanwhile and finds out from the report
+ * which step failed. All that is static here is the spawner's own, and is used anew by the next child.
  * What steps need has numbers at LOW or above, targets are below: none overwrites what another needs. */
 #include <grp.h>
 #include <linux/close_range.h>
@@ -8,7 +8,8 @@
 #include "keeper.h"
 
 static char *pointers[2 * MAX_LISTED + MAX_PID_VARIABLES + 2]; /* environment, NULL, arguments, NULL */
-static uint32_t variables, pid_variables, fd_steps; /* how many so far */
+static uint32_t variables, pid_variables; /* how many so far */
+static int fd_steps;
 static char pid_variable[MAX_PID_VARIABLES][WIRE_MAX_NAME + 32];
 static gid_t groups[MAX_LISTED];
 
@@ -18,11 +19,9 @@ static int write_file(int directory, const char *path, const char *text) {
     return close_for(failed(fd < 0 || write(fd, text, strlen(text)) < 0), fd);
 }
 
-/* The service may reopen /dev/stderr: so the pipe is its own, and open for writing only. */
-static int use_log(int fd, int64_t uid, int64_t gid) {
-    if ((uid != -1 || gid != -1) && fchown(fd, (uid_t)uid, (gid_t)gid)) return errno;
-    int writer = reopen(fd, O_WRONLY); /* -1 without /proc */
-    return close_for(failed(dup2(writer < 0 ? fd : writer, 1) < 0 || dup2(1, 2) < 0), writer);
+static int use_log(int writer, int64_t uid, int64_t gid) {
+    if ((uid != -1 || gid != -1) && fchown(writer, (uid_t)uid, (gid_t)gid)) return errno;
+    return failed(dup2(writer, 1) < 0 || dup2(1, 2) < 0);
 }
 static int set_groups(struct step *step) {
     for (uint32_t i = 0; i < step->count; i++) groups[i] = (gid_t)get_number(&step->list, 4);
@@ -72,16 +71,17 @@ static int add_pid_variable(const char *name) {
     return 0;
 }
 
-static int take_step(struct step *step, const struct plan *plan) {
+static int take_step(struct step *step, struct plan *plan) {
     const int64_t *value = step->number;
     const char *text = step->text[0];
     struct rlimit limit = {(rlim_t)value[2], (rlim_t)value[3]};
     switch (step->code) {
     case STEP_CGROUP: return !plan->join ? 0 : write_file(plan->cgroup_fd, "cgroup.procs", "0");
-    case STEP_LOG: return use_log(plan->log_fd, value[0], value[1]);
+    case STEP_LOG: return use_log(plan->writer, value[0], value[1]);
     case STEP_SIGNALS: return reset_signals((uint64_t)value[0]);
     case STEP_SESSION: return failed(setsid() < 0);
     case STEP_OOM_SCORE: return write_file(AT_FDCWD, "/proc/self/oom_score_adj", number(value[0]));
+    case STEP_WRITE: return write_file(AT_FDCWD, text, step->text[1]);
     case STEP_RLIMIT: return failed(setrlimit((__rlimit_resource_t)value[0], &limit));
     case STEP_NICE: return failed(setpriority(PRIO_PROCESS, 0, (int)value[0]));
     case STEP_AFFINITY: return pin((size_t)value[0]);
@@ -93,14 +93,14 @@ static int take_step(struct step *step, const struct plan *plan) {
     case STEP_ENV: list_texts(step, pointers); variables = step->count; return 0;
     case STEP_ENV_PID: return add_pid_variable(text);
     case STEP_OPEN: return open_at((int)value[0], (int)value[1], text);
-    case STEP_FD: return place(plan->stored_fds[fd_steps++], (int)value[0]);
-    case STEP_SENT_FD: return place(plan->sent[value[1]], (int)value[0]);
+    case STEP_FD: return place(plan->fds[fd_steps++], (int)value[0]);
+    case STEP_SENT_FD: return place(plan->fds[plan->fd_steps + value[1]], (int)value[0]);
     case STEP_CLOSE_FROM:
         syscall(SYS_close_range, (unsigned)value[0], ~0U, CLOSE_RANGE_CLOEXEC);
         return 0; /* fails before Linux 5.11, where only what the plan itself has placed higher stays open */
     case STEP_NO_NEW_PRIVS: return failed(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     case STEP_EXEC:
-        if (write(plan->status_fd, "x", 1) != 1) return errno;
+        plan->report[2] = 0; /* as far as anybody will learn */
         return failed(execve(text, list_texts(step, pointers + variables + 1), pointers));
     }
     return EINVAL;
@@ -108,9 +108,12 @@ static int take_step(struct step *step, const struct plan *plan) {
 
 _Noreturn void become(struct plan *plan) {
     struct step step = {0};
-    uint32_t report[3] = {0};
+    uint32_t index = 0, error = 0;
+    variables = pid_variables = 0;
+    fd_steps = 0;
+    pointers[0] = NULL;
     setrlimit(RLIMIT_NOFILE, &kept.nofile); /* cannot fail: it only goes down */
-    while (next_step(&plan->steps, &step) && !(report[2] = (uint32_t)take_step(&step, plan))) report[0]++;
-    report[1] = step.code;
-    _exit(write(plan->status_fd, report, sizeof report) < 0 ? 126 : 127);
+    while (next_step(&plan->steps, &step) && !(error = (uint32_t)take_step(&step, plan))) index++;
+    memcpy(plan->report, (uint32_t[]){index, step.code, error}, sizeof plan->report);
+    _exit(127);
 }

@@ -24,11 +24,14 @@
 #include "wire.h"
 
 enum { MAX_ROWS = 16384, LOW = 256, MAX_OPTIONS = 119, MAX_PATH = 4095 };
-enum { MAX_LISTED = 16384, MAX_FD_STEPS = 256, MAX_PID_VARIABLES = 8 }; /* of one plan */
+enum { MAX_LISTED = 16384, MAX_FD_STEPS = 192, MAX_PID_VARIABLES = 8 }; /* of one plan */
+enum { MAX_SPAWNERS = 32, MAX_ORDERS = 64 };
 #define SECOND UINT64_C(1000000000)
 
 /* bytes.c: taking frames apart and putting them together. */
-struct in { const uint8_t *at, *end; bool bad; }; /* bad: something was not there */
+struct in;
+struct step;
+struct plan;
 uint64_t get_number(struct in *in, size_t size);
 const char *get_text(struct in *in);
 struct outbox { /* one datagram in the making, with the descriptors it owns */
@@ -50,13 +53,15 @@ const char *number(int64_t value); /* good until the fourth call from now */
 int lift(int fd); /* the same at LOW or above, or -1; errno stays */
 int close_for(int error, int fd); /* closes fd (-1: none), returns error */
 int reopen(int fd, int flags); /* a new open file description of the same object, or -1 */
-pid_t fork_into(int cgroup); /* -1: the keeper's own cgroup */
+pid_t fork_self(void);
+void close_from(unsigned first);
 void block_all_signals(void);
 int reset_signals(uint64_t ignored); /* in a child: default dispositions, empty mask */
 int signal_children(int sig, pid_t spared, pid_t spared_too); /* how many live */
 /* tables.c: all that survives REEXEC, in one mapped file that the next keeper maps again. */
 enum { MANAGER, LOGGER, PEERS };
-enum { OWES_CHILD = 1, OWES_EXECED = 2, OWES_FAILED = 4, OWES_EXITED = 8 };
+enum { OWES_CHILD = 1, OWES_EXECED = 2, OWES_FAILED = 4, OWES_EXITED = 8, OWES_REFUSED = 16 };
+#define UNBORN UINT64_MAX /* the pid of a launch whose process is not known yet */
 enum { IS_STREAM = 1, OWES_STORED = 2, OWES_OPEN = 4, OWES_GONE = 8, IS_GONE = 16 };
 struct tables {
     uint32_t version, size;
@@ -69,6 +74,14 @@ struct tables {
         uint32_t greeted, ever_greeted, owes_ready, owes_ping, owes_reexec, early_deaths, stop_signals, resumed;
         uint32_t signals_owed; /* bit n: signal n is to be passed on */
         struct sender { int32_t signal, pid; uint32_t uid; } sender[32]; /* who sent it last */
+        struct spawner { int32_t pid, quit; } spawners[MAX_SPAWNERS]; /* pid 0: none */
+        struct order { /* launch 0: free; taker: a spawner, plus one, 0 while it waits; child: its pid, by the kernel */
+            uint64_t launch, since;
+            int32_t taker, child, done;
+        } orders[MAX_ORDERS];
+        uint32_t given; /* orders that are not free */
+        uint32_t first, end, queue[MAX_ORDERS]; /* of those that wait: first to end - 1, modulo MAX_ORDERS */
+        int32_t answers; /* eventfd to which spawners write when they have done an order */
         int32_t reexec_error;
         struct rlimit nofile; /* as it was given to us */
     } kept;
@@ -82,7 +95,8 @@ struct tables {
         } layout;
         uint64_t execed;
         uint32_t step_index, owes;
-        int32_t status_fd, heir; /* -1: none; heir: pid that is the main process once this one ends */
+        int32_t heir; /* -1: none; pid that is the main process once this one ends */
+        uint8_t settled, over, signal; /* how its launch went is known; it was reaped; to be sent at its birth */
     } children[MAX_ROWS];
     int32_t stored_fd[MAX_ROWS];
     uint8_t stored_flags[MAX_ROWS];
@@ -90,6 +104,17 @@ struct tables {
         uint32_t count, used, hash[MAX_ROWS], at[MAX_ROWS];
         char text[MAX_ROWS * (WIRE_MAX_NAME + MAX_OPTIONS + 2)];
     } keys, stored;
+    struct ordered {
+        struct plan { /* steps, what is found in them, and what the child needs for them */
+            struct in { const uint8_t *at, *end; bool bad; } steps; /* bad: something was not there */
+            struct step { uint32_t code, count; int64_t number[4]; const char *text[2]; struct in list; } cgroup, log;
+            int fd_steps, sent_count, targets; /* the latter: steps that overwrite a descriptor above 2 */
+            int cgroup_fd, log_fd, writer, fds[MAX_FD_STEPS + WIRE_MAX_FDS]; /* for the FD steps, then those sent */
+            uint32_t last, join; /* index of EXEC; the child goes to its cgroup itself, clone3 could not */
+            uint32_t report[3]; /* index, code and errno of the step that failed; errno 0: it has executed */
+        } plan;
+        uint8_t bytes[WIRE_MAX_FRAME];
+    } ordered[MAX_ORDERS];
 };
 extern struct tables *tables;
 #define kept (tables->kept)
@@ -106,30 +131,29 @@ int names_find(const struct names *names, const char *name); /* row, or -1 */
 const char *name_of(const struct names *names, int row), *options_of(const struct names *names, int row);
 int find_row(const uint64_t column[], uint64_t value); /* of child_launch or child_pid; -1: none */
 int child_add(uint64_t launch, const char *key); /* row, or -1: full */
+extern struct owing { int from, to; } owing; /* no row outside owes the manager anything */
+void owe(int row, uint32_t what);
 int store_find(const char *name); /* row, or -1 */
 int store_put(const char *name, const char *options, int fd, uint8_t flags); /* takes fd */
 int store_drop(const char *name);
 void child_remove(int row), store_remove(int row);
 /* plan.c reads and checks launch plans; launch.c and child.c carry them out. */
-struct step { uint32_t code, count; int64_t number[4]; const char *text[2]; struct in list; };
-struct plan { /* steps, what is found in them, and what the child needs for them */
-    struct in steps;
-    struct step cgroup, log;
-    const int *sent;
-    int sent_count, cgroup_fd, log_fd, status_fd, stored_fds[MAX_FD_STEPS]; /* for each FD step in turn */
-    uint32_t last, join; /* index of EXEC; the child goes to its cgroup itself, clone3 could not */
-};
 bool take_fields(struct in body, const char *format, struct step *fields); /* a format as in wire.h */
 bool next_step(struct in *plan, struct step *step);
 int check_plan(struct plan *plan), adopt(int row, int pid);
 int launch(uint64_t launch, struct in payload, const int *sent, int sent_count);
 _Noreturn void become(struct plan *plan);
-void launch_settle(int row); /* its status pipe has ended: exec happened, or never will */
+void launch_settle(int row, int pid, const uint32_t report[3]); /* it has executed, or never will */
+/* spawn.c: the processes that start others. */
+bool spawn_room(void), spawners_idle(void), spawner_reaped(int pid);
+int spawn(int row, const struct plan *plan), spawner_child(int pid); /* -1, or the row whose process that is */
+void spawners_answer(void), spawners_retire(bool again);
+uint64_t spawners_tick(void); /* when next to look, 0: never */
 void reap(int hint); /* everything that has ended; perhaps it is this pid alone */
 /* streams.c: log streams, what the logger is told; manager.c: what the manager asks and is told. */
 int stream_have(const char *name, const char *options); /* a stored row, or -errno */
-void streams_tell_again(void), logger_pump(void), manager_pump(void), manager_gone(void);
-bool streams_empty(void), manager_receive(void);
+void streams_tell_again(void), logger_pump(void), manager_gone(void), manager_readable(void);
+bool streams_empty(void), manager_receive(void), manager_settled(void), manager_pump(void);
 /* life.c: start and end of manager, logger and keeper. */
 extern struct outbox boxes[PEERS];
 extern char **peer_argv[PEERS];
@@ -143,8 +167,8 @@ bool end_all(int status, bool by_itself), life_ending(void); /* end_all: false i
 int reexec_ask(const char *path, uint64_t tag); /* -1: answered later */
 void reexec_tick(void), reexec_take_over(const char *fds), reexec_watch(void); /* fds: "TABLES,OLD" */
 /* main.c: the one epoll. Functions as epoll_ctl(2); mini.c: tini, dumb-init and the like. */
-enum { WATCH_SIGNALS = PEERS, WATCH_NUDGE, WATCH_LAUNCH }; /* and MANAGER, LOGGER, with: */
-#define PEER_EVENTS(who) (EPOLLRDHUP | ((who) == MANAGER ? EPOLLIN : 0)) /* the logger says nothing */
-int watch(int fd, int kind, uint32_t events, uint64_t launch), rewatch(int fd, int kind, uint32_t events);
+enum { WATCH_SIGNALS = PEERS, WATCH_NUDGE, WATCH_SPAWNER }; /* and MANAGER, LOGGER, with: */
+#define PEER_EVENTS(who) (EPOLLRDHUP | ((who) == MANAGER ? EPOLLIN | EPOLLET : 0u)) /* the logger says nothing */
+int watch(int fd, int kind, uint32_t events, uint64_t which), rewatch(int fd, int kind, uint32_t events);
 void unwatch(int fd);
 _Noreturn void mini(char **argv);

@@ -47,7 +47,7 @@ static void start(int who) {
             setsockopt(ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size); /* unprivileged: as it is */
         }
     peer->sock = ends[0];
-    if (ends[0] >= 0 && ends[1] >= 0 && !watch(ends[0], who, PEER_EVENTS(who), 0)) pid = fork_into(-1);
+    if (ends[0] >= 0 && ends[1] >= 0 && !watch(ends[0], who, PEER_EVENTS(who), 0)) pid = fork_self();
     if (pid == 0) become_peer(peer_argv[who], ends[1]);
     peer->pid = pid > 0 ? pid : 0;
     if (pid < 0) {
@@ -130,6 +130,7 @@ bool end_all(int status, bool keeper_decides) {
     phase = by_itself ? POLITE : KILLING;
     phase_end = now_ns() + (by_itself ? 10 : 5) * SECOND;
     next_sweep = 1;
+    spawners_retire(false);
     if (by_itself) signal_children(SIGTERM, kept.peers[LOGGER].pid, 0);
     return true;
 }
@@ -176,5 +177,6 @@ uint64_t life_tick(void) {
     if (phase != RUNNING) end_tick();
     for (int who = 0; who < PEERS; who++)
         if (due(boxes[who].stalled)) unstall(who);
+    due(spawners_tick());
     return next;
 }

@@ -1,13 +1,14 @@
 /* unboxed-init: the keeper (--supervise), and a small init for containers (anything else).
  * One thread, one loop, one epoll: signals (by signalfd: all are blocked, so none can end the keeper),
  * the manager, the logger, nudges, launches under way. With nothing pending it waits for ever. */
+#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include "keeper.h"
 
 static int epoll = -1, signals = -1, ended_pid = -1; /* 0: no SIGCHLD came; a pid: perhaps of it alone */
 
-int watch(int fd, int kind, uint32_t events, uint64_t launch_number) {
-    struct epoll_event event = {events, {.u64 = (uint64_t)kind << 56 | launch_number}};
+int watch(int fd, int kind, uint32_t events, uint64_t which) {
+    struct epoll_event event = {events, {.u64 = (uint64_t)kind << 56 | which}};
     return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
 }
 int rewatch(int fd, int kind, uint32_t events) {
@@ -15,7 +16,7 @@ int rewatch(int fd, int kind, uint32_t events) {
     return epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
 }
 
-/* Explicitly, since a child that is still on its way to exec holds copies of what we close. */
+/* Explicitly, since a spawner that is just being made holds copies of what we close. */
 void unwatch(int fd) { epoll_ctl(epoll, EPOLL_CTL_DEL, fd, NULL); }
 
 static void take_signals(void) {
@@ -29,16 +30,14 @@ static void take_signals(void) {
 }
 
 static void dispatch(const struct epoll_event *event) {
-    int kind = (int)(event->data.u64 >> 56), row;
+    int kind = (int)(event->data.u64 >> 56);
     if (kind == WATCH_SIGNALS) take_signals();
     else if (kind == WATCH_NUDGE) life_nudged();
-    else if (kind == WATCH_LAUNCH) {
-        row = find_row(child_launch, event->data.u64 & (~UINT64_C(0) >> 8));
-        if (row >= 0 && children[row].status_fd >= 0) launch_settle(row);
-    } else if (kind < PEERS && kept.peers[kind].sock >= 0) { /* not lost since epoll_wait */
+    else if (kind == WATCH_SPAWNER) spawners_answer();
+    else if (kind < PEERS && kept.peers[kind].sock >= 0) { /* not lost since epoll_wait */
         if (event->events & EPOLLOUT) unstall(kind);
         if (event->events & (EPOLLHUP | EPOLLRDHUP | EPOLLERR)) peer_lost(kind); /* hears out a manager */
-        else if (event->events & EPOLLIN) manager_receive();
+        else if (event->events & EPOLLIN) manager_readable();
     }
 }
 
@@ -47,11 +46,11 @@ static _Noreturn void supervise(void) {
     for (;;) {
         if (ended_pid) reap(ended_pid);
         ended_pid = 0;
-        manager_pump();
+        bool more = manager_pump();
         logger_pump();
         reexec_tick();
         uint64_t next = life_tick(), now = now_ns();
-        int timeout = !next ? -1 : next <= now ? 0 : (int)((next - now) / (SECOND / 1000)) + 1;
+        int timeout = more || (next && next <= now) ? 0 : !next ? -1 : (int)((next - now) / (SECOND / 1000)) + 1;
         for (int i = 0, got = epoll_wait(epoll, events, 64, timeout); i < got; i++) dispatch(&events[i]);
     }
 }
@@ -68,8 +67,11 @@ static void prepare(int resume) {
     if ((!resume && !tables_make()) || epoll < 0 || signals < 0 || watch(signals, WATCH_SIGNALS, EPOLLIN, 0)
         || (getpid() != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) || getrlimit(RLIMIT_NOFILE, &limit))
         say("cannot start: ", strerrordesc_np(errno), NULL), _exit(1);
-    if (resume) reexec_watch();
-    else kept.nofile = limit;
+    if (!resume) {
+        kept.nofile = limit;
+        kept.answers = lift(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    } else reexec_watch();
+    if (watch(kept.answers, WATCH_SPAWNER, EPOLLIN, 0)) say("cannot start: ", strerrordesc_np(errno), NULL), _exit(1);
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit); /* cannot fail: a soft limit may go up to the hard one */
 }
@@ -90,8 +92,7 @@ int main(int argc, char **argv) {
     peer_argv[LOGGER] = argv + logger + 1;
     argv[logger] = NULL; /* the manager's end; REEXEC puts it back */
     if (resume) reexec_take_over(word + 9);
-    else if (syscall(SYS_close_range, 3, ~0U, 0)) /* what our starter left open; Linux before 5.9: */
-        for (int fd = 3; fd < 1024; fd++) close(fd);
+    else close_from(3); /* what our starter left open */
     prepare(resume);
     supervise();
 }

@@ -7,6 +7,7 @@ static struct outbox *const box = &boxes[MANAGER];
 static uint8_t input[WIRE_MAX_FRAME];
 static struct in rest; /* the frames of the last datagram that are still to be taken */
 static int sent[WIRE_MAX_FDS], sent_count, sent_used;
+static bool readable;
 enum { NO_ANSWER = -1 };
 
 static void answer(uint16_t op, uint64_t tag, int32_t error) { put(box, op, tag, &error, sizeof error); }
@@ -22,7 +23,10 @@ static int greet(int64_t version) {
     if (version != WIRE_VERSION) return EPROTONOSUPPORT;
     kept.greeted = kept.ever_greeted = kept.owes_ready = 1;
     if (kept.exits_told) kept.exits_told = now_ns();
-    for (uint32_t row = 0; row < keys.count; row++) children[row].owes = OWES_CHILD;
+    spawners_tick(); /* the pids of those that are on their way */
+    for (int row = (int)keys.count - 1; row >= 0; row--)
+        if (children[row].owes & OWES_REFUSED) child_remove(row); /* an answer that nobody waits for any more */
+        else owe(row, OWES_CHILD);
     for (uint32_t row = 0; row < stored.count; row++)
         stored_flags[row] |= stored_flags[row] & IS_GONE ? 0 : OWES_STORED;
     return NO_ANSWER;
@@ -32,6 +36,11 @@ static int send_signal(int row, int sig, int64_t scope) {
     if (sig < 1 || sig > 64 || scope > 1) return EINVAL;
     pid_t pid = row < 0 ? 0 : (pid_t)child_pid[row];
     if (!pid) return ESRCH;
+    if (child_pid[row] == UNBORN) { /* on its way; what would kill it is not forgotten for something else */
+        if (children[row].signal != SIGKILL) children[row].signal = (uint8_t)sig;
+        spawners_tick();
+        return NO_ANSWER;
+    }
     if (scope && !kill(-pid, sig)) return NO_ANSWER;
     return kill(pid, sig) ? errno : NO_ANSWER; /* also one that has no group of its own yet */
 }
@@ -143,7 +152,8 @@ static void put_events(int row) {
     if (child->owes & OWES_EXECED) put(box, OP_EXECED, child_launch[row], &execed, sizeof execed);
     if (child->owes & OWES_FAILED) put(box, OP_LAUNCH_FAILED, child_launch[row], failure, sizeof failure);
     if (child->owes & OWES_EXITED) put_child(row, OP_EXITED);
-    child->owes = 0;
+    if (child->owes & OWES_REFUSED) answer(OP_REFUSED, child_launch[row], is->error), child_remove(row);
+    else child->owes = 0;
 }
 
 static void put_ready(void) {
@@ -164,8 +174,10 @@ static void fill(void) {
         put(box, OP_PING, 0, "", 0);
         kept.owes_ping = 0;
     }
-    for (int row = 0; kept.greeted && row < (int)keys.count && has_room(box); row++)
-        if (children[row].owes) put_events(row);
+    if (owing.to > (int)keys.count) owing.to = (int)keys.count;
+    while (kept.greeted && owing.to > owing.from && has_room(box)) /* downwards: a row may go */
+        if (children[--owing.to].owes) put_events(owing.to);
+    if (owing.to <= owing.from) owing.from = MAX_ROWS, owing.to = 0;
     for (int row = 0; kept.owes_ready && row < (int)stored.count && has_room(box); row++)
         if (stored_flags[row] & OWES_STORED) {
             put(box, OP_STORED, 0, name_of(&stored, row), strlen(name_of(&stored, row)) + 1);
@@ -179,12 +191,21 @@ static void fill(void) {
         }
 }
 
-void manager_pump(void) {
-    if (kept.peers[MANAGER].sock < 0) return;
+bool manager_settled(void) { return rest.at == rest.end && !box->length; }
+void manager_readable(void) { readable = true; } /* told once, until all has been read */
+
+static bool can_take(void) {
+    return rest.at < rest.end && has_room(box) && (rest.end - rest.at < 6 || rest.at[4] != OP_SPAWN || spawn_room());
+}
+
+bool manager_pump(void) { /* true: there is more to do at once */
+    if (kept.peers[MANAGER].sock < 0) return false;
     do {
-        while (rest.at < rest.end && has_room(box)) take_frame();
-        if (rest.at == rest.end) fill();
+        while (can_take()) take_frame();
+        fill();
     } while (box->length && flush(MANAGER));
+    if (readable && rest.at == rest.end && !box->stalled) readable = manager_receive();
+    return !box->stalled && (rest.at < rest.end ? can_take() : readable || box->length);
 }
 
 /* Its process has ended, or its socket is broken. What it had asked before still counts (a PUT of its
@@ -194,6 +215,7 @@ void manager_gone(void) {
     for (int i = 0; i < 4096 && (rest.at < rest.end || manager_receive()); i++, empty_box(box))
         for (; rest.at < rest.end; empty_box(box)) take_frame();
     close_sent();
+    readable = false;
     kept.ping_sent = kept.greeted = kept.owes_ready = kept.owes_ping = 0;
     nudge_listen(true);
 }

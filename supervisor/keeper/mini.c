@@ -94,7 +94,7 @@ static _Noreturn void run(char **argv) {
         say("neither PID 1 nor, with -s, a subreaper: orphans will not be reaped", NULL);
     if (dumb && whole_group && !ioctl(0, TIOCNOTTY) && getsid(0) == getpid())
         skipped[SIGHUP] = skipped[SIGCONT] = 1;
-    int child = fork_into(-1);
+    int child = fork_self();
     if (child == 0) become_command(argv, mask);
     if (child < 0) say("cannot fork: ", strerrordesc_np(errno), NULL), _exit(1);
     if (verbosity > 1) say("started ", argv[0], " as process ", number(child), NULL);

@@ -50,6 +50,7 @@ static int check_step(const struct step *step, int sent_count) {
     case STEP_CGROUP: good = is_cgroup_path(text); break;
     case STEP_LOG: good &= strlen(text) <= WIRE_MAX_NAME - strlen("log:") && strlen(more) <= MAX_OPTIONS; break;
     case STEP_AFFINITY: good = number[0] < CPU_SETSIZE; break;
+    case STEP_WRITE: good &= strlen(text) <= MAX_PATH; break;
     case STEP_ENV_PID: good &= strlen(text) <= WIRE_MAX_NAME && !strchr(text, '='); break;
     case STEP_OPEN: good &= target; break;
     case STEP_FD: return !target ? EINVAL : store_find(text) < 0 ? ENOENT : 0;
@@ -60,20 +61,23 @@ static int check_step(const struct step *step, int sent_count) {
 }
 
 int check_plan(struct plan *plan) {
-    const uint32_t several = 1u << STEP_RLIMIT | 1u << STEP_OPEN | 1u << STEP_FD | 1u << STEP_SENT_FD
-        | 1u << STEP_ENV_PID;
+    int fd_steps = 0;
+    const uint32_t with_target = 1u << STEP_OPEN | 1u << STEP_FD | 1u << STEP_SENT_FD;
+    const uint32_t several = with_target | 1u << STEP_RLIMIT | 1u << STEP_WRITE | 1u << STEP_ENV_PID;
     struct in steps = plan->steps;
     struct step step = {0};
-    uint32_t seen = 0, pid_variables = 0, fd_steps = 0;
+    uint32_t seen = 0, pid_variables = 0;
     for (plan->last = UINT32_MAX; steps.at < steps.end; plan->last++, seen |= 1u << step.code) {
         if (step.code == STEP_EXEC || !next_step(&steps, &step) || seen & ~several & 1u << step.code) return EINVAL;
         int error = check_step(&step, plan->sent_count);
         if (error) return error;
         pid_variables += step.code == STEP_ENV_PID;
         if (pid_variables > MAX_PID_VARIABLES || fd_steps == MAX_FD_STEPS) return EINVAL;
-        if (step.code == STEP_FD) plan->stored_fds[fd_steps++] = stored_fd[store_find(step.text[0])];
+        if (step.code == STEP_FD) plan->fds[fd_steps++] = stored_fd[store_find(step.text[0])];
+        plan->targets += (1u << step.code & with_target) && step.number[0] > 2;
         if (step.code == STEP_CGROUP) plan->cgroup = step;
         if (step.code == STEP_LOG) plan->log = step;
     }
+    plan->fd_steps = fd_steps;
     return step.code == STEP_EXEC ? 0 : EINVAL;
 }

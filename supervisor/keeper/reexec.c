@@ -30,7 +30,7 @@ int reexec_ask(const char *path, uint64_t tag) {
 static void mark_all(int flags) { /* FD_CLOEXEC, or 0 to stay open at exec */
     fcntl(tables_fd, F_SETFD, flags);
     for (int who = 0; who < PEERS; who++) fcntl(kept.peers[who].sock, F_SETFD, flags);
-    for (uint32_t row = 0; row < keys.count; row++) fcntl(children[row].status_fd, F_SETFD, flags);
+    fcntl(kept.answers, F_SETFD, flags);
     for (uint32_t row = 0; row < stored.count; row++) fcntl(stored_fd[row], F_SETFD, flags);
 }
 
@@ -45,7 +45,7 @@ static char **arguments(int old) {
 }
 
 void reexec_tick(void) {
-    if (!*wanted || boxes[MANAGER].length || life_ending()) return;
+    if (!*wanted || !manager_settled() || !spawners_idle() || life_ending()) return;
     if (boxes[LOGGER].length) streams_tell_again(); /* half said: all of it again */
     int old = open("/proc/self/exe", O_RDONLY); /* stays open at exec */
     mark_all(0);
@@ -75,7 +75,6 @@ void reexec_watch(void) { /* with the new epoll */
     int nudge = store_find("nudge");
     mark_all(FD_CLOEXEC);
     for (int who = 0; who < PEERS; who++) watch(kept.peers[who].sock, who, PEER_EVENTS(who), 0);
-    for (uint32_t row = 0; row < keys.count; row++)
-        watch(children[row].status_fd, WATCH_LAUNCH, 0, child_launch[row]);
+    spawners_retire(true);
     if (nudge >= 0) watch(stored_fd[nudge], WATCH_NUDGE, kept.ping_sent ? 0 : EPOLLIN, 0);
 }

@@ -1,5 +1,4 @@
 /* Small wrappers over the kernel: time, words on standard error, descriptors, signals, processes. */
-#include <linux/sched.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <time.h>
@@ -52,13 +51,13 @@ int reopen(int fd, int flags) {
     return open(strcat(path, number(fd)), flags | O_CLOEXEC | O_NOCTTY);
 }
 
-/* Not fork(2) of libc, which runs handlers and takes locks. Not vfork either: a child that hangs in a
- * step (a dead NFS server) must never hold the keeper. */
-pid_t fork_into(int cgroup) {
-    struct clone_args how = {.exit_signal = SIGCHLD, .flags = CLONE_INTO_CGROUP, .cgroup = (unsigned)cgroup};
-    if (cgroup < 0) return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0);
-    return (pid_t)syscall(SYS_clone3, &how, sizeof how);
+void close_from(unsigned first) {
+    if (syscall(SYS_close_range, first, ~0U, 0)) /* Linux before 5.9 */
+        for (; first < 65536; first++) close((int)first);
 }
+
+/* Not fork(2) of libc, which runs handlers and takes locks. */
+pid_t fork_self(void) { return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); }
 
 /* The kernel's own calls, because libc keeps two real-time signals for itself: a keeper that left
  * them unblocked could be killed with them. Its sigaction is handler, flags, restorer, mask. */
@@ -93,6 +92,6 @@ int signal_children(int sig, pid_t spared, pid_t spared_too) {
         if ((pid = (int)strtol(at, &at, 10)) != spared && pid != spared_too)
             left += !kill(-pid, sig) || !kill(pid, sig); /* its group, if it leads one */
     for (uint32_t row = 0; fd < 0 && row < keys.count; row++)
-        left += child_pid[row] && !kill((pid_t)child_pid[row], sig);
+        left += child_pid[row] && child_pid[row] != UNBORN && !kill((pid_t)child_pid[row], sig);
     return close_for(left, fd);
 }

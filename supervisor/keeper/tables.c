@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include "keeper.h"
 
-enum { TABLES_VERSION = 1 }; /* to be raised with every change of struct tables */
+enum { TABLES_VERSION = 2 }; /* to be raised with every change of struct tables */
 struct tables *tables;
 int tables_fd;
 
@@ -58,16 +58,22 @@ static uint32_t names_remove(struct names *names, int row) {
 }
 
 int find_row(const uint64_t column[], uint64_t value) {
-    for (uint32_t row = 0; row < keys.count; row++)
-        if (column[row] == value) return (int)row;
-    return -1;
+    int row = (int)keys.count - 1; /* backwards: it is mostly a new one */
+    while (row >= 0 && column[row] != value) row--;
+    return row;
+}
+struct owing owing = {0, MAX_ROWS};
+void owe(int row, uint32_t what) {
+    if (!(children[row].owes & OWES_CHILD)) children[row].owes |= what; /* else that one will tell everything */
+    if (row < owing.from) owing.from = row;
+    if (row >= owing.to) owing.to = row + 1;
 }
 int child_add(uint64_t launch, const char *key) {
     int row = names_add(&keys, key, "");
     if (row < 0) return -1;
     child_launch[row] = launch;
-    child_pid[row] = 0;
-    children[row] = (struct child){.layout.state = STATE_LAUNCHING, .status_fd = -1, .heir = -1};
+    child_pid[row] = UNBORN;
+    children[row] = (struct child){.layout.state = STATE_LAUNCHING, .layout.started = now_ns(), .heir = -1};
     return row;
 }
 void child_remove(int row) {
@@ -75,6 +81,7 @@ void child_remove(int row) {
     child_pid[row] = child_pid[last];
     child_launch[row] = child_launch[last];
     children[row] = children[last];
+    if (row < (int)last && children[row].owes) owe(row, 0);
 }
 
 /* A stream that was dropped keeps its row until it is empty, but its name counts no more. */

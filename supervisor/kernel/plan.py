@@ -100,6 +100,8 @@ def _payload(name: str, args: tuple[object, ...]) -> bytes:
         return b""
     if name in ("CGROUP", "DIRECTORY", "ENV_PID"):
         return _text(args[0])
+    if name == "WRITE":
+        return _text(args[0]) + _text(args[1])
     if name in ("EXEC", "ENV"):
         count = len(args) - (name == "EXEC")
         return _U32.pack(count) + b"".join(map(_text, args))
@@ -165,6 +167,7 @@ def describe(step: Step) -> str:
         "SIGNALS": "all signals to their default, none blocked",
         "SESSION": "setsid()",
         "OOM_SCORE": "oom_score_adj = {0}",
+        "WRITE": "write {1} to {0}",
         "NICE": "setpriority({0})",
         "AFFINITY": "sched_setaffinity(cpu {0})",
         "GID": "setresgid({0})",

@@ -61,6 +61,7 @@ STEPS = (
     ("SIGNALS", 3, "u64 ignored", "default dispositions, empty mask; ignore only these (bit n-1)"),
     ("SESSION", 4, "", "setsid"),
     ("OOM_SCORE", 5, "i32", "write oom_score_adj"),
+    ("WRITE", 22, "path\\0 text\\0", "write the text into the file, before ids change"),
     ("RLIMIT", 6, "u32 resource u32 0 u64 soft u64 hard", "setrlimit"),
     ("NICE", 7, "i32", "setpriority"),
     ("AFFINITY", 8, "u32 cpu", "sched_setaffinity to this one CPU"),

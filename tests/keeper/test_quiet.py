@@ -80,7 +80,7 @@ def test_nothing_is_allocated_after_start() -> None:
             keeper.manager()
 
         seen = traced(keeper.pid, "brk,mmap,mremap,munmap,clone,clone3,fork,vfork", work)
-        assert seen.count("clone") >= 30
+        assert seen.count("clone") >= 2  # the manager, and a process that starts the others
         assert not [
             line for line in seen.splitlines() if line.startswith(("brk", "mmap", "mremap"))
         ]

@@ -48,7 +48,7 @@ ORDER = (
     {"CGROUP", "LOG"},  # by the keeper, before there is a child
     {"SIGNALS"},
     {"SESSION"},
-    {"OOM_SCORE", "RLIMIT", "NICE", "AFFINITY", "UMASK"},  # some of it takes privileges
+    {"WRITE", "OOM_SCORE", "RLIMIT", "NICE", "AFFINITY", "UMASK"},  # some of it takes privileges
     {"GROUPS"},  # before the uid goes, which may change them
     {"GID"},
     {"UID"},
@@ -124,7 +124,7 @@ def test_the_same_launch_has_the_same_bytes() -> None:
 # Written out by hand from docs/keeper-protocol.md: struct letters, "s" a text with its NUL.
 FIELDS = {
     "CGROUP": "s", "LOG": "ssii", "SIGNALS": "Q", "SESSION": "", "OOM_SCORE": "i",
-    "RLIMIT": "IIQQ", "NICE": "i", "AFFINITY": "I", "UMASK": "I", "GROUPS": "I*I", "GID": "I",
+    "WRITE": "ss", "RLIMIT": "IIQQ", "NICE": "i", "AFFINITY": "I", "UMASK": "I", "GROUPS": "I*I", "GID": "I",
     "UID": "I", "DIRECTORY": "s", "ENV": "I*s", "ENV_PID": "s", "OPEN": "iIs", "FD": "is",
     "SENT_FD": "iI", "CLOSE_FROM": "I", "NO_NEW_PRIVS": "", "EXEC": "Is*s",
 }  # fmt: skip
@@ -178,6 +178,7 @@ ARGUMENTS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "SIGNALS": st.tuples(_U64),
     "SESSION": st.just(()),
     "OOM_SCORE": st.tuples(_I32),
+    "WRITE": st.tuples(_TEXT, _TEXT),
     "RLIMIT": st.tuples(_U32, _U64, _U64),
     "NICE": st.tuples(_I32),
     "AFFINITY": st.tuples(_U32),
@@ -276,6 +277,9 @@ WORDS = {
     Step("SIGNALS", (0,)): "all signals to their default, none blocked",
     Step("SESSION"): "setsid()",
     Step("OOM_SCORE", (-5,)): "oom_score_adj = -5",
+    Step("WRITE", ("/sys/fs/cgroup/cpu/a/cgroup.procs", "0")): (
+        "write 0 to /sys/fs/cgroup/cpu/a/cgroup.procs"
+    ),
     Step("RLIMIT", (7, 10, 20)): "setrlimit(RLIMIT_NOFILE, 10, 20)",
     Step("RLIMIT", (99, 10, 20)): "setrlimit(RLIMIT_99, 10, 20)",
     Step("NICE", (-1,)): "setpriority(-1)",

@@ -11,7 +11,8 @@ import pytest
 
 from tests.law.source import KEEPER
 
-LIMIT_LINES = 1_500
+LIMIT_LINES = 1_500  # of code; docs/decisions/0013 says what counts
+LIMIT_MINI = 150
 PT_INTERP = 3
 ALLOCATES = re.compile(r"\b(malloc|calloc|realloc|free|strdup|asprintf|fopen|printf|puts)\s*\(")
 COMMENTS = re.compile(r'"(?:\\.|[^"\\])*"|/\*.*?\*/|//[^\n]*', re.DOTALL)
@@ -23,8 +24,14 @@ def sources() -> list[Path]:
     return found
 
 
+def lines_of_code(path: Path) -> int:
+    text = COMMENTS.sub(lambda found: found[0] if found[0][0] == '"' else "", path.read_text())
+    return sum(bool(line.strip()) for line in text.splitlines())
+
+
 def test_the_keeper_stays_below_its_line_limit() -> None:
-    lines = {path.name: path.read_text().count("\n") for path in sources()}
+    lines = {path.name: lines_of_code(path) for path in sources()}
+    assert lines.pop("mini.c") <= LIMIT_MINI
     assert sum(lines.values()) <= LIMIT_LINES, lines
 
 

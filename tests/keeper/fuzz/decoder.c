@@ -29,6 +29,8 @@ void nudge_listen(bool on) { (void)on; }
 bool end_all(int status, bool by_itself) { return status == 0 && !by_itself; }
 bool life_ending(void) { return false; }
 int reexec_ask(const char *path, uint64_t tag) { return strlen(path) + tag > 9 ? ENOEXEC : -1; }
+bool spawn_room(void) { return true; }
+uint64_t spawners_tick(void) { return 0; }
 int adopt(int row, int pid) { return row >= 0 && pid > 0 ? 0 : ESRCH; }
 bool flush(int who) { return send_box(&boxes[who], kept.peers[who].sock) == 0; }
 int stream_have(const char *name, const char *options) {
@@ -40,9 +42,10 @@ int stream_have(const char *name, const char *options) {
 /* A launch goes as far as its child would: each step of a plan that passed is taken apart again. */
 int launch(uint64_t number, struct in payload, const int *sent, int sent_count) {
     const char *key = get_text(&payload);
-    struct plan plan = {.steps = payload, .sent = sent, .sent_count = sent_count};
+    struct plan plan = {.steps = payload, .sent_count = sent_count};
     struct step step;
     uint64_t sum = 0;
+    (void)sent;
     int error = check_plan(&plan);
     if (error || !*key || strlen(key) > WIRE_MAX_KEY || names_find(&keys, key) >= 0) return error ? error : EINVAL;
     while (next_step(&plan.steps, &step)) {
@@ -53,8 +56,9 @@ int launch(uint64_t number, struct in payload, const int *sent, int sent_count) 
     int row = child_add(number, key);
     if (row < 0) return ENOSPC;
     children[row].layout.peak_kib = (uint32_t)sum;
-    children[row].layout.state = STATE_EXITED_UNACKED; /* no process: nothing can be signalled */
-    children[row].owes = OWES_EXITED;
+    children[row].layout.state = STATE_EXITED_UNACKED;
+    child_pid[row] = 0; /* no process: nothing can be signalled */
+    owe(row, OWES_EXITED);
     return 0;
 }
 
@@ -74,7 +78,7 @@ static void add_step(uint16_t code) { /* mostly as its format says */
     size_t head = used;
     add(&code, 2), add(&zero, 2), add("\0\0\0", 4);
     uint32_t word = draw(4), count = draw(3);
-    const char *letter = code <= STEP_EXEC && STEP_FORMATS[code] ? STEP_FORMATS[code] : "";
+    const char *letter = code <= STEP_WRITE && STEP_FORMATS[code] ? STEP_FORMATS[code] : "";
     for (; *letter; letter++)
         if (*letter == '#') add(&count, 4);
         else if (*letter == '*') {
@@ -147,7 +151,7 @@ int main(int argc, char **argv) {
             memcpy(CMSG_DATA(&control.header), fds, size);
         }
         if (used && sendmsg(far_end, &message, 0) < 0) return 2;
-        while (manager_receive()) manager_pump();
+        for (manager_readable(); manager_pump() || manager_receive();) continue;
         for (ssize_t got; (got = recv(far_end, answer, sizeof answer, MSG_DONTWAIT)) > 0; answers++) {
             uint32_t length;
             for (ssize_t at = 0; at < got; at += length) { /* our own frames are well formed */
