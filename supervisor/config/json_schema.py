@@ -4,9 +4,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from supervisor.config.limits import IO
 from supervisor.config.schema import LISTEN, UNIT
 from supervisor.config.shapes import EDGE, READY
 from supervisor.config.table import Key, Table
+from supervisor.model.rlimits import RLIMITS
 
 _UNIT_NAME = {"type": "string", "pattern": "^[a-z0-9][a-z0-9._-]{0,62}$"}
 _DURATION = {
@@ -23,6 +25,19 @@ _SIZE = {
 }
 _SIGNAL = {
     "anyOf": [{"type": "integer", "minimum": 1, "maximum": 64}, {"type": "string", "minLength": 2}]
+}
+_RATE = {
+    "anyOf": [
+        {"type": "integer", "minimum": 1},
+        {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)?([KMGT]iB|[kKMGT]B|B)/s$"},
+    ]
+}
+_AMOUNT = "([0-9.]+[A-Za-z]*|unlimited)"
+_RLIMIT = {
+    "anyOf": [
+        {"type": "integer", "minimum": 0},
+        {"type": "string", "pattern": f"^{_AMOUNT}(:{_AMOUNT})?$"},
+    ]
 }
 _TEXT = {"type": "string"}
 _WORDS = {"type": "array", "items": _TEXT}
@@ -64,6 +79,11 @@ def _list(key: Key) -> dict[str, Any]:
     return {"anyOf": [_TEXT, many]} if one.get("type") == "string" else many
 
 
+def _rlimits(_: Key) -> dict[str, Any]:
+    names = dict.fromkeys(sorted(RLIMITS.keys() - {"core", "nofile"}), _RLIMIT)
+    return {"type": "object", "additionalProperties": False, "properties": names}
+
+
 def _relation(_: Key) -> dict[str, Any]:
     one = {"anyOf": [_UNIT_NAME, _table(EDGE)]}
     return {"anyOf": [*one["anyOf"], {"type": "array", "items": one}]}
@@ -83,6 +103,7 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
     "boolean": lambda _: {"type": "boolean"},
     "choice": lambda key: {"enum": list(key.type.detail)},
     "command": lambda _: _COMMAND,
+    "cpus": lambda _: {"type": "string", "pattern": "^[0-9][0-9, -]*$"},
     "decimal": _number("number"),
     "duration": lambda _: _DURATION,
     "env": lambda _: {
@@ -94,6 +115,7 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
         "anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": "cores"}]
     },
     "integer": _number("integer"),
+    "io": lambda _: {"type": "array", "items": _table(IO)},
     "ladder": lambda _: _WORDS,
     "limit": lambda key: {"anyOf": [{"const": "none"}, _table(key.type.detail)]},
     "list": _list,
@@ -101,10 +123,14 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
     "mode": lambda _: {"type": "string", "pattern": "^[0-7]{1,4}$"},
     "negatable": lambda _: _TEXT,
     "path": lambda _: {"type": "string", "pattern": "^/"},
+    "percent": lambda _: {"type": "string", "pattern": "^[0-9]+(\\.[0-9])?%$"},
+    "rate": lambda _: _RATE,
     "ready": _ready,
     "regex": lambda _: {"type": "string", "minLength": 1},
     "relation": _relation,
     "reload": lambda key: {"anyOf": [{"const": "restart"}, _table(key.type.detail)]},
+    "rlimit": lambda _: _RLIMIT,
+    "rlimits": _rlimits,
     "signal": lambda _: _SIGNAL,
     "size": lambda _: _SIZE,
     "table": lambda key: _table(key.type.detail),

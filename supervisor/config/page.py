@@ -1,6 +1,7 @@
 """docs/units.md, made from the schema's table. The prose around the tables is here."""
 from __future__ import annotations
 
+from supervisor.config.limits import IO
 from supervisor.config.schema import LIMIT, UNIT, walk
 from supervisor.config.shapes import EDGE
 from supervisor.config.table import Key, Table
@@ -71,14 +72,25 @@ def units_page() -> str:
                 text += "".join(map(_row, EDGE.keys))
             elif key.name == "restart":
                 text += "\nOf `limit`:\n\n" + _TABLE + "".join(map(_row, LIMIT.keys))
+            elif key.name == "limits":
+                text += "\nOf an entry of `io`:\n\n" + _TABLE + "".join(map(_row, IO.keys))
+                text += _LIMITS
     text += "\n## Not supported yet\nThese keys are known, and refused until a later version:\n\n"
     return text + "".join(_later_lines()) + "\n" + _TOGETHER
 
 
+_LIMITS = """
+A limit is kept by the kernel's cgroup controllers, v2 or v1, for all processes of an instance
+together; `oom_score_adjust`, `nice`, `files`, `core` and `rlimits` hold for each process. A key
+that this host cannot enforce is never ignored: see `require`. A key that is written is enforced or
+refused; the defaults of `tasks` and `oom` hold where the host can.
+"""
+
 _TOGETHER = """\
 ## What cannot be together
 - A `service` or `task` has a `command`; a `group` has none, and nothing else that a program would
-  need: only `description`, `documentation`, `autostart`, `[needs]` and `[conditions]`.
+  need: only `description`, `documentation`, `autostart`, `[needs]`, `[conditions]`, and `[limits]`
+  without what holds for each process.
 - A `task` is not restarted `"always"`: its end is its result.
 - `start.watchdog` needs `ready = "notify"`.
 - `ready = "fd:N"`: listeners are passed from descriptor 3 on, so N is above the last of them.
@@ -87,6 +99,8 @@ _TOGETHER = """\
 - `reload.signal` and `reload.command` exclude each other.
 - `restart.delay` is at most `max_delay`, `max_age_jitter` at most `max_age`, `logs.segment` at
   most `keep`.
+- `limits.memory_min` is at most `memory_high`, and that at most `memory`; `restart.memory_budget`
+  is below `limits.memory`; `limits.cpus` and `pin` exclude each other.
 - Two listeners of a unit differ in name and in address.
 - A unit does not name itself in `[needs]`, and does not conflict with what it needs.
 """

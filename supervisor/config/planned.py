@@ -60,27 +60,6 @@ PLANNED = (
         overlap: skip, queue, kill, or a number""",
     ),
     _later(
-        "limits",
-        """memory: the most it may use
-        memory_high: slowed down above this
-        memory_min: never taken from it
-        swap: the most it may swap
-        cpu: cores, as in "150%"
-        cpu_weight: its share when cores are short
-        cpus: the cores it may use
-        io_weight: its share of the disk
-        io: bytes and operations a second, by path
-        tasks: processes and threads
-        oom: kill all of it, or one process
-        oom_score_adjust: who is killed first
-        nice: scheduling priority
-        files: open files
-        core: size of a core dump
-        rlimits: any other
-        require: refuse what cannot be enforced
-        slice: share the budget of a group""",
-    ),
-    _later(
         "sandbox",
         """level: off, base, app or strict
         promises: pledge words

@@ -15,6 +15,7 @@ from supervisor.config.rules import OF_GROUPS
 from supervisor.config.schema import UNIT
 from supervisor.config.shapes import EDGE
 from supervisor.config.table import Key, Table
+from supervisor.model.rlimits import RLIMITS, UNLIMITED
 from supervisor.model.unit import Edge, Listen, Ready, Reload, RestartLimit, Rung, Unit
 from supervisor.model.values import signal_name
 
@@ -32,6 +33,8 @@ def describe(unit: Unit) -> list[tuple[str, str]]:
         elif key.type.form == "tables":
             for index, item in enumerate(value):
                 rows += _describe(key.type.detail, item, f"listen[{index}].")
+        elif value is None:  # a section that is not there
+            continue
         elif isinstance(key.type.detail, Table) and not _is_word(value):
             rows += _describe(key.type.detail, value, f"{key.name}.")
         elif value or key.default:
@@ -48,7 +51,7 @@ def _describe(table: Table, value: Any, above: str) -> Iterator[tuple[str, str]]
             if value.family not in families:
                 continue
         field = _field(key, value)
-        if key.default or field not in {"", None}:
+        if key.default or field not in {"", None, ()}:
             yield above + key.name, _text(key, field)
 
 
@@ -224,6 +227,37 @@ def _limit(limit: RestartLimit | None, table: Any) -> str:
     return '"none"' if limit is None else _inline(table, limit)
 
 
+def _amount(name: str, value: int) -> str:
+    """One half of a resource limit, unquoted."""
+    kind = RLIMITS[name][1]
+    if value == UNLIMITED:
+        return "unlimited"
+    if kind in {"s", "us"}:
+        return duration_text(value * (10**9 if kind == "s" else 1000))
+    return size_text(value) if kind == "size" else str(value)
+
+
+def _rlimit(value: tuple[int, int], name: Any) -> str:
+    soft, hard = (_amount(name, part) for part in value)
+    if soft != hard:
+        return quote(f"{soft}:{hard}")
+    return soft if soft.isdigit() else quote(soft)
+
+
+def _rlimits(value: tuple[tuple[str, int, int], ...], _: Any) -> str:
+    parts = [f"{name} = {_rlimit((soft, hard), name)}" for name, soft, hard in value]
+    return "{" + ", ".join(parts) + "}"
+
+
+def _io(value: tuple[Any, ...], table: Any) -> str:
+    entries = []
+    for one in value:
+        fields = [(key, getattr(one, key.field)) for key in table.keys]
+        pairs = [f"{key.name} = {_text(key, field)}" for key, field in fields if field is not None]
+        entries.append("{" + ", ".join(pairs) + "}")
+    return "[" + ", ".join(entries) + "]"
+
+
 def _instances(value: int, _: Any) -> str:
     return str(value) if value else '"cores"'
 
@@ -234,11 +268,13 @@ _FORMS: dict[str, Callable[[Any, Any], str]] = {
     "boolean": lambda value, _: "true" if value else "false",
     "choice": _quoted,
     "command": _words,
+    "cpus": _quoted,
     "decimal": _number,
     "duration": lambda value, _: quote(duration_text(value)),
     "hooks": _hooks,
     "instances": _instances,
     "integer": _number,
+    "io": _io,
     "ladder": _ladder,
     "limit": _limit,
     "list": _list,
@@ -246,10 +282,14 @@ _FORMS: dict[str, Callable[[Any, Any], str]] = {
     "mode": lambda value, _: quote(f"{value:03o}"),
     "negatable": _quoted,
     "path": _quoted,
+    "percent": lambda value, _: quote(f"{value / 10:g}%"),
+    "rate": lambda value, _: quote(f"{size_text(value)}/s"),
     "ready": _ready,
     "regex": _quoted,
     "relation": _relation,
     "reload": lambda value, _: quote(value.kind),
+    "rlimit": _rlimit,
+    "rlimits": _rlimits,
     "signal": lambda value, _: _signal(value),
     "size": lambda value, _: quote(size_text(value)) if value else "0",
     "text": _quoted,

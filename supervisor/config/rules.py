@@ -13,7 +13,7 @@ from supervisor.config.table import Fault, show
 from supervisor.model.unit import Unit
 
 OF_GROUPS = frozenset(
-    ("description", "documentation", "kind", "autostart", "needs", "conditions")
+    ("description", "documentation", "kind", "autostart", "needs", "conditions", "limits")
 )
 FIRST_PASSED_FD = 3  # SD_LISTEN_FDS_START
 
@@ -152,6 +152,14 @@ def _restart_then(unit: Unit, _: Collection[str]) -> list[Fault]:
     return [(("restart", "limit", "then"), "cannot name the unit itself; name another")]
 
 
+def _limits(unit: Unit, _: Collection[str]) -> list[Fault]:
+    if unit.limits is None:
+        return []
+    from supervisor.config.limits import contradictions
+
+    return contradictions(unit, unit.limits)
+
+
 _Rule = Callable[[Unit, Collection[str]], list[Fault]]
 _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     (("command", "kind"), _command),
@@ -164,4 +172,5 @@ _RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     (("needs",), _needs),
     (("listen",), _ports),
     (("restart",), _restart_then),
+    (("limits", "kind", "pin", "restart"), _limits),
 )

@@ -14,7 +14,7 @@ from supervisor.config.address import ADDRESS, LISTENER_NAME, make_listen
 from supervisor.config.planned import PLANNED
 from supervisor.config.quantity import DURATION, MODE, POSITIVE_DURATION, RELOAD_SIGNAL, size
 from supervisor.config.shapes import COMMAND, ENV, HOOKS, LADDER, READINESS, relation, section
-from supervisor.config.table import Key, Refused, Table, Type, each, later, show
+from supervisor.config.table import Key, Late, Refused, Table, Type, each, later, show
 from supervisor.config.values import (
     ACCOUNT,
     BOOLEAN,
@@ -356,6 +356,14 @@ CONDITIONS = Table(
     Key("host", listed(negatable(WORD)), "host", "[]", "the host has one of these names (globs)"),
 )
 
+
+
+def _limits() -> Table:
+    from supervisor.config.limits import LIMITS
+
+    return LIMITS
+
+
 # --- the unit ---
 
 UNIT = Table(
@@ -416,6 +424,13 @@ UNIT = Table(
         "sockets held for it across restarts, passed as systemd does (`LISTEN_FDS`)",
     ),
     Key("logs", section(LOGS), "logs", "", "how much of its output is kept"),
+    Key(
+        "limits",
+        section(Late(_limits)),
+        "limits",
+        "",
+        "what it may use, all its processes together; nothing is limited in a unit without it",
+    ),
     *PLANNED,
 )
 

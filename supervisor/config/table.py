@@ -111,6 +111,23 @@ class Table:
         return self.make(**good)
 
 
+class Late(Table):
+    """A table that is loaded once a unit file has it: units without it cost nothing."""
+
+    __slots__ = ("_load",)
+
+    def __init__(self, load: Callable[[], Table]) -> None:
+        self._load = load
+
+    def __getattr__(self, name: str) -> Any:  # a slot that is not filled yet
+        if name not in Table.__slots__:
+            raise AttributeError(name)
+        table = self._load()
+        for slot in Table.__slots__:
+            setattr(self, slot, getattr(table, slot))
+        return getattr(self, name)
+
+
 def each(values: list[Any], parse: Callable[[object], Any]) -> tuple[Any, ...]:
     """Every item parsed. Raises Refused with the faults of all of them."""
     good: list[Any] = []

@@ -134,6 +134,43 @@ class Logs(Struct, frozen=True, gc=False, omit_defaults=True):
     segment_bytes: int = 16 << 20
 
 
+class IoLimit(Struct, frozen=True, gc=False, omit_defaults=True):
+    """At most so many bytes and operations a second, on the disk that holds `path`. None: any."""
+
+    path: str
+    read_bytes: int | None = None
+    write_bytes: int | None = None
+    read_iops: int | None = None
+    write_iops: int | None = None
+
+
+class Limits(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a unit may use. None: not asked for (`tasks` and `oom` have defaults, which hold where
+    the host can keep them). Resource limits are (soft, hard), in the kernel's own units.
+
+    `cpu_milli`: thousandths of a core. `cpus`: in ascending ranges, "0-3,8".
+    """
+
+    memory_bytes: int | None = None
+    memory_high_bytes: int | None = None
+    memory_min_bytes: int | None = None
+    swap_bytes: int | None = None
+    cpu_milli: int | None = None
+    cpu_weight: int | None = None
+    cpus: str = ""
+    io_weight: int | None = None
+    io: tuple[IoLimit, ...] = ()
+    tasks: int | None = None
+    oom: Literal["unit", "process"] | None = None
+    oom_score_adjust: int | None = None
+    nice: int | None = None
+    files: tuple[int, int] | None = None
+    core: tuple[int, int] | None = None
+    rlimits: tuple[tuple[str, int, int], ...] = ()
+    slice: str = ""
+    require: Literal["all", "best"] = "all"
+
+
 class Unit(Struct, frozen=True, gc=False, omit_defaults=True):
     """`instances` 0 (CORES): one for each CPU. `user` "": the supervisor's."""
 
@@ -161,3 +198,4 @@ class Unit(Struct, frozen=True, gc=False, omit_defaults=True):
     reload: Reload = Reload()
     listen: tuple[Listen, ...] = ()
     logs: Logs = Logs()
+    limits: Limits | None = None

@@ -7,9 +7,12 @@ import tomli
 from supervisor.config.load import load_text
 from supervisor.config.problem import Broken
 from supervisor.config.schema import walk
+from supervisor.model.rlimits import UNLIMITED
 from supervisor.model.unit import (
     Conditions,
     Edge,
+    IoLimit,
+    Limits,
     Listen,
     Logs,
     Needs,
@@ -100,6 +103,32 @@ BAD = {
     "logs": ["5", "[]"],
     "logs.keep": ['"256M"', "0", '"255KiB"', "-1", '"x"'],
     "logs.segment": ['"16M"', "0", '"63KiB"', '"1GiB"', '"x"'],
+    "limits": ["5", '"64MiB"', "[]", "{memroy = 1}"],
+    "limits.memory": ["512", '"512M"', '"50%"', '"0"', "true", '"1MB"', '"2EiB"'],
+    "limits.memory_high": ["1", '"x"', "1.5e9"],
+    "limits.memory_min": ["0", "-1", '"1M"'],
+    "limits.swap": ["-1", '"none"', "true"],
+    "limits.cpu": ["1.5", "150", '"150"', '"0%"', '"0.05%"', '"-5%"', '"1e2%"', '"%"', '"102401%"',
+        '"1.%"', '"\\u0661%"'],
+    "limits.cpu_weight": ["0", "10001", '"100"', "1.5"],
+    "limits.cpus": ["0", '""', '"a"', '"3-1"', '"0-"', '"0,"', '"-1"', '"8192"', '"\\u0661"',
+        "[0]"],
+    "limits.io_weight": ["0", "10001", '"10"'],
+    "limits.io": ["5", "{}", '{path = "/", read = 1}', "[5]", "[{}]", '[{path = "/"}]',
+        "[{read = 1}]", '[{path = "x", read = 1}]', '[{path = "/", read = "50MB"}]',
+        '[{path = "/", read = 0}]', '[{path = "/", read = "1/s"}]', '[{path = "/", raed = 1}]',
+        '[{path = "/", read_iops = "5"}]', '[{path = "/", read = 1}, {path = "/", write = 1}]'],
+    "limits.tasks": ["0", "4194305", '"10"', '"max"'],
+    "limits.oom": ["true", '"kill"', '"group"'],
+    "limits.oom_score_adjust": ["-1001", "1001", '"0"'],
+    "limits.nice": ["-21", "20", '"5"'],
+    "limits.files": ["-1", '"many"', '"10:5"', '":5"', '"5:"', '"1:2:3"', "1.5", '"unlimited:5"'],
+    "limits.core": ["-1", '"8M"', '"8MiB:1MiB"', "true"],
+    "limits.rlimits": ["5", "[]", "{stak = 1}", "{nofile = 5}", "{core = 0}", "{rss = 5}",
+        "{locks = 5}", '{stack = "8M"}', '{cpu = "1.5s"}', '{rttime = "1ns"}', "{nice = 41}",
+        "{rtprio = 100}", '{as = ""}', "{nproc = []}", '{cpu = "5:1"}'],
+    "limits.slice": ["5", '"A"', '"web"', "[]"],
+    "limits.require": ["true", '"some"'],
     "start.ready.log": ["5", '""', '"("'],
     "start.ready.exit": ["-1", "256", '"0"', "true"],
 }  # fmt: skip
@@ -150,7 +179,8 @@ def test_a_misspelt_key_is_told_its_nearest(path: str) -> None:
     messages = [p.message for p in found.problems if p.key.endswith(slip)]
     assert len(messages) == 1
     if "." not in path or path.count(".") == 1:
-        assert f"did you mean {name}?" in messages[0]
+        near = "cpus" if path == "limits.cpu" else name  # as near, and found first
+        assert f"did you mean {near}?" in messages[0]
 
 
 @pytest.mark.parametrize(
@@ -183,7 +213,7 @@ documentation = "web(8)"
 command = "/bin/x 'a b'"
 autostart = false
 instances = 2
-pin = true
+pin = false
 directory = "/srv"
 umask = "022"
 user = "www"
@@ -197,6 +227,25 @@ start = {ready = {log = "up"}, timeout = 0, before = [["/bin/a"]], after = [["b"
 stop = {ladder = ["INT", "2s", "TERM", "KILL"], scope = "main", command = "/s"}
 reload = {signal = 10}
 logs = {keep = "1MiB"}
+[limits]
+memory = "64MiB"
+memory_high = "48MiB"
+memory_min = 4096
+swap = 0
+cpu = "12.5%"
+cpu_weight = 50
+cpus = "8,0-2, 3"
+io_weight = 200
+io = [{path = "/var", read = "50MB/s", write = 1024, read_iops = 5, write_iops = 6}]
+tasks = 10
+oom = "process"
+oom_score_adjust = -5
+nice = 3
+files = "1024:4096"
+core = "unlimited"
+rlimits = {stack = "8MiB", cpu = "10s:1m", nproc = "5:unlimited", rttime = 2}
+slice = "agents"
+require = "best"
 [restart]
 when = "never"
 success_codes = [0, 3]
@@ -226,7 +275,7 @@ group = "web"
         command=("/bin/x", "a b"),
         autostart=False,
         instances=2,
-        pin=True,
+        pin=False,
         directory="/srv",
         umask=0o022,
         user="www",
@@ -265,6 +314,31 @@ group = "web"
             Listen("ctl", "unix", "", 0, "/run/x", 5, mode=0o600, user="www", group="web"),
         ),
         logs=Logs(1 << 20, 256 << 10),
+        limits=Limits(
+            memory_bytes=64 << 20,
+            memory_high_bytes=48 << 20,
+            memory_min_bytes=4096,
+            swap_bytes=0,
+            cpu_milli=125,
+            cpu_weight=50,
+            cpus="0-3,8",
+            io_weight=200,
+            io=(IoLimit("/var", 50_000_000, 1024, 5, 6),),
+            tasks=10,
+            oom="process",
+            oom_score_adjust=-5,
+            nice=3,
+            files=(1024, 4096),
+            core=(UNLIMITED, UNLIMITED),
+            rlimits=(
+                ("cpu", 10, 60),
+                ("nproc", 5, UNLIMITED),
+                ("rttime", 2_000_000, 2_000_000),
+                ("stack", 8 << 20, 8 << 20),
+            ),
+            slice="agents",
+            require="best",
+        ),
     )
 
 
@@ -280,3 +354,23 @@ def test_defaults_are_shared_by_all_units() -> None:
     assert one.restart is two.restart
     assert one.needs is two.needs
     assert one.stop is two.stop
+    assert one.limits is None
+
+
+def test_a_limit_may_be_written_in_more_than_one_way() -> None:
+    def limits(text: str) -> Limits:
+        found = load_text("web", f'command = "/bin/x"\n[limits]\n{text}', "s")
+        assert isinstance(found, Unit), [str(problem) for problem in found.problems]
+        assert found.limits is not None
+        return found.limits
+
+    assert limits("") == Limits()
+    assert limits('cpus = "3,1,2,0,5-6,6-8"').cpus == "0-3,5-8"
+    assert limits('files = "1024:1024"') == limits("files = 1024")
+    assert limits('core = "1MiB"') == limits("core = 1048576")
+    assert limits("rlimits = {cpu = 90}") == limits('rlimits = {cpu = "1m30s"}')
+    assert limits('rlimits = {nproc = 1, as = "1GiB"}') == limits(
+        'rlimits = {as = "1GiB", nproc = "1"}'
+    )
+    same = limits('memory = "1MiB"\nmemory_high = "1MiB"\nmemory_min = "1MiB"')
+    assert same.memory_bytes == same.memory_high_bytes == same.memory_min_bytes

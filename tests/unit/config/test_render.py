@@ -10,9 +10,12 @@ from hypothesis import strategies as st
 from supervisor.config.load import load_text
 from supervisor.config.problem import Broken
 from supervisor.config.render import describe, to_toml
+from supervisor.model.rlimits import RLIMITS, UNLIMITED
 from supervisor.model.unit import (
     Conditions,
     Edge,
+    IoLimit,
+    Limits,
     Listen,
     Logs,
     Needs,
@@ -142,6 +145,51 @@ def logs(draw: st.DrawFn) -> Logs:
     return Logs(keep_bytes, draw(st.integers(64 << 10, keep_bytes)))
 
 
+def both(most: int) -> st.SearchStrategy[tuple[int, int]]:
+    amount = st.integers(0, most) | st.just(UNLIMITED)
+    return st.tuples(amount, amount).map(lambda two: (min(two), max(two)))
+
+
+_MOST = {"s": 3650 * 86_400, "us": 10**9, "size": 1 << 60, "count": 40}
+
+
+@st.composite
+def rlimits(draw: st.DrawFn) -> tuple[tuple[str, int, int], ...]:
+    names = draw(st.sets(st.sampled_from(sorted(RLIMITS.keys() - {"core", "nofile"}))))
+    return tuple((name, *draw(both(_MOST[RLIMITS[name][1]]))) for name in sorted(names))
+
+
+@st.composite
+def limits(draw: st.DrawFn, *, pin: bool, budget_bytes: int) -> Limits:
+    def some(strategy: st.SearchStrategy[Any]) -> Any:
+        return draw(st.none() | strategy)
+
+    memory = [draw(st.integers(1 << 20, 1 << 60)) for _ in range(3)]
+    low, high, most = sorted(memory)
+    count = st.integers(1, 1 << 40)
+    one = st.builds(IoLimit, PATH, count, st.none() | count, st.none() | count, st.none() | count)
+    return Limits(
+        memory_bytes=some(st.just(most)) if budget_bytes < most else None,
+        memory_high_bytes=some(st.just(high)),
+        memory_min_bytes=some(st.just(low)),
+        swap_bytes=some(st.integers(0, 1 << 60)),
+        cpu_milli=some(st.integers(1, 1024 * 1000)),
+        cpu_weight=some(st.integers(1, 10_000)),
+        cpus="" if pin else draw(st.sampled_from(["", "0", "0-3,8", "5,7,9-8191"])),
+        io_weight=some(st.integers(1, 10_000)),
+        io=draw(unique(one, lambda item: item.path)),
+        tasks=some(st.integers(1, 1 << 22)),
+        oom=some(st.sampled_from(["unit", "process"])),
+        oom_score_adjust=some(st.integers(-1000, 1000)),
+        nice=some(st.integers(-20, 19)),
+        files=some(both(1 << 30)),
+        core=some(both(1 << 60)),
+        rlimits=draw(rlimits()),
+        slice=draw(st.just("") | NAME),
+        require=draw(st.sampled_from(["all", "best"])),
+    )
+
+
 ENV_NAME = st.from_regex(r"[A-Za-z0-9_.-]{1,8}", fullmatch=True)
 
 
@@ -155,6 +203,9 @@ def units(draw: st.DrawFn) -> Unit:
     if len(places) != len(listen):
         listen = listen[:1]
     can_drain = listen and all(one.reuse_port for one in listen)
+    pin = draw(st.booleans())
+    restart = some(restarts(), Restart())
+    budget_bytes = restart.memory_budget_bytes
     return Unit(
         name="web",
         source="s",
@@ -163,7 +214,7 @@ def units(draw: st.DrawFn) -> Unit:
         command=draw(COMMAND),
         autostart=draw(st.booleans()),
         instances=draw(st.integers(0, 1024)),
-        pin=draw(st.booleans()),
+        pin=pin,
         directory=some(PATH, ""),
         umask=draw(st.integers(0, 0o777)),
         user=some(ACCOUNT, ""),
@@ -174,7 +225,7 @@ def units(draw: st.DrawFn) -> Unit:
         needs=some(NEEDS, Needs()),
         conditions=some(CONDITIONS, Conditions()),
         start=some(starts(), Start()),
-        restart=some(restarts(), Restart()),
+        restart=restart,
         stop=Stop(
             ladder=some(LADDER.filter(lambda r: not r or r[-1] != Rung(9, 0)), Stop().ladder),
             scope=draw(st.sampled_from(["all", "main"])),
@@ -184,6 +235,7 @@ def units(draw: st.DrawFn) -> Unit:
         reload=some(RELOAD, Reload()),
         listen=listen,
         logs=some(logs(), Logs()),
+        limits=some(limits(pin=pin, budget_bytes=budget_bytes), None),
     )
 
 

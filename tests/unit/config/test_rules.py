@@ -52,6 +52,28 @@ CONTRADICTIONS = {
         'command = "x"\n[reload]\ncommand = "/y"\nsignal = "HUP"', 4, "reload.signal", "together"),
     "segment above keep": (
         'command = "x"\n[logs]\nkeep = "1MiB"\nsegment = "2MiB"', 4, "logs.segment", "logs.keep"),
+    "high above most": (
+        'command = "x"\n[limits]\nmemory = "1MiB"\nmemory_high = "2MiB"', 4, "limits.memory_high",
+        "limits.memory, which acts first"),
+    "least above most": (
+        'command = "x"\n[limits]\nmemory = "1MiB"\nmemory_min = "2MiB"', 4, "limits.memory_min",
+        "limits.memory;"),
+    "least above high": (
+        'command = "x"\n[limits]\nmemory_high = "1MiB"\nmemory_min = "2MiB"', 4,
+        "limits.memory_min", "limits.memory_high;"),
+    "slice of itself": ('command = "x"\nlimits.slice = "web"', 2, "limits.slice", "itself"),
+    "cpus and pin": ('command = "x"\npin = true\nlimits.cpus = "0"', 3, "limits.cpus", "pin"),
+    "budget above most": (
+        'command = "x"\nlimits.memory = "8MiB"\nrestart.memory_budget = "8MiB"', 3,
+        "restart.memory_budget", "kills it first"),
+    **{
+        f"{key} of a group": (
+            f'kind = "group"\nlimits.memory = "1MiB"\nlimits.{key} = {value}', 3, f"limits.{key}",
+            "it is a process's")
+        for key, value in (
+            ("nice", "1"), ("oom_score_adjust", "1"), ("files", "9"), ("core", "0"),
+            ("rlimits", "{cpu = 1}"))
+    },
     "mode of a port": (
         'command = "x"\n' + TCP + 'mode = "600"', 4, "listen[0].mode", "only a path"),
     "backlog of udp": (
@@ -88,13 +110,17 @@ def test_a_contradiction_is_refused(name: str) -> None:
         'command = "x"\n[reload]\nsignal = "USR1"\ncommand = []',
         'command = "x"\n[logs]\nkeep = "256KiB"',
         'command = "x"\nrestart.delay = "5m"',
+        'kind = "group"\n[limits]\nmemory = "1GiB"\nslice = "all"\ntasks = 5\nrlimits = {}',
+        'command = "x"\nlimits.memory = "8MiB"\nrestart.memory_budget = "7MiB"',
+        'command = "x"\npin = true\nlimits.memory = "8MiB"',
     ],
 )
 def test_what_belongs_together_is_accepted(text: str) -> None:
     assert isinstance(load_text("web", text, "f"), Unit)
 
 
-IN_A_GROUP = {"description", "documentation", "kind", "autostart", "needs", "conditions"}
+IN_A_GROUP = {"description", "documentation", "kind", "autostart", "needs", "conditions",
+              "limits"}
 VALUES = {
     "command": '"x"', "instances": "2", "pin": "true", "directory": '"/"', "umask": '"022"',
     "user": '"a"', "group": '"a"', "groups": '["a"]', "env": "{}", "env_files": "[]", "start": "{}",

@@ -11,6 +11,7 @@ import tomli
 
 from supervisor.config.generate import files
 from supervisor.config.json_schema import json_schema
+from supervisor.config.limits import IO, LIMITS
 from supervisor.config.load import load_text
 from supervisor.config.schema import LIMIT, LISTEN, LOGS, RELOAD, RESTART, START, STOP, UNIT, walk
 from supervisor.config.shapes import EDGE
@@ -34,6 +35,10 @@ DELIVERED = [
     "stop.command", "stop.drain", "reload", "reload.signal", "reload.command",
     "listen.address", "listen.name", "listen.backlog", "listen.reuse_port", "listen.mode",
     "listen.user", "listen.group", "logs.keep", "logs.segment",
+    "limits.memory", "limits.memory_high", "limits.memory_min", "limits.swap", "limits.cpu",
+    "limits.cpu_weight", "limits.cpus", "limits.io_weight", "limits.io", "limits.tasks",
+    "limits.oom", "limits.oom_score_adjust", "limits.nice", "limits.files", "limits.core",
+    "limits.rlimits", "limits.require", "limits.slice",
 ]  # fmt: skip
 
 LATER = [
@@ -45,11 +50,8 @@ LATER = [
     "health.interval", "health.timeout", "health.failures", "health.successes",
     "health.start_period", "health.then", "health.live", "health.ready", "schedule",
     "schedule.calendar", "schedule.cron", "schedule.every", "schedule.after_boot",
-    "schedule.timezone", "schedule.jitter", "schedule.catch_up", "schedule.overlap", "limits",
-    "limits.memory", "limits.memory_high", "limits.memory_min", "limits.swap", "limits.cpu",
-    "limits.cpu_weight", "limits.cpus", "limits.io_weight", "limits.io", "limits.tasks",
-    "limits.oom", "limits.oom_score_adjust", "limits.nice", "limits.files", "limits.core",
-    "limits.rlimits", "limits.require", "limits.slice", "sandbox", "sandbox.level",
+    "schedule.timezone", "schedule.jitter", "schedule.catch_up", "schedule.overlap",
+    "sandbox", "sandbox.level",
     "sandbox.promises", "sandbox.read", "sandbox.write", "sandbox.exec", "sandbox.view",
     "sandbox.open", "sandbox.processes", "sandbox.ipc", "sandbox.hostname", "sandbox.time",
     "sandbox.cgroup", "sandbox.tmp", "sandbox.state", "sandbox.runtime", "sandbox.cache",
@@ -59,7 +61,7 @@ LATER = [
     "agent.share",
 ]  # fmt: skip
 
-SECTIONS = {"needs", "conditions", "start", "restart", "stop", "listen", "logs"}
+SECTIONS = {"needs", "conditions", "start", "restart", "stop", "listen", "logs", "limits"}
 
 
 def test_every_key_of_the_design_is_known() -> None:
@@ -78,7 +80,7 @@ def test_a_key_of_a_later_version_is_refused_by_name(path: str, value: str) -> N
         text, line = f"{path} = {value}", 2
     found = load_text("web", f'command = "/x"\n{text}', "f")
     lines = [str(problem) for problem in found.problems]  # type: ignore[union-attr]
-    if path in {"rollout", "release", "health", "schedule", "limits", "sandbox", "network"} or (
+    if path in {"rollout", "release", "health", "schedule", "sandbox", "network"} or (
         path == "agent"
     ):
         message = f"f:2: {path}.a: cannot use" if "a =" in value else f"f:2: {path}: cannot accept"
@@ -99,6 +101,8 @@ def _tables() -> list[tuple[Table, Any]]:
         (RELOAD, model.Reload()),
         (LISTEN, model.Listen("x", "unix")),
         (LOGS, model.Logs()),
+        (LIMITS, model.Limits()),
+        (IO, model.IoLimit("/x", 1)),
         (UNIT.keys[[key.name for key in UNIT.keys].index("needs")].type.detail, model.Needs()),
         (
             UNIT.keys[[key.name for key in UNIT.keys].index("conditions")].type.detail,
@@ -244,7 +248,7 @@ reset_after = "5m"
 limit = {count = 3, within = 60.0, then = "rescue"}
 max_age = "1d"
 max_age_jitter = "1h"
-memory_budget = "1.5GiB"
+memory_budget = "900MiB"
 [stop]
 ladder = ["QUIT", "30s", "TERM", "1.5s", "KILL"]
 scope = "main"
@@ -260,13 +264,32 @@ reuse_port = true
 [logs]
 keep = "1GiB"
 segment = 1_048_576
+[limits]
+memory = "1GiB"
+memory_high = 1_000_000_000
+memory_min = "64MiB"
+swap = 0
+cpu = "150%"
+cpu_weight = 200
+io_weight = 50
+io = [{path = "/var", read = "50MB/s", write = 1024, read_iops = 100, write_iops = 50}]
+tasks = 100
+oom = "process"
+oom_score_adjust = -500
+nice = -5
+files = "1024:65536"
+core = 0
+rlimits = {stack = "8MiB", cpu = "60s:unlimited", nproc = 50}
+slice = "agents"
+require = "best"
 """
 
 
 def test_the_json_schema_accepts_what_the_parser_accepts() -> None:
     assert isinstance(load_text("web", FULL, "f"), model.Unit)
     assert _valid(json_schema(), tomli.loads(FULL))
-    for text in ('reload = "restart"', 'start.ready = "fd:7"', 'restart.limit = "none"'):
+    for text in ('reload = "restart"', 'start.ready = "fd:7"', 'restart.limit = "none"',
+                 'limits.cpus = "0-3,8"'):
         assert _valid(json_schema(), tomli.loads(text))
 
 
