@@ -249,7 +249,14 @@ LIMITS = Table(
         "",
         'the CPUs that it may run on: `"0-3,8"`',
     ),
-    Key("io_weight", _WEIGHT, "io_weight", "", "its share when a disk is busy; others have 100"),
+    Key(
+        "io_weight",
+        _WEIGHT,
+        "io_weight",
+        "",
+        "its share when a disk is busy; others have 100. It has effect on disks with the BFQ "
+        "scheduler, and on cgroup v2 with io.cost",
+    ),
     Key(
         "io",
         Type(_io, "io", "list of `{path, read, write, read_iops, write_iops}`", IO),
@@ -263,7 +270,8 @@ LIMITS = Table(
         integer(1, 1 << 22),
         "tasks",
         "",
-        "processes and threads; 4096 unless set, where the host has the pids controller",
+        "processes and threads; 4096 unless set, where the host has the pids controller; of a "
+        "group, any number unless set",
     ),
     Key(
         "oom",
@@ -271,7 +279,7 @@ LIMITS = Table(
         "oom",
         "",
         "what goes when memory runs out: all of the unit, or one process; `unit` unless set, "
-        "where the host has the memory controller",
+        "where the host has the memory controller; in a group it must be set to go beyond one unit",
     ),
     Key(
         "oom_score_adjust",

@@ -15,7 +15,6 @@ from supervisor.config.rules import OF_GROUPS
 from supervisor.config.schema import UNIT
 from supervisor.config.shapes import EDGE
 from supervisor.config.table import Key, Table
-from supervisor.model.rlimits import RLIMITS, UNLIMITED
 from supervisor.model.unit import Edge, Listen, Ready, Reload, RestartLimit, Rung, Unit
 from supervisor.model.values import signal_name
 
@@ -229,6 +228,8 @@ def _limit(limit: RestartLimit | None, table: Any) -> str:
 
 def _amount(name: str, value: int) -> str:
     """One half of a resource limit, unquoted."""
+    from supervisor.model.rlimits import RLIMITS, UNLIMITED
+
     kind = RLIMITS[name][1]
     if value == UNLIMITED:
         return "unlimited"

@@ -32,10 +32,21 @@ class CgroupTracker:
         self.base = base
         self._prefix = prefix + "/"
         self._memory = os.path.exists(f"{base}/memory.current")
+        # Key -> "+NAME/..." of instances in a slice ([limits] slice), set before their launch.
+        self.slices = {key: above for above, key in self._sliced(base, "")}
 
     def group(self, key: str) -> str:
         """The path of an instance's group relative to `base`: what a CGROUP step takes."""
-        return key.replace("/", "@")
+        name = key.replace("/", "@")
+        return self.slices.get(key, "") + name if self.slices else name
+
+    def _sliced(self, path: str, above: str) -> Iterator[tuple[str, str]]:
+        """Slice and key of the groups that an earlier manager put into slices."""
+        for name in os.listdir(path):
+            if name[0] == "+":
+                yield from self._sliced(f"{path}/{name}", f"{above}{name}/")
+            elif above and os.path.isdir(f"{path}/{name}"):
+                yield above, name.replace("@", "/")
 
     def _path(self, key: str) -> str:
         return f"{self.base}/{self.group(key)}"
@@ -142,7 +153,8 @@ class CgroupTracker:
         """The key of the instance that `pid` belongs to, None for a stranger or the dead."""
         for line in read(f"/proc/{pid}/cgroup").splitlines():
             if line.startswith("0::" + self._prefix):
-                return line[3 + len(self._prefix) :].partition("/")[0].replace("@", "/")
+                parts = line[3 + len(self._prefix) :].split("/")
+                return next((p.replace("@", "/") for p in parts if p[:1] != "+"), None)
         return None
 
     def remove(self, key: str) -> bool:
@@ -184,6 +196,7 @@ class CgroupTracker:
         """Keys of groups with processes in them that an earlier supervisor left behind."""
         names = sorted(os.listdir(self.base))
         keys = [n.replace("@", "/") for n in names if os.path.isdir(f"{self.base}/{n}")]
+        keys = [key for key in keys if key[0] != "+"] + sorted(self.slices)
         return [key for key in keys if not self.empty(key)]
 
     def close(self) -> None:
@@ -210,7 +223,7 @@ def find(name: str) -> tuple[CgroupTracker | None, str]:
     if not mount:
         return None, "no cgroup v2 hierarchy is mounted"
     own = next((x[3:] for x in read("/proc/self/cgroup").splitlines() if x.startswith("0::")), "/")
-    own = own.rstrip("/")
+    own = own.rstrip("/").removesuffix(f"/{name}/supervisor")  # see controllers.SUPERVISOR
     top = f"{mount}{own}/{name}"
     base = f"{top}/units"
     try:

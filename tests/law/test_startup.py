@@ -27,6 +27,11 @@ LIBRARIES = ("msgspec", "tomli")
 NEVER = {"asyncio", "socket", "subprocess", "logging", "threading", "argparse", "pathlib", "json",
          "ctypes", "tempfile", "random", "click", "rich", "psutil", "structlog"}
 
+# Ours, for units that have [limits].
+RARE = {"supervisor.config.limits", "supervisor.model.rlimits", "supervisor.kernel.limits",
+        "supervisor.kernel.limits_v1", "supervisor.kernel.limiter", "supervisor.kernel.usage",
+        "supervisor.kernel.controllers"}
+
 
 @cache
 def loaded(*names: str) -> frozenset[str]:
@@ -76,6 +81,12 @@ def test_the_logger_knows_nothing_of_units_and_policy() -> None:
 @pytest.mark.parametrize("module", [MANAGER, SERVICE, LOGGER, CLIENT])
 def test_what_costs_milliseconds_is_not_loaded_at_start(module: str) -> None:
     assert not loaded(module) & (NEVER - loaded(*LIBRARIES))
+
+
+@pytest.mark.parametrize("module", [MANAGER, SERVICE, LOGGER])
+def test_what_few_units_ask_for_is_loaded_when_one_does(module: str) -> None:
+    assert not loaded(module) & RARE
+    assert set(modules()) >= RARE
 
 
 def test_every_entry_point_exists() -> None:

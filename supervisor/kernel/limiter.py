@@ -1,0 +1,372 @@
+"""The limits of running units: written before a launch, changed live, taken away at the end.
+
+The writes go to the instance's own groups, made here if need be; on cgroup v2 that is the group
+that tracking has for it, on v1 one in each controller's hierarchy, which the new process joins by
+writing "0" to the files that `prepare` names. Slices are groups above those: `+NAME`, because no
+unit's name begins so.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from errno import EBUSY, EINVAL, ENOENT
+from typing import NamedTuple
+
+from supervisor.kernel import limits_v1
+from supervisor.kernel.controllers import Controllers, enable, make_v1, write
+from supervisor.kernel.disks import device_of
+from supervisor.kernel.host import read
+from supervisor.kernel.limits import RESETS, Compiled, Found, Missing, Write, change, translate
+from supervisor.kernel.usage import Places
+from supervisor.model.unit import Limits
+
+Slices = Sequence[tuple[str, Limits]]  # the outermost first: name of the group unit, its [limits]
+_ALL_RESETS = {**limits_v1.RESETS, **RESETS}
+
+
+class CannotLimit(Exception):
+    """What cannot be enforced, in words that follow "cannot start UNIT: "."""
+
+
+class Prepared(NamedTuple):
+    """`joins`: cgroup.procs files for WRITE steps of "0". `missing`: with require = "best", what
+    is not enforced. `watch`: see Limiter.watch_oom."""
+
+    joins: tuple[str, ...]
+    missing: tuple[Missing, ...]
+    watch: bool
+
+
+def group_of(key: str, slices: Slices = ()) -> str:
+    """An instance's group relative to the units' directory, in every hierarchy."""
+    return "".join(f"+{name}/" for name, _ in slices) + key.replace("/", "@")
+
+
+class Limiter:
+    def __init__(self, name: str, base: str = "", proc: str = "/proc") -> None:
+        """`name`: of this supervisor's cgroup (one for each on a host). `base`: the tracker's
+        directory of units' groups in cgroup v2, "" if it has none."""
+        self._controllers = Controllers(name, base, proc)
+        self._written: dict[str, tuple[Write, ...]] = {}  # by group, of limits that hold now
+        self._groups: dict[str, str] = {}  # key: group, of instances that have one
+
+    # --- before a launch ---
+
+    def prepare(self, key: str, limits: Limits, slices: Slices = ()) -> Prepared:
+        """Make the groups of an instance and write its limits, and those of its slices. To be
+        called before each launch into them (hooks too); what holds already is not written again.
+        Raises CannotLimit."""
+        group = group_of(key, slices)
+        missing: list[Missing] = []
+        used: set[str] = set()
+        for index, (name, shared) in enumerate(slices):
+            above = group_of("", slices[: index + 1])[:-1]
+            absent, controllers = self._apply(above, self._compile(shared, group=True))
+            used |= controllers
+            missing += [Missing(m.key, f"of slice {name}: {m.why}") for m in absent]
+            if shared.require == "all":
+                _refuse(absent, f"of slice {name}, ")
+        absent, controllers = self._apply(group, self._compile(limits), used)
+        if limits.require == "all":
+            _refuse(absent, "")
+        self._groups[key] = group
+        if limits.memory_min_bytes is not None:
+            self._protect(group)
+        seen = self._controllers.seen()
+        joins = {f"{seen[name].top}/{group}" for name in controllers if seen[name].version == 1}
+        legacy = "memory" in controllers and seen["memory"].version == 1
+        return Prepared(
+            tuple(f"{path}/cgroup.procs" for path in sorted(joins)),
+            (*missing, *absent),
+            legacy and limits.oom != "process",
+        )
+
+    def _compile(self, limits: Limits, *, group: bool = False) -> Compiled:
+        compiled = translate(limits, self._controllers.find, device_of, group=group)
+        lacking = self._no_cpu(compiled.writes)
+        if lacking is None:
+            return compiled
+        writes = tuple(one for one in compiled.writes if one.key != "cpus")
+        return Compiled(writes, (*compiled.missing, lacking))
+
+    def _no_cpu(self, writes: Sequence[Write]) -> Missing | None:
+        """v2 takes a CPU that is not there, and then uses all of them: so it is looked at here."""
+        for one in writes:
+            if one.key != "cpus":
+                continue
+            found = self._controllers.found(one.controller)
+            names = ("cpuset.cpus.effective", "cpuset.effective_cpus", "cpuset.cpus")
+            texts = (read(f"{found.top}/{name}").strip() for name in names)
+            there = next((text for text in texts if text), "")
+            if there and not _cpus(one.value) <= _cpus(there):
+                return Missing("cpus", f"the supervisor may use CPUs {there} only")
+        return None
+
+    def _apply(
+        self, group: str, compiled: Compiled, also: set[str] | frozenset[str] = frozenset()
+    ) -> tuple[list[Missing], set[str]]:
+        """Write what is not written yet. What failed, and the controllers that the group is in:
+        those of its limits, of its slices' (`also`), and memory for its figures."""
+        missing = list(compiled.missing)
+        controllers = {one.controller for one in compiled.writes} | also
+        if isinstance(self._controllers.find("memory"), Found):
+            controllers.add("memory")
+        try:
+            fresh = {name for name in sorted(controllers) if self._make(name, group)}
+        except OSError as exc:
+            why = f"cannot make {exc.filename}: {exc.strerror}"
+            keys = dict.fromkeys(one.key for one in compiled.writes)
+            return missing + [Missing(key, why) for key in keys], set()
+        old = [
+            one for one in self._written.get(group, ()) if not self._is_new(one.controller, fresh)
+        ]
+        failed = self._write(group, change(old, compiled.writes, _ALL_RESETS))
+        bad = {one for one, _ in failed}
+        self._written[group] = tuple(one for one in compiled.writes if one not in bad)
+        return missing + _words(failed), controllers
+
+    def _is_new(self, controller: str, fresh: set[str]) -> bool:
+        """Whether its group was just made, so that nothing holds there yet. On v2 all have one."""
+        found = self._controllers.found(controller)
+        if found.version == 1:
+            return controller in fresh
+        return any(self._controllers.found(name).version == 2 for name in fresh)
+
+    def _make(self, controller: str, group: str) -> bool:
+        """Make a group, and those above it, in a controller's hierarchy. True: it was not there."""
+        found = self._controllers.found(controller)
+        path, made = found.top, False
+        for part in group.split("/"):
+            if found.version == 2 and path != found.top:
+                enable(path, controller)
+            above, path = path, f"{path}/{part}"
+            if found.version == 1:
+                made = make_v1(path, above)
+            else:
+                made = not os.path.isdir(path)
+                if made:
+                    os.mkdir(path, 0o755)
+        return made
+
+    def _write(self, group: str, writes: Sequence[Write]) -> list[tuple[Write, OSError]]:
+        """What failed. The order of some depends on the old values (memory and memsw, quota and
+        period), so what the kernel refuses is tried again after the others."""
+        again: list[Write] = []
+        failed: list[tuple[Write, OSError]] = []
+        for one in writes:
+            try:
+                self._one(group, one)
+            except OSError as exc:
+                if exc.errno in (EINVAL, EBUSY):
+                    again.append(one)
+                else:
+                    failed.append((one, exc))
+        for one in again:
+            try:
+                self._one(group, one)
+            except OSError as exc:
+                failed.append((one, exc))
+        return failed
+
+    def _one(self, group: str, one: Write) -> None:
+        found = self._controllers.found(one.controller)
+        path, value = f"{found.top}/{group}", one.value
+        if found.version == 1 and one.file == "cpuset.cpus" and not value:
+            value = read(f"{os.path.dirname(path)}/cpuset.cpus").strip()
+        write(f"{path}/{one.file}", value)
+
+    def _protect(self, group: str) -> None:
+        """memory.min counts for what the groups above it protect as well: they get the sum of
+        those below them, unless a slice says its own."""
+        found = self._controllers.find("memory")
+        if not isinstance(found, Found) or found.version != 2:
+            return
+        top = os.path.dirname(found.top)
+        path = os.path.dirname(f"{found.top}/{group}")
+        while path.startswith(top):
+            written = self._written.get(path[len(found.top) + 1 :], ())
+            if not any(one.file == "memory.min" for one in written):
+                groups = [entry.path for entry in os.scandir(path) if entry.is_dir()]
+                below = [read(f"{one}/memory.min").strip() for one in groups]
+                try:
+                    write(f"{path}/memory.min", str(sum(int(t) for t in below if t.isdigit())))
+                except OSError:
+                    break  # a kernel without it for this group: nothing above helps either
+            path = os.path.dirname(path)
+
+    # --- while it runs ---
+
+    def live(
+        self, key: str, old: Limits | None, new: Limits, slices: Slices = (),
+        pids: Callable[[], Sequence[int]] = tuple,
+    ) -> list[str]:  # fmt: skip
+        """Make `new` hold for the groups of a running instance in place of `old`. What could not
+        be applied, as sentences; `retune` does what holds for each process. `pids`: of all its
+        processes, which are moved into v1 groups that they are not in yet."""
+        group = group_of(key, slices)
+        if self._group(key) != group:
+            return ["limits.slice holds from the next start on"]
+        if group not in self._written and old is not None:
+            self._written[group] = self._compile(old).writes
+        before = self._written.get(group, ())
+        missing, controllers = self._apply(group, self._compile(new))
+        missing += self._move(group, controllers, pids)
+        if any(one.key == "memory_min" for one in (*before, *self._written[group])):
+            self._protect(group)
+        return [str(one) for one in missing]
+
+    def _move(
+        self, group: str, controllers: set[str], pids: Callable[[], Sequence[int]]
+    ) -> list[Missing]:
+        """Bring processes into the v1 groups that hold none. What fork(2) makes meanwhile is
+        caught by looking again."""
+        for name in sorted(controllers):
+            found = self._controllers.found(name)
+            path = f"{found.top}/{group}/cgroup.procs"
+            if found.version == 2 or read(path, 64):
+                continue
+            moved: set[int] = set()
+            while fresh := [pid for pid in pids() if pid not in moved]:
+                for pid in fresh:
+                    try:
+                        write(path, str(pid))
+                    except ProcessLookupError:
+                        pass  # it ended
+                    except OSError as exc:
+                        why = f"cannot move process {pid} to {path}: {exc.strerror}"
+                        keys = {one.key for one in self._written[group] if one.controller == name}
+                        return [Missing(key, why) for key in sorted(keys)]
+                moved.update(fresh)
+        return []
+
+    def live_slice(self, slices: Slices) -> list[str]:
+        """The same for the last of `slices`, which keeps its members. [] if none of them runs."""
+        group = group_of("", slices)[:-1]
+        if group not in self._written:
+            return []
+        absent, _ = self._apply(group, self._compile(slices[-1][1], group=True))
+        return [str(one) for one in absent]
+
+    def places(self, key: str) -> Places:
+        """Where the figures of an instance are read (usage.read)."""
+        return self._places(self._group(key))
+
+    def _places(self, group: str) -> Places:
+        base = self._controllers.base
+        seen = self._controllers.seen()
+        tops = {name: one.top for name, one in seen.items() if one.version == 1}
+        paths = {name: f"{top}/{group}" for name, top in tops.items()}
+        return Places(
+            f"{base}/{group}" if base else "",
+            *(paths.get(name, "") for name in ("memory", "cpu", "pids", "io")),
+        )
+
+    def above(self, slices: Slices) -> list[Places]:
+        """The same of each of its slices, the outermost first."""
+        groups = [group_of("", slices[: index + 1])[:-1] for index in range(len(slices))]
+        return [self._places(group) for group in groups]
+
+    def watch_oom(self, key: str) -> int:
+        """On cgroup v1 an eventfd that is readable when the instance's memory ran out: the caller
+        looks at usage.oom then and kills the rest, as v2 does by itself. -1: not to be had."""
+        path = self.places(key).memory
+        try:
+            control = os.open(f"{path}/memory.oom_control", os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return -1
+        fd = os.eventfd(0, os.EFD_CLOEXEC | os.EFD_NONBLOCK)
+        try:
+            write(f"{path}/cgroup.event_control", f"{fd} {control}")
+        except OSError:
+            os.close(fd)
+            return -1
+        finally:
+            os.close(control)
+        return fd
+
+    # --- after it ---
+
+    def remove(self, key: str) -> bool:
+        """Take the instance's v1 groups away, after the tracker did so on v2. False: somebody is
+        still in one, and it stays for the next time."""
+        group = self._group(key)
+        gone = True
+        for top in self._tops():
+            gone = _remove(f"{top}/{group}") and gone
+        if gone:
+            self._groups.pop(key, None)
+            written = self._written.pop(group, ())
+            if any(one.key == "memory_min" for one in written):
+                self._protect(group)
+        return gone
+
+    def close(self) -> None:
+        """Take away what is empty of our directories on v1, and of our slices on v2. To be called
+        before the tracker's own close."""
+        for top in self._tops():
+            _remove(top)
+        for path in self._slices():
+            _remove(path)
+
+    def _tops(self) -> set[str]:
+        return {one.top for one in self._controllers.seen().values() if one.version == 1}
+
+    def _slices(self) -> Iterator[str]:
+        if self._controllers.base:
+            for entry in os.scandir(self._controllers.base):
+                if entry.name.startswith("+"):
+                    yield entry.path
+
+    def adopt(self) -> None:
+        """After a restart of the manager: find again what the units that run have in use."""
+        self._controllers.adopt()
+
+    def _group(self, key: str) -> str:
+        """The group of an instance, wherever an earlier manager made it."""
+        known = self._groups.get(key)
+        if known is None:
+            known = self._groups[key] = self._search(key.replace("/", "@"))
+        return known
+
+    def _search(self, name: str) -> str:
+        tops = [self._controllers.base] if self._controllers.base else []
+        for top in (*tops, *self._tops()):
+            for path, below, _ in os.walk(top):
+                if name in below:
+                    return f"{path}/{name}"[len(top) + 1 :]
+                below[:] = [one for one in below if one.startswith("+")]
+        return name
+
+
+def _refuse(missing: Sequence[Missing], whose: str) -> None:
+    if missing:
+        words = "; ".join(str(one) for one in missing)
+        raise CannotLimit(f'{whose}{words} (limits.require = "best" starts it all the same)')
+
+
+def _words(failed: Sequence[tuple[Write, OSError]]) -> list[Missing]:
+    return [
+        Missing(one.key, f"cannot write {one.value!r} to {exc.filename}: {exc.strerror}")
+        for one, exc in failed
+    ]
+
+
+def _cpus(text: str) -> set[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        found.update(range(int(first), int(last or first) + 1))
+    return found
+
+
+def _remove(path: str) -> bool:
+    """Remove a group and those below it, the deepest first. True: it is not there any more."""
+    for root, _, _ in os.walk(path, topdown=False, followlinks=False):
+        try:
+            os.rmdir(root)
+        except OSError as exc:
+            if exc.errno != ENOENT:
+                continue  # somebody is in it: what is above stays as well
+    return not os.path.exists(path)
+
+
