@@ -40,13 +40,15 @@ class CgroupTracker:
         name = key.replace("/", "@")
         return self.slices.get(key, "") + name if self.slices else name
 
-    def _sliced(self, path: str, above: str) -> Iterator[tuple[str, str]]:
+    def _sliced(self, path: str, above: str) -> list[tuple[str, str]]:
         """Slice and key of the groups that an earlier manager put into slices."""
+        found = []
         for name in os.listdir(path):
             if name[0] == "+":
-                yield from self._sliced(f"{path}/{name}", f"{above}{name}/")
+                found += self._sliced(f"{path}/{name}", f"{above}{name}/")
             elif above and os.path.isdir(f"{path}/{name}"):
-                yield above, name.replace("@", "/")
+                found.append((above, name.replace("@", "/")))
+        return found
 
     def _path(self, key: str) -> str:
         return f"{self.base}/{self.group(key)}"
@@ -196,7 +198,8 @@ class CgroupTracker:
         """Keys of groups with processes in them that an earlier supervisor left behind."""
         names = sorted(os.listdir(self.base))
         keys = [n.replace("@", "/") for n in names if os.path.isdir(f"{self.base}/{n}")]
-        keys = [key for key in keys if key[0] != "+"] + sorted(self.slices)
+        sliced = sorted(key for _, key in self._sliced(self.base, ""))
+        keys = [key for key in keys if key[0] != "+"] + sliced
         return [key for key in keys if not self.empty(key)]
 
     def close(self) -> None:

@@ -7,7 +7,6 @@ from our own group down to the units'; on v1 a directory of ours in that control
 from __future__ import annotations
 
 import os
-from errno import EBUSY
 
 from supervisor.kernel.host import read, read_long
 from supervisor.kernel.limits import Found
@@ -74,26 +73,23 @@ class Controllers:
         own = os.path.dirname(top)
         if controller not in read(f"{own}/cgroup.controllers").split():
             return ""
+        # Looked at before, not left to the kernel: what it does not refuse (cpu, pids) makes a
+        # threaded group of ours, in which no other controller and no group of units can be.
+        if os.path.exists(f"{own}/cgroup.type"):  # only the root of all has none
+            stranger = self._step_aside(own, f"{top}/{SUPERVISOR}")
+            if stranger:
+                return (
+                    f"process {stranger} is in {own} beside the supervisor, so cgroup v2 hands no "
+                    f"{controller} controller down; run the supervisor in a group of its own "
+                    "(systemd: Delegate=yes)"
+                )
         for group in (own, top, self.base):
-            try:
-                enable(group, controller)
-            except OSError as exc:
-                if exc.errno != EBUSY or group != own:
-                    raise
-                stranger = self._step_aside(own, f"{top}/{SUPERVISOR}")
-                if stranger:
-                    return (
-                        f"process {stranger} is in {own} beside the supervisor, so cgroup v2 "
-                        f"hands no {controller} controller down; run the supervisor in a group of "
-                        "its own (systemd: Delegate=yes)"
-                    )
-                enable(own, controller)
+            enable(group, controller)
         return Found(2, self.base, frozenset(os.listdir(self.base)))
 
     def _step_aside(self, own: str, aside: str) -> int:
         """Move keeper, manager, logger and what else the keeper started out of our group. The pid
         of a stranger that is in it, and then nothing was moved."""
-        os.makedirs(aside, exist_ok=True)
         keeper = os.getppid()
         for _ in range(_MOVES):
             pids = [int(word) for word in read_long(f"{own}/cgroup.procs").split()]
@@ -102,6 +98,7 @@ class Controllers:
             for pid in pids:
                 if not self._is_ours(pid, keeper):
                     return pid
+            os.makedirs(aside, exist_ok=True)
             for pid in pids:
                 try:
                     write(f"{aside}/cgroup.procs", str(pid))
