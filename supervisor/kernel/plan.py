@@ -19,7 +19,6 @@ _HEAD = Struct("<HHI")
 _U32 = Struct("<I")
 _I32 = Struct("<i")
 _LIMIT = Struct("<IIQQ")
-RLIMIT_NAMES = {7: "NOFILE", 4: "CORE"}
 
 
 class Step(NamedTuple):
@@ -51,6 +50,8 @@ class Launch(NamedTuple):
     directory: str = ""
     umask: int = 0o077
     oom_score: int | None = None  # None: as the keeper's, which is what it is born with
+    rlimits: tuple[tuple[int, int, int], ...] = ()  # resource, soft, hard
+    nice: int | None = None
     cpu: int = -1
     fds: tuple[tuple[int, str], ...] = ()
     pid_vars: tuple[str, ...] = ()  # variables that hold the service's own pid
@@ -70,6 +71,9 @@ def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads ri
     steps += (Step("SIGNALS", (0,)), Step("SESSION"))
     if launch.oom_score is not None:
         steps.append(Step("OOM_SCORE", (launch.oom_score,)))
+    steps += [Step("RLIMIT", row) for row in launch.rlimits]
+    if launch.nice is not None:
+        steps.append(Step("NICE", (launch.nice,)))
     if launch.cpu >= 0:
         steps.append(Step("AFFINITY", (launch.cpu,)))
     steps.append(Step("UMASK", (launch.umask,)))
@@ -185,8 +189,11 @@ def describe(step: Step) -> str:
     if name == "GROUPS":
         return f"setgroups({', '.join(map(str, args))})"
     if name == "RLIMIT":
-        kind = RLIMIT_NAMES.get(int(str(args[0])), str(args[0]))
-        return f"setrlimit(RLIMIT_{kind}, {args[1]}, {args[2]})"
+        from supervisor.model.rlimits import RLIMITS, UNLIMITED
+
+        kind = next((n.upper() for n, (number, _) in RLIMITS.items() if number == args[0]), args[0])
+        soft, hard = ("unlimited" if value == UNLIMITED else value for value in args[1:])
+        return f"setrlimit(RLIMIT_{kind}, {soft}, {hard})"
     if name == "ENV":
         return "environment: " + " ".join(str(a).split("=", 1)[0] for a in args)
     if name == "EXEC":
