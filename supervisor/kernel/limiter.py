@@ -8,19 +8,20 @@ unit's name begins so.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from errno import EBUSY, EINVAL, ENOENT
+from collections.abc import Callable, Sequence
+from errno import EBUSY, EINVAL
 from typing import NamedTuple
 
+from supervisor.kernel import limit_groups as groups
 from supervisor.kernel import limits_v1
-from supervisor.kernel.controllers import Controllers, enable, make_v1, write
+from supervisor.kernel.controllers import Controllers, write
 from supervisor.kernel.disks import device_of
 from supervisor.kernel.host import read
+from supervisor.kernel.limit_groups import Slices, above, group_of
 from supervisor.kernel.limits import RESETS, Compiled, Found, Missing, Write, change, translate
 from supervisor.kernel.usage import Places
 from supervisor.model.unit import Limits
 
-Slices = Sequence[tuple[str, Limits]]  # the outermost first: name of the group unit, its [limits]
 _ALL_RESETS = {**limits_v1.RESETS, **RESETS}
 
 
@@ -37,11 +38,6 @@ class Prepared(NamedTuple):
     watch: bool
 
 
-def group_of(key: str, slices: Slices = ()) -> str:
-    """An instance's group relative to the units' directory, in every hierarchy."""
-    return "".join(f"+{name}/" for name, _ in slices) + key.replace("/", "@")
-
-
 class Limiter:
     def __init__(self, name: str, base: str = "", proc: str = "/proc") -> None:
         """`name`: of this supervisor's cgroup (one for each on a host). `base`: the tracker's
@@ -56,16 +52,16 @@ class Limiter:
         """Make the groups of an instance and write its limits, and those of its slices. To be
         called before each launch into them (hooks too); what holds already is not written again.
         Raises CannotLimit."""
-        group = group_of(key, slices)
         missing: list[Missing] = []
         used: set[str] = set()
         for index, (name, shared) in enumerate(slices):
-            above = group_of("", slices[: index + 1])[:-1]
-            absent, controllers = self._apply(above, self._compile(shared, group=True))
+            group = above(slices[: index + 1])[:-1]
+            absent, controllers = self._apply(group, self._compile(shared, group=True))
             used |= controllers
             missing += [Missing(m.key, f"of slice {name}: {m.why}") for m in absent]
             if shared.require == "all":
                 _refuse(absent, f"of slice {name}, ")
+        group = group_of(key, slices)
         absent, controllers = self._apply(group, self._compile(limits), used)
         if limits.require == "all":
             _refuse(absent, "")
@@ -111,8 +107,9 @@ class Limiter:
         controllers = {one.controller for one in compiled.writes} | also
         if isinstance(self._controllers.find("memory"), Found):
             controllers.add("memory")
+        known = self._controllers
         try:
-            fresh = {name for name in sorted(controllers) if self._make(name, group)}
+            fresh = {name for name in sorted(controllers) if groups.make(known, name, group)}
         except OSError as exc:
             why = f"cannot make {exc.filename}: {exc.strerror}"
             keys = dict.fromkeys(one.key for one in compiled.writes)
@@ -131,22 +128,6 @@ class Limiter:
         if found.version == 1:
             return controller in fresh
         return any(self._controllers.found(name).version == 2 for name in fresh)
-
-    def _make(self, controller: str, group: str) -> bool:
-        """Make a group, and those above it, in a controller's hierarchy. True: it was not there."""
-        found = self._controllers.found(controller)
-        path, made = found.top, False
-        for part in group.split("/"):
-            if found.version == 2 and path != found.top:
-                enable(path, controller)
-            above, path = path, f"{path}/{part}"
-            if found.version == 1:
-                made = make_v1(path, above)
-            else:
-                made = not os.path.isdir(path)
-                if made:
-                    os.mkdir(path, 0o755)
-        return made
 
     def _write(self, group: str, writes: Sequence[Write]) -> list[tuple[Write, OSError]]:
         """What failed. The order of some depends on the old values (memory and memsw, quota and
@@ -186,13 +167,26 @@ class Limiter:
         while path.startswith(top):
             written = self._written.get(path[len(found.top) + 1 :], ())
             if not any(one.file == "memory.min" for one in written):
-                groups = [entry.path for entry in os.scandir(path) if entry.is_dir()]
-                below = [read(f"{one}/memory.min").strip() for one in groups]
+                entries = [entry.path for entry in os.scandir(path) if entry.is_dir()]
+                below = [read(f"{entry}/memory.min").strip() for entry in entries]
                 try:
                     write(f"{path}/memory.min", str(sum(int(t) for t in below if t.isdigit())))
                 except OSError:
                     break  # a kernel without it for this group: nothing above helps either
             path = os.path.dirname(path)
+
+    def explain(self, limits: Limits, slices: Slices = ()) -> list[tuple[str, str]]:
+        """Key and mechanism, with its value, or why it has none here; for people."""
+        rows = []
+        for name, shared in (*slices, ("", limits)):
+            compiled = self._compile(shared, group=bool(name))
+            whose = f"slice {name}: " if name else ""
+            for one in compiled.writes:
+                found = self._controllers.found(one.controller)
+                words = f"{one.file} = {one.value} (cgroup v{found.version})"
+                rows.append((f"limits.{one.key}", whose + words))
+            rows += [(f"limits.{m.key}", f"{whose}not enforced: {m.why}") for m in compiled.missing]
+        return rows
 
     # --- while it runs ---
 
@@ -241,7 +235,7 @@ class Limiter:
 
     def live_slice(self, slices: Slices) -> list[str]:
         """The same for the last of `slices`, which keeps its members. [] if none of them runs."""
-        group = group_of("", slices)[:-1]
+        group = above(slices)[:-1]
         if group not in self._written:
             return []
         absent, _ = self._apply(group, self._compile(slices[-1][1], group=True))
@@ -249,22 +243,12 @@ class Limiter:
 
     def places(self, key: str) -> Places:
         """Where the figures of an instance are read (usage.read)."""
-        return self._places(self._group(key))
+        return groups.places(self._controllers, self._group(key))
 
-    def _places(self, group: str) -> Places:
-        base = self._controllers.base
-        seen = self._controllers.seen()
-        tops = {name: one.top for name, one in seen.items() if one.version == 1}
-        paths = {name: f"{top}/{group}" for name, top in tops.items()}
-        return Places(
-            f"{base}/{group}" if base else "",
-            *(paths.get(name, "") for name in ("memory", "cpu", "pids", "io")),
-        )
-
-    def above(self, slices: Slices) -> list[Places]:
+    def shared(self, slices: Slices) -> list[Places]:
         """The same of each of its slices, the outermost first."""
-        groups = [group_of("", slices[: index + 1])[:-1] for index in range(len(slices))]
-        return [self._places(group) for group in groups]
+        names = [above(slices[: index + 1])[:-1] for index in range(len(slices))]
+        return [groups.places(self._controllers, name) for name in names]
 
     def watch_oom(self, key: str) -> int:
         """On cgroup v1 an eventfd that is readable when the instance's memory ran out: the caller
@@ -291,8 +275,8 @@ class Limiter:
         still in one, and it stays for the next time."""
         group = self._group(key)
         gone = True
-        for top in self._tops():
-            gone = _remove(f"{top}/{group}") and gone
+        for top in groups.tops(self._controllers):
+            gone = groups.remove(f"{top}/{group}") and gone
         if gone:
             self._groups.pop(key, None)
             written = self._written.pop(group, ())
@@ -303,39 +287,19 @@ class Limiter:
     def close(self) -> None:
         """Take away what is empty of our directories on v1, and of our slices on v2. To be called
         before the tracker's own close."""
-        for top in self._tops():
-            _remove(top)
-        for path in self._slices():
-            _remove(path)
-
-    def _tops(self) -> set[str]:
-        return {one.top for one in self._controllers.seen().values() if one.version == 1}
-
-    def _slices(self) -> Iterator[str]:
+        for top in groups.tops(self._controllers):
+            groups.remove(top)
         if self._controllers.base:
-            for entry in os.scandir(self._controllers.base):
-                if entry.name.startswith("+"):
-                    yield entry.path
+            for path in groups.slices_of(self._controllers.base):
+                groups.remove(path)
 
     def adopt(self) -> None:
         """After a restart of the manager: find again what the units that run have in use."""
         self._controllers.adopt()
+        self._groups.update(groups.sliced(self._controllers))
 
     def _group(self, key: str) -> str:
-        """The group of an instance, wherever an earlier manager made it."""
-        known = self._groups.get(key)
-        if known is None:
-            known = self._groups[key] = self._search(key.replace("/", "@"))
-        return known
-
-    def _search(self, name: str) -> str:
-        tops = [self._controllers.base] if self._controllers.base else []
-        for top in (*tops, *self._tops()):
-            for path, below, _ in os.walk(top):
-                if name in below:
-                    return f"{path}/{name}"[len(top) + 1 :]
-                below[:] = [one for one in below if one.startswith("+")]
-        return name
+        return self._groups.get(key) or group_of(key)
 
 
 def _refuse(missing: Sequence[Missing], whose: str) -> None:
@@ -357,16 +321,3 @@ def _cpus(text: str) -> set[int]:
         first, _, last = part.partition("-")
         found.update(range(int(first), int(last or first) + 1))
     return found
-
-
-def _remove(path: str) -> bool:
-    """Remove a group and those below it, the deepest first. True: it is not there any more."""
-    for root, _, _ in os.walk(path, topdown=False, followlinks=False):
-        try:
-            os.rmdir(root)
-        except OSError as exc:
-            if exc.errno != ENOENT:
-                continue  # somebody is in it: what is above stays as well
-    return not os.path.exists(path)
-
-

@@ -19,7 +19,8 @@ import pytest
 from supervisor.kernel import cgroup, usage
 from supervisor.kernel.cgroup import CgroupTracker
 from supervisor.kernel.disks import device_of
-from supervisor.kernel.limiter import CannotLimit, Limiter, Prepared, Slices
+from supervisor.kernel.limit_groups import Slices
+from supervisor.kernel.limiter import CannotLimit, Limiter, Prepared
 from supervisor.kernel.limits import Found, Unenforceable
 from supervisor.kernel.retune import retune
 from supervisor.kernel.usage import Oom, Usage, read_usage, why_killed
@@ -340,6 +341,17 @@ def test_protected_memory_is_protected_all_the_way_down(limited: Limited) -> Non
     assert (base / "memory.min").read_text() == f"{4 * MIB}\n"
 
 
+def test_each_key_is_explained_by_what_it_is_here(limited: Limited) -> None:
+    limited.need("pids")
+    slices = [("all", Limits(tasks=99))]
+    rows = limited.limiter.explain(Limits(tasks=5, cpus="4000", require="best"), slices)
+    version = f"(cgroup v{limited.has('pids')})"
+    assert ("limits.tasks", f"slice all: pids.max = 99 {version}") in rows
+    assert ("limits.tasks", f"pids.max = 5 {version}") in rows
+    (lacking,) = [words for key, words in rows if key == "limits.cpus"]
+    assert lacking.startswith("not enforced: ")
+
+
 # --- a budget for several ---
 
 
@@ -349,7 +361,7 @@ def test_a_slice_is_a_budget_for_all_in_it(limited: Limited) -> None:
     limits = Limits(slice="agents")
     one = limited.run("one", HOLD, limits, budget)
     assert line(one) == "in"
-    (shared,) = limited.limiter.above(budget)
+    (shared,) = limited.limiter.shared(budget)
     before = usage.oom(shared)
     two = limited.run("two", HOG, Limits(memory_bytes=1 << 30), budget)
     assert two.wait(20) == -9
@@ -368,7 +380,7 @@ def test_slices_are_inside_one_another(limited: Limited) -> None:
     slices = [("all", Limits(tasks=10)), ("agents", Limits(tasks=100))]
     bomb = limited.run("web", BOMB + "signal.pause()", Limits(), slices)
     assert line(bomb) == "9"
-    assert [read_usage(one).tasks for one in limited.limiter.above(slices)] == [10, 10]
+    assert [read_usage(one).tasks for one in limited.limiter.shared(slices)] == [10, 10]
 
 
 def test_a_slice_changes_for_all_in_it(limited: Limited) -> None:

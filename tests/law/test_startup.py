@@ -30,7 +30,8 @@ NEVER = {"asyncio", "socket", "subprocess", "logging", "threading", "argparse", 
 # Ours, for units that have [limits].
 RARE = {"supervisor.config.limits", "supervisor.model.rlimits", "supervisor.kernel.limits",
         "supervisor.kernel.limits_v1", "supervisor.kernel.limiter", "supervisor.kernel.usage",
-        "supervisor.kernel.controllers"}
+        "supervisor.kernel.limit_groups", "supervisor.kernel.controllers",
+        "supervisor.kernel.disks", "supervisor.kernel.retune", "supervisor.core.slices"}
 
 
 @cache

@@ -1,0 +1,54 @@
+"""Slices: the group units whose limits a unit shares, or why it has none."""
+from __future__ import annotations
+
+import pytest
+
+from supervisor.core.slices import NoSlice, broken, chain
+from supervisor.model.unit import Limits, Unit
+
+OUTER, INNER, OWN = Limits(memory_bytes=5), Limits(tasks=9, slice="outer"), Limits(slice="inner")
+
+
+def units(*found: Unit) -> dict[str, Unit]:
+    return {unit.name: unit for unit in found}
+
+
+def group(name: str, limits: Limits | None) -> Unit:
+    return Unit(name, kind="group", limits=limits)
+
+
+WEB = Unit("web", command=("x",), limits=OWN)
+
+
+def test_a_unit_is_in_its_slice_and_in_those_above_it() -> None:
+    known = units(WEB, group("inner", INNER), group("outer", OUTER))
+    assert chain(WEB, known) == (("outer", OUTER), ("inner", INNER))
+    assert chain(known["inner"], known) == (("outer", OUTER),)
+    assert broken(known) == {}
+
+
+@pytest.mark.parametrize("limits", [None, Limits(), Limits(tasks=5)])
+def test_or_in_none(limits: Limits | None) -> None:
+    unit = Unit("web", command=("x",), limits=limits)
+    assert chain(unit, units(unit)) == ()
+    assert broken(units(unit)) == {}
+
+
+@pytest.mark.parametrize(
+    "others, words",
+    [
+        ((), "its slice inner has no unit file"),
+        ((Unit("inner", command=("x",), limits=OUTER),), "its slice inner is no group"),
+        ((group("inner", None),), r"its slice inner has no \[limits\] to share"),
+        ((group("inner", INNER),), "its slice outer has no unit file"),
+        (
+            (group("inner", INNER), group("outer", Limits(slice="inner"))),
+            "its slices are a cycle: web -> inner -> outer -> inner",
+        ),
+    ],
+)
+def test_a_slice_that_is_none_is_named(others: tuple[Unit, ...], words: str) -> None:
+    known = units(WEB, *others)
+    with pytest.raises(NoSlice, match=words):
+        chain(WEB, known)
+    assert set(broken(known)) >= {"web"}
