@@ -59,7 +59,9 @@ class Controllers:
                 return why
             top, above = self._legacy(controller)
             if top:
-                make_v1(top, above)
+                make_v1(top, above, controller)
+                if read(f"{top}/memory.use_hierarchy").strip() == "0":  # Linux before 5.11
+                    write(f"{top}/memory.use_hierarchy", "1")  # those below have it from here
                 return Found(1, top, frozenset(os.listdir(top)))
         except OSError as exc:
             return f"cannot use {exc.filename}: {exc.strerror}"
@@ -145,18 +147,17 @@ def enable(group: str, controller: str) -> None:
         write(path, f"+{controller}")
 
 
-def make_v1(group: str, above: str) -> bool:
+def make_v1(group: str, above: str, controller: str) -> bool:
     """Make a v1 group that can be joined. False: it was there."""
     made = True
     try:
         os.mkdir(group, 0o755)
     except FileExistsError:
         made = False
-    if made and read(f"{group}/memory.use_hierarchy").strip() == "0":  # Linux before 5.11
-        write(f"{group}/memory.use_hierarchy", "1")
-    for file in ("cpuset.cpus", "cpuset.mems"):  # born empty, and then nobody may join
-        if os.path.exists(f"{group}/{file}") and not read(f"{group}/{file}").strip():
-            write(f"{group}/{file}", read(f"{above}/{file}").strip())
+    if controller == "cpuset":
+        for file in ("cpuset.cpus", "cpuset.mems"):  # born empty, and then nobody may join
+            if not read(f"{group}/{file}").strip():
+                write(f"{group}/{file}", read(f"{above}/{file}").strip())
     return made
 
 

@@ -34,7 +34,7 @@ def make(controllers: Controllers, controller: str, group: str) -> bool:
             enable(path, controller)
         upper, path = path, f"{path}/{part}"
         if found.version == 1:
-            made = make_v1(path, upper)
+            made = make_v1(path, upper, controller)
         else:
             made = not os.path.isdir(path)
             if made:
@@ -84,6 +84,14 @@ def slices_of(base: str) -> Iterator[str]:
 
 def remove(path: str) -> bool:
     """Remove a group and those below it, the deepest first. True: it is not there any more."""
+    try:
+        os.rmdir(path)
+    except FileNotFoundError:
+        return True
+    except OSError:
+        pass  # somebody is in it, or there are groups below
+    else:
+        return True
     for root, _, _ in os.walk(path, topdown=False, followlinks=False):
         try:
             os.rmdir(root)

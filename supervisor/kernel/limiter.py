@@ -19,7 +19,7 @@ from supervisor.kernel.disks import device_of
 from supervisor.kernel.host import read
 from supervisor.kernel.limit_groups import Slices, above, group_of
 from supervisor.kernel.limits import RESETS, Compiled, Found, Missing, Write, change, translate
-from supervisor.kernel.usage import Places
+from supervisor.kernel.usage import Oom, Places, oom
 from supervisor.model.unit import Limits
 
 _ALL_RESETS = {**limits_v1.RESETS, **RESETS}
@@ -31,11 +31,13 @@ class CannotLimit(Exception):
 
 class Prepared(NamedTuple):
     """`joins`: cgroup.procs files for WRITE steps of "0". `missing`: with require = "best", what
-    is not enforced. `watch`: see Limiter.watch_oom."""
+    is not enforced. `watch`: see Limiter.watch_oom. `before`: for usage.why_killed, of the first
+    call for a run."""
 
     joins: tuple[str, ...]
     missing: tuple[Missing, ...]
     watch: bool
+    before: Oom = Oom(0, 0)
 
 
 class Limiter:
@@ -62,6 +64,8 @@ class Limiter:
             if shared.require == "all":
                 _refuse(absent, f"of slice {name}, ")
         group = group_of(key, slices)
+        known = group in self._written
+        before = oom(groups.places(self._controllers, group)) if known else Oom(0, 0)
         absent, controllers = self._apply(group, self._compile(limits), used)
         if limits.require == "all":
             _refuse(absent, "")
@@ -75,6 +79,7 @@ class Limiter:
             tuple(f"{path}/cgroup.procs" for path in sorted(joins)),
             (*missing, *absent),
             legacy and limits.oom != "process",
+            before,
         )
 
     def _compile(self, limits: Limits, *, group: bool = False) -> Compiled:

@@ -150,8 +150,12 @@ def test_what_wants_more_memory_than_its_limit_is_killed_and_the_limit_is_named(
     assert found.oom_kills, "one, or two where the kernel counts the kill of the group as well"
     if found.memory_peak_bytes is not None:  # a kernel before 5.19 does not know, on v2
         assert 30 * MIB < found.memory_peak_bytes <= 32 * MIB
-    words = why_killed(Oom(0, 0), limited.oom("web/1"), limits)
+    before = limited.prepared["web/1"].before
+    words = why_killed(before, limited.oom("web/1"), limits)
     assert words == "killed for memory: limits.memory of 32MiB reached"
+    again = limited.limiter.prepare("web/1", limits).before
+    assert again == limited.oom("web/1")
+    assert why_killed(again, limited.oom("web/1"), limits) == "", "that was the run before"
 
 
 def test_an_end_for_another_reason_is_not_said_to_be_memorys(limited: Limited) -> None:
