@@ -65,9 +65,24 @@ class Controllers:
                 return Found(1, top, frozenset(os.listdir(top)))
         except OSError as exc:
             return f"cannot use {exc.filename}: {exc.strerror}"
-        return why or f"no cgroup hierarchy of this host has the {controller} controller"
+        nowhere = f"no cgroup hierarchy of this host has the {controller} controller"
+        return why or self._withheld(controller) or nowhere
 
     # --- v2 ---
+
+    def _withheld(self, controller: str) -> str:
+        """What to say if cgroup v2 has it, but not for us. "" if it has it not."""
+        for line in read_long(f"{self._proc}/self/mountinfo").splitlines():
+            left, _, right = line.partition(" - ")
+            mount = left.split()[4]
+            if not right.startswith("cgroup2 "):
+                continue
+            if controller in read(f"{mount}/cgroup.controllers").split():
+                if not self.base:
+                    return f"cgroup v2 has the {controller} controller, but no group of it is ours"
+                own = os.path.dirname(os.path.dirname(self.base))
+                return f"the {controller} controller is not handed down to {own} (Delegate=yes)"
+        return ""
 
     def _unified(self, controller: str) -> Found | str:
         """Hand it down to the units' groups. "" if v2 does not have it."""

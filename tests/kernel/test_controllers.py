@@ -98,6 +98,22 @@ def test_what_v2_has_not_is_looked_for_in_v1(tmp_path: Path) -> None:
         controllers.found("pids")
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_what_v2_keeps_from_us_is_said_to_be_kept_from_us(tmp_path: Path, *, ours: bool) -> None:
+    proc = host(tmp_path, {}, "0::/own\n")
+    base = unified(tmp_path, "pids\n")
+    (tmp_path / "cgroup.controllers").write_text("cpu pids\n")
+    mounts = tmp_path / "proc" / "self" / "mountinfo"
+    mounts.write_text(f"40 20 0:30 / {tmp_path} rw - cgroup2 cgroup2 rw\n")
+    found = Controllers("us", base if ours else "", proc).find("cpu")
+    if ours:
+        assert found == f"the cpu controller is not handed down to {tmp_path}/own (Delegate=yes)"
+    else:
+        assert found == "cgroup v2 has the cpu controller, but no group of it is ours"
+    absent = Controllers("us", base, proc).find("memory")
+    assert absent == "no cgroup hierarchy of this host has the memory controller"
+
+
 def test_a_new_manager_takes_up_what_was_in_use_and_no_more(tmp_path: Path) -> None:
     mounts = {"memory": ("/", "memory"), "cpuset": ("/", "cpuset")}
     proc = host(tmp_path, mounts, "4:memory:/\n3:cpuset:/\n0::/own\n")

@@ -25,7 +25,7 @@ from supervisor.kernel.limits import Found, Unenforceable
 from supervisor.kernel.retune import retune
 from supervisor.kernel.usage import Oom, Usage, read_usage, why_killed
 from supervisor.model.unit import IoLimit, Limits
-from tests.kernel.kit import in_child, until
+from tests.kernel.kit import NOBODY, in_child, until
 
 MIB = 1 << 20
 _number = count()
@@ -641,6 +641,22 @@ def test_a_stranger_in_its_group_is_not_moved_but_named(limited: Limited) -> Non
 def test_figures_without_any_group_are_not_known() -> None:
     found = read_usage(usage.Places())
     assert set(found) == {None}
+
+
+def test_who_may_not_make_groups_is_told_so() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("becoming another user needs root")
+
+    def nobody() -> str:
+        try:
+            Limiter("unboxed-test-nobody").prepare("web", Limits(tasks=5))
+        except CannotLimit as refused:
+            return str(refused)
+        return ""
+
+    words = in_child(nobody, NOBODY)
+    assert words.startswith("limits.tasks cannot be enforced here: ")
+    assert "Permission denied" in words or "no group of it is ours" in words
 
 
 def test_the_files_are_those_of_a_host_that_has_none(tmp_path: Path) -> None:
