@@ -73,7 +73,7 @@ class Desk:
         self.answers = dict(ANSWERS)
 
     def __getattr__(self, attribute: str) -> Callable[[Call, Any], None]:
-        words = attribute.removesuffix("_command").split("_")
+        words = attribute.removesuffix("_command").removesuffix("_keys").split("_")
         method = "".join(word.title() for word in words)
         if method not in METHODS:
             raise AttributeError(attribute)

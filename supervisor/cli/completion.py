@@ -124,7 +124,15 @@ def _words(call: Call, command: Command, current: str, plain: int) -> list[str]:
         return ["@command"]
     if command.complete == "shell":
         return [shell for shell in SCRIPTS if shell.startswith(current)]
+    if command.name == "set" and plain:
+        return [name for name in _limit_keys() if name.startswith(current)]
     return [name for name in _unit_names(call) if name.startswith(current)]
+
+
+def _limit_keys() -> list[str]:
+    from supervisor.config.limits import LIMITS
+
+    return [f"limits.{key.name}=" for key in LIMITS.keys]
 
 
 def _unit_names(call: Call) -> list[str]:

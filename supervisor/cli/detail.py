@@ -7,7 +7,8 @@ from supervisor.cli.call import Call, Failure
 from supervisor.cli.causes import chain_lines
 from supervisor.cli.screen import Screen, clean, cut
 from supervisor.cli.server import Server
-from supervisor.cli.words import STATES, cpu, pending, size, span
+from supervisor.cli.usage import cpu_time, disks, memory, pressure
+from supervisor.cli.words import STATES, pending, size, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,19 +58,23 @@ def _head(status: dict[str, Any], now_ns: int, screen: Screen) -> list[str]:
     about = clean(status.get("description") or "")
     lines = [screen.paint(status["key"], "head") + (f" - {about}" if about else "")]
     since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status["since_ns"] // 10**9))
+    usage = status.get("usage") or {}
     facts = [
         ("state", f"{painted} since {since} ({span(now_ns - status['since_ns'])})"),
         ("next", pending(status, now_ns)),
         ("reason", status.get("reason")),
         ("says", status.get("status_text")),
         ("pid", status.get("pid") and str(status["pid"])),
-        ("memory", size(status.get("memory_bytes"))),
-        ("CPU", cpu(status.get("cpu_ns"))),
+        ("memory", memory(status, usage)),
+        ("CPU", cpu_time(status, usage)),
         ("tasks", status.get("tasks") and str(status["tasks"])),
+        ("disks", disks(usage)),
+        ("pressure", pressure(usage)),
         ("restarts", str(status.get("restarts") or 0)),
         ("last exit", status.get("last_exit") != status.get("reason") and status.get("last_exit")),
         ("tracking", status.get("tracking") == "session"
          and "by session; a process that leaves it is found once its parent is gone"),
+        *(("limits", text) for text in status.get("missing_limits") or ()),
         ("file", status.get("stale") and "the unit file changed since this start; "
          f"`unboxed restart {status['key']}` takes it up"),
     ]

@@ -25,7 +25,10 @@ _STATE, _REMARK = 1, 7
 def run(call: Call) -> int:
     of = f" of {' '.join(call.words)}" if call.words else ""
     with Server(call, f"show the status{of}") as server:
-        answer = server.call("Status", {"units": list(call.words)} if call.words else {})
+        asked: dict[str, Any] = {"units": list(call.words)} if call.words else {}
+        if call.flag("json"):
+            asked["usage"] = True
+        answer = server.call("Status", asked)
         statuses: list[dict[str, Any]] = answer["instances"]
         one = len(statuses) == 1 and bool(call.words)
         if call.flag("json"):

@@ -145,6 +145,16 @@ COMMANDS = (
         words="UNIT", complete="unit",
     ),
     Command(
+        "set", "set_", "Change limits of a unit, at once where it runs.", JSON,
+        Option("--persist", text="Keep it in the administrator's unit directory."),
+        Option("--runtime", text="Until the host is started again (the default)."),
+        words="UNIT KEY=VALUE...", complete="unit",
+        more="A KEY is one of [limits], with its value as a unit file has it: limits.memory=1GiB"
+        " limits.cpu=150%. Without a value (limits.memory=) what was set so is taken back. It is"
+        " written into a drop-in, and applied to the instances that run; exit code 1 if not all of"
+        " it could be, and that is said: it holds from their next start on.",
+    ),
+    Command(
         "try", "try_", "Run a command as a transient unit.", JSON, NO_WAIT,
         words="COMMAND...", complete="command", unit_keys=True,
         more="Keys of a unit file are options with their value after `=`: --user=nobody "
@@ -189,6 +199,5 @@ LATER = {
     "reboot": "use the machine's own command",
     "halt": "use the machine's own command",
     "kexec": "use the machine's own command",
-    "set": _EDIT,
     "learn": "docs/units.md has every key",
 }

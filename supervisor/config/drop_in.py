@@ -14,11 +14,19 @@ _MAX_DROP_INS = 256  # in one directory
 _MAX_TOTAL_BYTES = 256 * 1024  # of one unit with all its drop-ins
 
 
-def load_layered(name: str, source: str, data: bytes, folders: list[Folder]) -> Unit | Broken:
-    """The unit of `data` with the drop-ins in `folders`, which are in order of rank."""
+def load_layered(
+    name: str, source: str, data: bytes, folders: list[Folder],
+    instead: dict[str, str] | None = None,
+) -> Unit | Broken:  # fmt: skip
+    """The unit of `data` with the drop-ins in `folders`, which are in order of rank. `instead`:
+    path and text of some that are to be thought of as written ("": as not there)."""
     layers: list[Layer] = []
     faults: list[Problem] = []
     files, unreadable = _files(f"{name}.toml.d", folders)
+    if instead:
+        others = [(path, content) for path, content in files if path not in instead]
+        more = [(path, text.encode()) for path, text in instead.items() if text]
+        files = sorted([*others, *more], key=lambda row: os.path.basename(row[0]))
     if len(data) + sum(len(content) for _, content in files) > _MAX_TOTAL_BYTES:
         why = f"cannot read it: with its drop-ins it has more than {_MAX_TOTAL_BYTES >> 10} KiB"
         return Broken(name, (Problem(source, 0, "", why),))

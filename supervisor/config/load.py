@@ -48,6 +48,27 @@ def read_units(dirs: Sequence[str]) -> Loaded:
     return Loaded(units, problems, warnings)
 
 
+def read_unit(
+    dirs: Sequence[str], name: str, instead: dict[str, str]
+) -> Unit | Broken | None:
+    """One unit, as if the drop-ins that `instead` names had its text (none if that is ""). None: no
+    file has that name."""
+    from supervisor.config.drop_in import load_layered
+
+    texts = Texts(dirs, [], only=name)
+    found: Unit | Broken | None = None
+    try:
+        for text in texts.found():
+            if isinstance(text, Broken):
+                found = text
+            else:
+                homes = texts.drop_ins(name)
+                found = load_layered(name, text.source, text.data, homes, instead)
+    finally:
+        texts.close()
+    return found
+
+
 def iter_units(
     dirs: Sequence[str], warnings: list[Problem] | None = None
 ) -> Iterator[Unit | Broken]:
@@ -61,7 +82,8 @@ class Texts:
     whole (`may_order`) and then start the first units while the next are parsed (`units`, which
     must be run or closed: it owns the open directories)."""
 
-    def __init__(self, dirs: Sequence[str], warnings: list[Problem]) -> None:
+    def __init__(self, dirs: Sequence[str], warnings: list[Problem], only: str = "") -> None:
+        """`only`: read no file but that unit's."""
         self._warnings = warnings
         self._folders: list[Folder] = []
         self._broken: list[Broken] = []
@@ -76,7 +98,8 @@ class Texts:
                 _scan(folder, files, self._drop_ins, warnings)
             except Unreadable as why:
                 self._broken.append(Broken("", (Problem(path, 0, "", str(why)),)))
-        self._texts = [_read(files[file], file) for file in sorted(files)]
+        names = sorted(files) if not only else [f"{only}.toml"] if f"{only}.toml" in files else []
+        self._texts = [_read(files[file], file) for file in names]
 
     def may_order(self) -> bool:
         """Whether a unit could have a say in when another starts: whether any text has the word
@@ -86,6 +109,17 @@ class Texts:
             for text in self._texts
             if isinstance(text, _Text)
         )
+
+    def found(self) -> list[_Text | Broken]:
+        return self._texts
+
+    def drop_ins(self, name: str) -> list[Folder]:
+        """The directories with drop-ins of a unit."""
+        return self._drop_ins.get(f"{name}.toml", [])
+
+    def close(self) -> None:
+        for folder in self._folders:
+            os.close(folder.fd)
 
     def units(self) -> Iterator[Unit | Broken]:
         """The units in order of name."""
@@ -108,8 +142,7 @@ class Texts:
                 for folder in homes
             ]
         finally:
-            for folder in self._folders:
-                os.close(folder.fd)
+            self.close()
 
 
 class _Text(Struct, frozen=True, gc=False):

@@ -119,6 +119,23 @@ def quote(text: str) -> str:
     return '"' + "".join(map(_escaped, text)) + '"'
 
 
+def toml_value(value: Any, *, key: bool = False) -> str:
+    """TOML text of a value that came as JSON, on one line; `key`: of a name. What TOML has not
+    becomes text, for the reader to refuse."""
+    if key:
+        return _name(value)
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(map(toml_value, value)) + "]"
+    if isinstance(value, dict):
+        pairs = (f"{_name(name)} = {toml_value(item)}" for name, item in value.items())
+        return "{" + ", ".join(pairs) + "}"
+    return quote(str(value))
+
+
 def _escaped(character: str) -> str:
     if character in '"\\':
         return "\\" + character

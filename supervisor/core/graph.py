@@ -35,11 +35,14 @@ class Graph(Struct, gc=False):
 
 
 def build(units: Mapping[str, Unit]) -> Graph:
-    """The graph of `units`. `broken`: those in a cycle, or that require one that is not there."""
+    """The graph of `units`. `broken`: those in a cycle, that require one that is not there, or
+    that share the limits of none."""
     deps: dict[str, list[Dep]] = {}
     conflicts: dict[str, set[str]] = {}
     broken: dict[str, str] = {}
+    slices = False
     for name, unit in units.items():
+        slices = slices or (unit.limits is not None and bool(unit.limits.slice))
         needs = unit.needs
         if needs is _NONE or needs == _NONE:
             continue
@@ -66,6 +69,10 @@ def build(units: Mapping[str, Unit]) -> Graph:
         for name, mine in deps.items()
         if name in units
     }
+    if slices:
+        from supervisor.core.slices import broken as lost  # few hosts have one
+
+        broken.update(lost(units))
     for path in _cycles(known):
         words = "its order is a cycle: " + " -> ".join(path)
         broken.update(dict.fromkeys(path, words))

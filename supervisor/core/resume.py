@@ -37,7 +37,8 @@ SIGKILL = 9
 class Child(Struct, frozen=True, gc=False):
     """A child slot of the keeper. `key`: that of the instance, with ":ROLE" (and whatever follows
     it) for a job. `code`, `status`, `empty` (nothing of the instance is left) mean something once
-    it has ended; `failed_words`: the step that failed before exec, "" for none."""
+    it has ended; `failed_words`: the step that failed before exec, "" for none; `words`: a better
+    explanation of its end than code and status."""
 
     launch: int
     key: str
@@ -47,6 +48,7 @@ class Child(Struct, frozen=True, gc=False):
     status: int = 0
     failed_words: str = ""
     empty: bool = False
+    words: str = ""
 
 
 class Saved(Struct, gc=False):
@@ -158,7 +160,8 @@ def _ended(world: World, child: Child, now: int) -> None:
         world.deliver(key, ev.LaunchFailed(child.launch, child.failed_words, True), now)
     elif inst.phase == "launching" and child.launch == inst.launch:
         world.deliver(key, ev.Execed(child.launch, child.pid), now)
-    world.deliver(key, ev.Exited(child.launch, child.code, child.status, child.empty), now)
+    ended = ev.Exited(child.launch, child.code, child.status, child.empty, child.words)
+    world.deliver(key, ended, now)
 
 
 def _lives(world: World, child: Child, now: int) -> bool:

@@ -72,15 +72,26 @@ class Limiter:
         self._groups[key] = group
         if limits.memory_min_bytes is not None:
             self._protect(group)
-        seen = self._controllers.seen()
-        joins = {f"{seen[name].top}/{group}" for name in controllers if seen[name].version == 1}
-        legacy = "memory" in controllers and seen["memory"].version == 1
-        return Prepared(
-            tuple(f"{path}/cgroup.procs" for path in sorted(joins)),
-            (*missing, *absent),
-            legacy and limits.oom != "process",
-            before,
-        )
+        joins = self._joins(group, controllers)
+        return Prepared(joins, (*missing, *absent), self.watches(key, limits), before)
+
+    def joins(self, key: str, limits: Limits, slices: Slices = ()) -> tuple[str, ...]:
+        """Those that `prepare` would name; no group is made."""
+        compiled = [self._compile(shared, group=True) for _, shared in slices]
+        compiled.append(self._compile(limits))
+        controllers = {write.controller for one in compiled for write in one.writes}
+        if isinstance(self._controllers.find("memory"), Found):
+            controllers.add("memory")
+        return self._joins(group_of(key, slices), controllers)
+
+    def _joins(self, group: str, controllers: set[str]) -> tuple[str, ...]:
+        found = [self._controllers.found(name) for name in controllers]
+        paths = {f"{one.top}/{group}/cgroup.procs" for one in found if one.version == 1}
+        return tuple(sorted(paths))
+
+    def watches(self, key: str, limits: Limits) -> bool:
+        """Whether somebody has to look for it to run out of memory: see watch_oom."""
+        return limits.oom != "process" and bool(self.places(key).memory)
 
     def _compile(self, limits: Limits, *, group: bool = False) -> Compiled:
         compiled = translate(limits, self._controllers.find, device_of, group=group)
@@ -203,7 +214,7 @@ class Limiter:
         be applied, as sentences; `retune` does what holds for each process. `pids`: of all its
         processes, which are moved into v1 groups that they are not in yet."""
         group = group_of(key, slices)
-        if self._group(key) != group:
+        if self.group(key) != group:
             return ["limits.slice holds from the next start on"]
         if group not in self._written and old is not None:
             self._written[group] = self._compile(old).writes
@@ -246,9 +257,13 @@ class Limiter:
         absent, _ = self._apply(group, self._compile(slices[-1][1], group=True))
         return [str(one) for one in absent]
 
+    def group(self, key: str) -> str:
+        """The group that an instance is in, relative to the units' directory."""
+        return self._groups.get(key) or group_of(key)
+
     def places(self, key: str) -> Places:
         """Where the figures of an instance are read (usage.read)."""
-        return groups.places(self._controllers, self._group(key))
+        return groups.places(self._controllers, self.group(key))
 
     def shared(self, slices: Slices) -> list[Places]:
         """The same of each of its slices, the outermost first."""
@@ -278,7 +293,7 @@ class Limiter:
     def remove(self, key: str) -> bool:
         """Take the instance's v1 groups away, after the tracker did so on v2. False: somebody is
         still in one, and it stays for the next time."""
-        group = self._group(key)
+        group = self.group(key)
         gone = True
         for top in groups.tops(self._controllers):
             gone = groups.remove(f"{top}/{group}") and gone
@@ -302,9 +317,6 @@ class Limiter:
         """After a restart of the manager: find again what the units that run have in use."""
         self._controllers.adopt()
         self._groups.update(groups.sliced(self._controllers))
-
-    def _group(self, key: str) -> str:
-        return self._groups.get(key) or group_of(key)
 
 
 def _refuse(missing: Sequence[Missing], whose: str) -> None:

@@ -45,6 +45,7 @@ class Launch(NamedTuple):
     env: tuple[tuple[str, str], ...]
     identity: Identity
     cgroup: str = ""  # relative to the units' group; "": none
+    joins: tuple[str, ...] = ()  # cgroup.procs files of v1 groups that limit it
     stream: str = ""  # log stream; "": the supervisor's own output
     log_options: str = ""
     directory: str = ""
@@ -68,6 +69,7 @@ def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads ri
     if launch.stream:
         owner = (NO_ID, NO_ID) if who.uid is None else (who.uid, who.gid)
         steps.append(Step("LOG", (launch.stream, launch.log_options, *owner)))
+    steps += [Step("WRITE", (path, "0")) for path in launch.joins]
     steps += (Step("SIGNALS", (0,)), Step("SESSION"))
     if launch.oom_score is not None:
         steps.append(Step("OOM_SCORE", (launch.oom_score,)))

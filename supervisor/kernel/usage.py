@@ -95,6 +95,13 @@ def read_usage(places: Places) -> Usage:
     )
 
 
+def memory_bytes(places: Places) -> int | None:
+    """What the kernel charges it with now: the page cache that it filled is in it."""
+    if places.memory:
+        return _number(f"{places.memory}/memory.usage_in_bytes")
+    return _number(f"{places.unified}/memory.current") if places.unified else None
+
+
 def read_all(places: Iterable[Places]) -> list[Usage]:
     """Those of many instances, in their order."""
     return [read_usage(one) for one in places]

@@ -27,6 +27,13 @@ MECHANISMS = {
     "stop.drain": "shutdown(2) on its own SO_REUSEPORT listeners",
     "reload": "a signal to the main process, or a command in its cgroup",
     "restart.memory_budget": "memory.current, or the sum of its processes' resident memory",
+    "limits.oom_score_adjust": "/proc/PID/oom_score_adj",
+    "limits.nice": "setpriority(2)",
+    "limits.files": "setrlimit(2), for each process",
+    "limits.core": "setrlimit(2), for each process",
+    "limits.rlimits": "setrlimit(2), for each process",
+    "limits.slice": "a group above those of its members, with the limits of that group unit",
+    "limits.require": "what cannot be enforced refuses the start (all), or is listed (best)",
     "logs": "splice(2) from its pipe to segment files by the logger process",
     "conditions": "looked at before each start",
 }
@@ -34,13 +41,21 @@ _POLICY = "the supervisor's own state machine"
 
 
 def explain(sup: Supervisor, inst: Instance) -> Explanation:
-    """For a stopped unit too: what its next start would do, nothing is opened or changed."""
+    """For a stopped unit too: what its next start would do. Nothing is opened or changed, but that
+    a controller which [limits] needs is asked for, to see whether it is to be had."""
     unit = sup.world.unit_of(inst)
     keys = tuple(Mechanism(key, str(value), _mechanism(key)) for key, value in describe(unit))
+    joins: tuple[str, ...] = ()
+    if unit.limits is not None:
+        try:
+            rows, joins = sup.limits().explain(inst, unit)
+        except CannotLaunch as exc:
+            return Explanation((Step("REFUSED", f"cannot start {inst.key}: {exc}"),), keys)
+        keys = _limited(keys, rows)
     if unit.kind == "group":
         return Explanation((Step("GROUP", "no process: up when its members are"),), keys)
     try:
-        steps, _ = sup.launcher.plan(unit, inst, "", 0, dry=True)
+        steps, _ = sup.launcher.plan(unit, inst, "", 0, joins, dry=True)
     except CannotLaunch as exc:
         return Explanation((Step("REFUSED", f"cannot start {inst.key}: {exc}"),), keys)
     if sup.tracking_note:
@@ -49,6 +64,25 @@ def explain(sup: Supervisor, inst: Instance) -> Explanation:
     else:
         first = ()
     return Explanation((*first, *(Step(s.name, plan.describe(s)) for s in steps)), keys)
+
+
+def _limited(
+    keys: tuple[Mechanism, ...], rows: list[tuple[str, str]]
+) -> tuple[Mechanism, ...]:
+    """Each limit with what it is on this host; those of its slices and the defaults at the end."""
+    known = {key.key for key in keys}
+    own: dict[str, list[str]] = {}
+    more = []
+    for key, words in rows:
+        if key in known and not words.startswith("slice "):
+            own.setdefault(key, []).append(words)
+        else:
+            more.append(Mechanism(key, "", words))
+    exact = [
+        Mechanism(key.key, key.value, "; ".join(own[key.key])) if key.key in own else key
+        for key in keys
+    ]
+    return (*exact, *more)
 
 
 def _mechanism(key: str) -> str:

@@ -38,6 +38,7 @@ class Header(Struct, gc=False, omit_defaults=True):
     starts: int = 0  # managers so far
     tried: int = 0  # the highest number that a unit of `unboxed try` was given
     booted: bool = False  # all unit files were read, and all that was to start is written down
+    limited: bool = False  # units with [limits] were run: their groups are to be found again
 
 
 class Snapshot(Struct, gc=False):

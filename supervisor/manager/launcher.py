@@ -44,19 +44,22 @@ class Launcher:
         self._watcher = watcher
         # Writing what is already there would cost each launch a visit to /proc.
         self._oom_score = None if read("/proc/self/oom_score_adj").strip() == "0" else 0
-        self._frames: dict[str, tuple[Unit, bytes]] = {}
+        self._frames: dict[str, tuple[Unit, tuple[str, ...], bytes]] = {}
         self.opened: dict[str, int] = {}  # notify sockets just made: the caller watches them
 
     def forget(self, key: str) -> None:
         self._frames.pop(key, None)
 
-    def frame(self, unit: Unit, inst: Instance, role: Role, hook: int) -> bytes:
-        """The payload of the SPAWN frame. Raises CannotLaunch."""
+    def frame(
+        self, unit: Unit, inst: Instance, role: Role, hook: int, joins: tuple[str, ...] = ()
+    ) -> bytes:
+        """The payload of the SPAWN frame. `joins`: groups that it writes itself into. Raises
+        CannotLaunch."""
         if not role:
             known = self._frames.get(inst.key)
-            if known is not None and known[0] is unit:
-                return known[1]
-        steps, fixed = self.plan(unit, inst, role, hook)
+            if known is not None and known[0] is unit and known[1] == joins:
+                return known[2]
+        steps, fixed = self.plan(unit, inst, role, hook, joins)
         # With its number a job's key never meets that of an earlier job which is still dying.
         name = f"{inst.key}:{role}:{inst.job}" if role else inst.key
         try:
@@ -64,11 +67,12 @@ class Launcher:
         except PlanTooLong as exc:
             raise CannotLaunch(str(exc)) from exc
         if fixed and not role:
-            self._frames[inst.key] = (unit, payload)
+            self._frames[inst.key] = (unit, joins, payload)
         return payload
 
     def plan(
-        self, unit: Unit, inst: Instance, role: Role, hook: int, *, dry: bool = False
+        self, unit: Unit, inst: Instance, role: Role, hook: int, joins: tuple[str, ...] = (),
+        *, dry: bool = False,
     ) -> tuple[list[Step], bool]:
         """The steps of a launch, and whether they will be the same next time. `dry`: to look at
         only, so nothing is opened. Raises CannotLaunch."""
@@ -99,13 +103,15 @@ class Launcher:
         program = users.find_program(command[0], env["PATH"])
         if program is None:
             raise CannotLaunch(f"{command[0]} is in no directory of PATH ({env['PATH']})")
+        rlimits, nice, oom_score = self._of_process(unit)
         ready_fd = unit.start.ready.fd if unit.start.ready.kind == "fd" and not role else -1
         launch = Launch(
             command, program, tuple(env.items()), who,
-            cgroup=self._tracker.group(inst.key), stream=inst.key,
+            cgroup=self._tracker.group(inst.key), joins=joins, stream=inst.key,
             log_options=f"keep={unit.logs.keep_bytes} segment={unit.logs.segment_bytes}",
             directory=_fill(unit.directory, names), umask=unit.umask,
-            oom_score=self._oom_score,
+            oom_score=self._oom_score if oom_score is None else oom_score,
+            rlimits=rlimits, nice=nice,
             cpu=self._cpus[inst.index % len(self._cpus)] if unit.pin else -1,
             fds=tuple(fds), pid_vars=tuple(pid_vars), sent_fd=ready_fd,
             close_from=max(FIRST_LISTEN_FD + len(fds), ready_fd + 1),
@@ -113,6 +119,16 @@ class Launcher:
         again = unit.start.ready.kind == "notify" or fds  # these may have to be opened again
         fixed = not (unit.env_files or unit.user or unit.group or unit.groups or again)
         return compile_plan(launch), fixed and "/" in command[0]
+
+    def _of_process(
+        self, unit: Unit
+    ) -> tuple[tuple[tuple[int, int, int], ...], int | None, int | None]:
+        """Resource limits, nice and oom_score_adj of its [limits]."""
+        if unit.limits is None:
+            return (), None, None
+        from supervisor.kernel.limits import of_process
+
+        return of_process(unit.limits)
 
     def _command(self, unit: Unit, role: Role, hook: int) -> tuple[str, ...]:
         if role == "before":

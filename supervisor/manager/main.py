@@ -118,6 +118,8 @@ def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> in
     sup.loop.run(sup.deadline, sup.turn)
     if not sup.leave_soon:
         tell_parent("STOPPING=1")
+        if sup.limiting is not None:
+            sup.limiting.close()
         runtime.leave(sup.paths, keeper, tracker)
     os._exit(0)  # nothing is left to tidy that the kernel does not
 

@@ -19,7 +19,8 @@ _NO_PROCESS = "no process is left (RLIMIT_NPROC, pids.max and pid_max limit them
 MAX_BATCH = 64  # datagrams of the keeper before the other descriptors' turn
 _STEP_WORDS = {
     "CGROUP": "join its cgroup", "LOG": "open its log stream", "SIGNALS": "reset signals",
-    "SESSION": "start a session", "OOM_SCORE": "set oom_score_adj", "RLIMIT": "set a limit",
+    "WRITE": "join a group that limits it", "SESSION": "start a session",
+    "OOM_SCORE": "set oom_score_adj", "RLIMIT": "set a limit",
     "NICE": "set its priority", "AFFINITY": "pin it to its CPU", "UMASK": "set umask",
     "GROUPS": "set groups", "GID": "become its group", "UID": "become its user",
     "DIRECTORY": "enter its directory", "ENV": "set its environment", "ENV_PID": "tell its pid",
@@ -104,13 +105,16 @@ class Observer:
         sup.pids.pop(record.pid, None)
         sup.acks.append(frame.tag)
         inst = sup.world.instances.get(key)
+        words = ""
+        if sup.limiting is not None and role != "ready":  # while its groups are still there
+            words = sup.limiting.end_words(key, record.code, record.status)
         if role != "ready" and inst is not None and inst.goal == "down" and not inst.job:
             empty = sup.tracker.remove(key)
             if empty:
                 sup.removed.add(key)
         else:
             empty = role == "ready" or sup.tracker.empty(key)
-        sup.deliver(key, ev.Exited(frame.tag, record.code, record.status, empty))
+        sup.deliver(key, ev.Exited(frame.tag, record.code, record.status, empty, words))
 
     # --- the supervisor itself ----------------------------------------------------------------
 

@@ -65,7 +65,10 @@ class Performer:
         try:
             if not action.role and unit.start.ready.kind == "fd":
                 sent = (self._ready_pipe(action.key),)
-            payload = sup.launcher.frame(unit, inst, action.role, action.hook)
+            joins: tuple[str, ...] = ()
+            if action.role != "ready" and (unit.limits is not None or sup.limiting is not None):
+                joins = sup.limits().prepare(inst, unit, action.role, action.hook)
+            payload = sup.launcher.frame(unit, inst, action.role, action.hook, joins)
         except (CannotLaunch, OSError, UnicodeError) as exc:  # a home that is no UTF-8, say
             words = (exc.strerror if isinstance(exc, OSError) else "") or str(exc)
             cause = exc.__cause__ if isinstance(exc, CannotLaunch) else exc
@@ -216,6 +219,8 @@ class Performer:
             sup.removed.discard(key)
         else:
             sup.tracker.remove(key)
+        if sup.limiting is not None:
+            sup.limiting.release(key)
         self.spent.discard(key)
         inst = sup.world.instances.get(key)
         unit = sup.world.graph.units.get(inst.unit) if inst is not None else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from supervisor.core.resume import Child, Saved, resume
+from supervisor.kernel.keeper import Child as KeeperChild
 from supervisor.manager.boot import boot
 from supervisor.manager.facts import Facts, fetch
 from supervisor.manager.journal import Snapshot
@@ -20,16 +21,25 @@ def recover(
 ) -> None:  # fmt: skip
     """Go on where the last manager stopped. What its journal does not tell comes from the unit
     files and from what the keeper knows to be running. `start`: as for `boot`."""
+    if snapshot is None or snapshot.header.limited:
+        from supervisor.manager.limiting import Limiting
+
+        sup.limiting = Limiting(sup, adopt=True)
+        sup.header.limited = True
     children = []
     for child in facts.children:
         key, role = split_key(child.key)
         sup.launches[child.launch] = (key, role)
         ended = STATE_NAMES[child.state] == "EXITED_UNACKED"
         empty = ended and sup.tracker.empty(key)
+        words = ""
+        if ended and role != "ready" and snapshot is not None and key in snapshot.instances:
+            words = _memory_words(sup, snapshot, snapshot.instances[key], child)
         children.append(
             Child(
                 child.launch, child.key, child.pid, STATE_NAMES[child.state],  # type: ignore[arg-type]
                 child.code, child.status, ended_words(child), empty,
+                words,
             )
         )
         if ended:
@@ -41,9 +51,19 @@ def recover(
         boot(sup, start, lambda: _adopt(sup, performer, saved, children, facts.highest))
     else:
         _from_journal(sup, performer, snapshot, children, facts.highest, start)
+    if sup.limiting is not None:
+        sup.limiting.resume()
     sup.rewrite()
     _reopen(sup, facts, performer, notices)
     sup.turn()
+
+
+def _memory_words(sup: Supervisor, snapshot: Snapshot, inst: Instance, child: KeeperChild) -> str:
+    if sup.limiting is None:
+        return ""
+    ran = snapshot.launched.get(inst.key)
+    units = snapshot.units if ran is None else {**snapshot.units, inst.unit: ran}
+    return sup.limiting.ended_meanwhile(inst, units, child.code, child.status)
 
 
 def _from_journal(

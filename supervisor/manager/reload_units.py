@@ -5,14 +5,28 @@ from supervisor.config.load import read_units
 from supervisor.core import graph as graphs
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model.report import InvalidUnits, Problem, UnitsReloaded
+from supervisor.model.unit import Unit
+
+
+def _unsliced(units: dict[str, Unit]) -> dict[str, str]:
+    if all(unit.limits is None for unit in units.values()):
+        return {}
+    from supervisor.core.slices import broken
+
+    return broken(units)
 
 
 def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
     """What runs goes on as it was started; a changed definition counts from its next start."""
     loaded = read_units(sup.paths.units)
     problems = [Problem(p.file, p.line, p.key, p.message) for p in loaded.problems]
+    unsliced = _unsliced(loaded.units)
     for name, why in graphs.build(loaded.units).broken.items():
+        if name in unsliced:
+            continue
         problems.append(Problem(loaded.units[name].source, 0, "needs", f"cannot be met: {why}"))
+    for name, why in unsliced.items():
+        problems.append(Problem(loaded.units[name].source, 0, "limits.slice", f"cannot be: {why}"))
     if problems:
         return InvalidUnits(
             tuple(problems), "cannot reload unit files: there are errors; nothing was changed"
@@ -32,6 +46,10 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
         for key in sup.world.keys[name]:
             if sup.world.instances[key].phase == "waiting":  # it may need others now
                 sup.world.start_key(key, "its unit file changed while it waited", now)
+    for name in changed:
+        if units[name].kind == "group" and sup.limiting is not None:
+            for words in sup.limiting.change_group(name):  # of what others share: it has no run
+                sup.report(f"{name}: {words}")
     sup.world.recheck(now)
     sup.commit()
     sup.rewrite()

@@ -36,11 +36,16 @@ class Reports:
     def __init__(self, sup: Supervisor) -> None:
         self._sup = sup
 
-    def instance(self, inst: Instance, *, figures: bool = True) -> report.InstanceStatus:
+    def instance(
+        self, inst: Instance, *, figures: bool = True, usage: bool = False
+    ) -> report.InstanceStatus:
         sup = self._sup
         unit = sup.world.unit_of(inst)
         runs = unit.kind != "group" and inst.phase not in ("down", "failed", "waiting", "backoff")
         used = sup.tracker.figures(inst.key, inst.pid) if figures and runs else _NO_FIGURES
+        limiting = sup.limiting
+        if limiting is not None and figures and runs:
+            used = limiting.figures(inst.key, used)
         limit = unit.restart.limit
         since = sup.realtime_ns(inst.since_ns) if inst.since_ns else sup.header.started_ns
         deadline = sup.realtime_ns(inst.deadline_ns) if inst.deadline_ns else None
@@ -55,7 +60,14 @@ class Reports:
             next_try_ns=deadline if inst.phase == "backoff" else None,
             deadline_ns=deadline, waiting_for=tuple(waiting), stale=self.stale(inst, unit),
             description=unit.description,
+            missing_limits=limiting.missing(inst.key) if limiting is not None else (),
+            usage=self._usage(inst) if usage and runs else None,
         )  # fmt: skip
+
+    def _usage(self, inst: Instance) -> report.Usage:
+        from supervisor.manager.figures import figures
+
+        return figures(self._sup, inst)
 
     def stale(self, inst: Instance, unit: Unit) -> bool:
         """Whether it runs by another definition than today's."""
@@ -96,7 +108,7 @@ class Reports:
         base = getattr(sup.tracker, "base", "")
         history = [m for m in sup.world.history if m.key == inst.key][-50:]
         return report.UnitDescription(
-            status=self.instance(inst), tree=self._tree(inst),
+            status=self.instance(inst, usage=True), tree=self._tree(inst),
             listeners=tuple(
                 report.ListenerStatus(one.name, label(one), _queue(one.family, one.port))
                 for one in unit.listen

@@ -57,7 +57,12 @@ class Requests:
         except select.TooMuch as exc:
             call.fail(say.Failed(str(exc)))
             return
-        rows = tuple(self._reports.instance(world.instances[key]) for key in keys)
+        rows = tuple(
+            self._reports.instance(
+                world.instances[key], usage=what.usage and index < ask.MOST_USAGES
+            )
+            for index, key in enumerate(keys)
+        )
         call.reply(say.StatusReply(rows, self._reports.supervisor()))
 
     def describe(self, call: Call, what: ask.One) -> None:
@@ -238,6 +243,21 @@ class Requests:
             call.fail(answer)
         else:
             call.reply(answer)
+
+    def set_keys(self, call: Call, what: ask.Set) -> None:
+        from supervisor.manager.set_limits import set_limits
+
+        unit = self._sup.world.graph.units.get(what.unit)
+        if unit is None:
+            self._no_unit(call, what.unit)
+        elif not call.permits(unit.name):
+            self._refuse(call, f"set limits of {unit.name}")
+        else:
+            answer = set_limits(self._sup, unit, what)
+            if isinstance(answer, say.Changed):
+                call.reply(answer)
+            else:
+                call.fail(answer)
 
     def try_command(self, call: Call, what: ask.Try) -> None:
         made = self._tried.define(what.command, what.keys)

@@ -27,6 +27,7 @@ from supervisor.model.unit import Unit
 if TYPE_CHECKING:
     from supervisor.control.server import Server
     from supervisor.manager.adoption import Adoptions
+    from supervisor.manager.limiting import Limiting
 
 _BATCH = 64  # actions that are sent together
 _RETRY_NS = 100_000_000
@@ -65,6 +66,8 @@ class Supervisor:
         self.unkept: Callable[[str], None] = lambda _name: None  # notices
         self.forget_ns = 0  # tried: when the next tried unit is to be forgotten, 0 for never
         self.put_state_ns = 0  # refusals: when to try again to store the journal, 0 if it is
+        self.limiting: Limiting | None = None  # limits, recover
+        self.limits_ns = 0  # limiting: when to look again, 0 for never
         self.leave_soon = False  # requests: end this manager, so that a new one begins
         self.started_early: set[str] = set()  # boot
         self.current = ""  # key of the instance that is being worked for
@@ -100,9 +103,18 @@ class Supervisor:
         due = self.server.next_deadline_ns() if self.server is not None else None
         times = (
             soonest, due, self.rest_deadline(), self.log_due_ns, self.retry_ns, self.put_state_ns,
-            self.forget_ns,
+            self.forget_ns, self.limits_ns,
         )  # fmt: skip
         return min((t for t in times if t), default=0)
+
+    def limits(self) -> Limiting:
+        """Of units with [limits]: loaded for the first one."""
+        if self.limiting is None:
+            from supervisor.manager.limiting import Limiting
+
+            self.limiting = Limiting(self)
+            self.header.limited = True
+        return self.limiting
 
     def deliver(self, key: str, event: object) -> None:
         self.current = key
@@ -127,6 +139,8 @@ class Supervisor:
         if 0 < self.put_state_ns <= now:
             self.put_state_ns = 0
             self._put_state()
+        if 0 < self.limits_ns <= now and self.limiting is not None:
+            self.limiting.look(now)
         self.commit()
         self.current = ""
         for settle in self.settled:

@@ -31,9 +31,41 @@ State = Literal[
 Tracking = Literal["cgroup", "session"]
 
 
+class Pressure(Struct, frozen=True, gc=False):
+    """Stalls for want of a resource: percent of the last 10 s, and ns in all, in which some task
+    waited, and in which all did."""
+
+    some_percent: float
+    some_ns: int
+    full_percent: float
+    full_ns: int
+
+
+class Usage(Struct, frozen=True, gc=False):
+    """Of all processes of an instance, by its groups' counters. `throttled`: how often limits.cpu
+    held it back. `read_bytes` to `writes`: of disks. `oom_kills`: processes killed for memory."""
+
+    memory_bytes: int | None = None
+    memory_peak_bytes: int | None = None
+    swap_bytes: int | None = None
+    cpu_ns: int | None = None
+    throttled_ns: int | None = None
+    throttled: int | None = None
+    read_bytes: int | None = None
+    written_bytes: int | None = None
+    reads: int | None = None
+    writes: int | None = None
+    tasks: int | None = None
+    oom_kills: int | None = None
+    cpu_pressure: Pressure | None = None
+    memory_pressure: Pressure | None = None
+    io_pressure: Pressure | None = None
+
+
 class InstanceStatus(Struct, frozen=True, gc=False):
     """`pid` 0: no main process. `status_text`: what the service says of itself (sd_notify STATUS).
-    `recent_restarts` of at most `restart_limit` count for the limit now."""
+    `recent_restarts` of at most `restart_limit` count for the limit now. `missing_limits`: what of
+    its [limits] is not enforced, in sentences. `usage`: if it was asked for."""
 
     key: str
     unit: str
@@ -58,6 +90,8 @@ class InstanceStatus(Struct, frozen=True, gc=False):
     waiting_for: tuple[str, ...] = ()
     stale: bool = False
     description: str = ""
+    missing_limits: tuple[str, ...] = ()
+    usage: Usage | None = None
 
 
 class SupervisorStatus(Struct, frozen=True, gc=False):
@@ -189,6 +223,13 @@ class Causes(Struct, frozen=True, gc=False):
 class Explanation(Struct, frozen=True, gc=False):
     steps: tuple[Step, ...]
     keys: tuple[Mechanism, ...]
+
+
+class Changed(Struct, frozen=True, gc=False):
+    """`file`: the drop-in that has it now. `results`: of each instance that runs."""
+
+    file: str
+    results: tuple[Result, ...] = ()
 
 
 class Tried(Struct, frozen=True, gc=False):

@@ -14,6 +14,7 @@ from supervisor.model.report import Refusal
 
 # A unit name, an instance key (web/1), a group, or a glob of names (web*).
 Pattern = Annotated[str, Meta(min_length=1, max_length=128)]
+MOST_USAGES = 128  # of one answer: some 20 ms, in which nobody else gets one
 Words = Annotated[tuple[str, ...], Meta(min_length=1)]
 
 
@@ -22,9 +23,10 @@ class Nothing(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
 
 class Which(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """`units` empty: all of them."""
+    """`units` empty: all of them. `usage`: with all figures, of MOST_USAGES instances at most."""
 
     units: tuple[Pattern, ...] = ()
+    usage: bool = False
 
 
 class One(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -45,6 +47,15 @@ class Kill(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     units: Annotated[tuple[Pattern, ...], Meta(min_length=1)]
     signal: Annotated[int, Meta(ge=1, le=64)] = 15
     wait: bool = True
+
+
+class Set(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """`keys`: as a unit file would have them; None takes back what was set so. `persist`: in the
+    administrator's directory, else until the host is started again."""
+
+    unit: Pattern
+    keys: dict[str, Any]
+    persist: bool = False
 
 
 class Try(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
@@ -107,6 +118,7 @@ class Requests(Protocol):
     def thaw(self, call: Call, ask: Operate) -> None: ...
     def reset_failed(self, call: Call, ask: Operate) -> None: ...
     def reload_units(self, call: Call, ask: Nothing) -> None: ...
+    def set_keys(self, call: Call, ask: Set) -> None: ...
     def try_command(self, call: Call, ask: Try) -> None: ...
     def shutdown(self, call: Call, ask: Close) -> None: ...
     def shutdown_now(self, call: Call, ask: Nothing) -> None: ...

@@ -40,7 +40,8 @@ NEEDS: dict[str, Role] = {
     "Explain": OBSERVE,
     "Start": OPERATE, "Stop": OPERATE, "Restart": OPERATE, "Reload": OPERATE, "Kill": OPERATE,
     "Freeze": OPERATE, "Thaw": OPERATE, "ResetFailed": OPERATE,
-    "ReloadUnits": ADMIN, "Try": ADMIN, "Shutdown": ADMIN, "ShutdownNow": ADMIN, "Upgrade": ADMIN,
+    "ReloadUnits": ADMIN, "Set": ADMIN, "Try": ADMIN, "Shutdown": ADMIN, "ShutdownNow": ADMIN,
+    "Upgrade": ADMIN,
 }  # fmt: skip
 UIDS = {NONE: 2000, OBSERVE: 2001, OPERATE: 2002, ADMIN: 2003}
 ACCESS = Access(900, None, tuple(

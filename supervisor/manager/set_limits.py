@@ -1,0 +1,147 @@
+"""`unboxed set`: [limits] of a unit changed in a drop-in of our own, and at once where it runs.
+
+All or nothing up to the file: what config refuses is not written. What then cannot be applied to a
+running instance is said; it holds from the next start on.
+"""
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
+
+from supervisor.config.load import read_unit
+from supervisor.config.problem import Broken
+from supervisor.config.render import toml_value
+from supervisor.core.slices import NoSlice, chain
+from supervisor.manager.runtime import TRIED
+from supervisor.model import report as say
+from supervisor.model.request import Set
+from supervisor.model.unit import Unit
+
+if TYPE_CHECKING:
+    from supervisor.manager.supervisor import Supervisor
+
+# Names that sort behind those of people, whose drop-ins they overrule; the transient one is last.
+KEPT, TRANSIENT = "zz-set-1-kept.toml", "zz-set-2-transient.toml"
+_HEAD = "# Written by `unboxed set`.\n[limits]\n"
+_RESTING = ("down", "failed", "waiting", "backoff")
+
+
+def set_limits(sup: Supervisor, unit: Unit, what: Set) -> say.Changed | say.Refusal:
+    """Only [limits] of the unit's files count: other changes in them wait for a reload."""
+    name = unit.name
+    refused = _refuse(unit, what)
+    if refused is not None:
+        return refused
+    file = TRANSIENT
+    folder = sup.paths.transient_units
+    if what.persist:
+        file, folder = KEPT, sup.paths.admin_units or sup.paths.units[0]
+    path = f"{folder}/{name}.toml.d/{file}"
+    text = _text(path, what.keys["limits"])
+    instead = {path: text}
+    if what.persist:  # or what was set until the next boot would overrule it
+        other = f"{sup.paths.transient_units}/{name}.toml.d/{TRANSIENT}"
+        instead[other] = _text(other, dict.fromkeys(what.keys["limits"]))
+    found = read_unit(sup.paths.units, name, instead)
+    if isinstance(found, Broken):
+        rows = tuple(say.Problem(p.file, p.line, p.key, p.message) for p in found.problems)
+        return say.InvalidUnits(rows, f"cannot set limits of {name}: nothing was changed")
+    if found is None:
+        return say.Failed(
+            f"cannot set limits of {name}: its unit file is gone; nothing was changed"
+        )
+    made = replace(unit, limits=found.limits)
+    try:
+        chain(made, sup.world.graph.units)
+    except NoSlice as exc:
+        problem = say.Problem(path, 0, "limits.slice", f"cannot be: {exc}")
+        return say.InvalidUnits((problem,), f"cannot set limits of {name}: nothing was changed")
+    try:
+        for place, content in instead.items():
+            _write(place, content)
+    except OSError as exc:
+        return say.Failed(
+            f"cannot set limits of {name}: {exc.filename}: {exc.strerror}; what runs is as it was"
+        )
+    return say.Changed(path, tuple(_apply(sup, unit, made)))
+
+
+def _refuse(unit: Unit, what: Set) -> say.Refusal | None:
+    if unit.name.startswith(TRIED):
+        return say.Failed(
+            f"cannot set limits of {unit.name}: it is there for one run; give `unboxed try` the"
+            " limits"
+        )
+    others = [key for key in what.keys if key != "limits"]
+    limits = what.keys.get("limits")
+    if others or not isinstance(limits, dict) or not limits:
+        words = "cannot be set like this: only keys of [limits] can; change the unit file"
+        rows = tuple(say.Problem("", 0, key, words) for key in others or ["limits"])
+        return say.InvalidUnits(rows, f"cannot set {unit.name}: nothing was changed")
+    return None
+
+
+def _text(path: str, limits: dict[str, Any]) -> str:
+    """The drop-in with these keys in it too; None takes one out. "" if none is left."""
+    from supervisor.config.build import BadText, document
+    from supervisor.kernel.host import read_long
+
+    try:
+        known = document(read_long(path).encode()).get("limits")
+    except BadText:
+        known = None  # somebody broke it: it is written anew
+    kept = {**(known if isinstance(known, dict) else {}), **limits}
+    lines = [f"{toml_value(key, key=True)} = {toml_value(kept[key])}\n" for key in kept
+             if kept[key] is not None]  # fmt: skip
+    return _HEAD + "".join(lines) if lines else ""
+
+
+def _write(path: str, text: str) -> None:
+    """All of it or nothing; "" takes the file away. Raises OSError."""
+    folder = os.path.dirname(path)
+    if not text:
+        try:
+            os.unlink(path)
+            os.rmdir(folder)
+        except OSError:
+            pass  # it was not there, or others are
+        return
+    os.makedirs(folder, 0o755, exist_ok=True)
+    fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    with os.fdopen(fd, "w", encoding="utf-8") as file:
+        os.fchmod(fd, 0o644)
+        file.write(text)
+        file.flush()
+        os.fsync(fd)
+    os.replace(f"{path}.new", path)
+
+
+def _apply(sup: Supervisor, old: Unit, unit: Unit) -> list[say.Result]:
+    """Make it the definition, and hold for what runs."""
+    world = sup.world
+    world.define({**world.graph.units, unit.name: unit})
+    sup.defined.append(unit)
+    results = []
+    if unit.kind == "group":
+        words = sup.limits().change_group(unit.name)
+        results.append(_result(unit.name, words))
+    for key in world.keys[unit.name] if unit.kind != "group" else ():
+        if world.instances[key].phase in _RESTING:
+            continue
+        words = sup.limits().change(key, unit)
+        if sup.launched.get(key) is old and not words:
+            sup.launched[key] = unit
+        results.append(_result(key, words))
+    world.recheck(sup.now())  # what waited for want of a slice may begin
+    sup.commit()
+    sup.rewrite()
+    return results
+
+
+def _result(key: str, words: list[str]) -> say.Result:
+    if not words:
+        return say.Result(key, True, "applied")
+    text = f"cannot apply all of it to {key}: {'; '.join(words)}; the rest holds now"
+    return say.Result(key, False, text, 1)
