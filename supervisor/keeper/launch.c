@@ -89,6 +89,7 @@ void reap(int hint) {
     int status, pid;
     for (; (pid = wait4(hint, &status, WNOHANG, &used)) > 0 || hint > 0; hint = -1) {
         int row = pid > 0 ? find_row(child_pid, (uint64_t)pid) : -1;
+        if (pid > 0) life_reaped();
         if (row < 0 && pid > 0 && (row = spawner_child(pid)) < 0 && !spawner_reaped(pid)) peer_reaped(pid, status);
         if (row < 0) continue;
         struct child *child = &children[row];

@@ -76,9 +76,19 @@ static struct order *next_order(int32_t me) {
     }
 }
 
+/* So that `ps` tells it from the keeper: the words of the command line stand one behind the other. */
+static void call_itself(const char *name) {
+    char **argv = peer_argv[MANAGER] - 3, **last = peer_argv[LOGGER];
+    while (last[1]) last++;
+    size_t size = (size_t)(*last + strlen(*last) - *argv);
+    memset(*argv, 0, size);
+    strncpy(*argv, name, size);
+    prctl(PR_SET_NAME, name);
+}
+
 static _Noreturn void serve(int32_t me, int keeper) {
     const uint64_t one = 1;
-    prctl(PR_SET_NAME, "unboxed-spawner");
+    call_itself("unboxed-spawner");
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != keeper) _exit(1);
     for (;;) {
         struct order *order = next_order(me);
@@ -141,8 +151,8 @@ static int fill_order(struct order *order, const struct plan *from) {
     for (int i = 0; i < plan->fd_steps + plan->sent_count; i++)
         if ((plan->fds[i] = fcntl(plan->fds[i], F_DUPFD_CLOEXEC, LOW)) < 0) error = errno;
     if (plan->cgroup_fd >= 0 && (plan->cgroup_fd = fcntl(plan->cgroup_fd, F_DUPFD_CLOEXEC, LOW)) < 0) error = errno;
-    /* The service may reopen /dev/stderr: so the pipe is its own, and open for writing only. */
-    if (plan->log_fd >= 0 && (writer = reopen(plan->log_fd, O_WRONLY | O_NONBLOCK)) < 0
+    /* The service may reopen /dev/stderr: so the pipe is its own, open for writing only, and blocks it when full. */
+    if (plan->log_fd >= 0 && (writer = reopen(plan->log_fd, O_WRONLY)) < 0
         && (writer = fcntl(plan->log_fd, F_DUPFD_CLOEXEC, 3)) < 0)
         error = errno;
     plan->writer = plan->targets ? lift(writer) : writer; /* so that no target overwrites it */
