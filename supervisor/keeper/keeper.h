@@ -77,7 +77,7 @@ struct tables {
         struct spawner { int32_t pid, quit; } spawners[MAX_SPAWNERS]; /* pid 0: none */
         struct order { /* launch 0: free; taker: a spawner, plus one, 0 while it waits; child: its pid, by the kernel */
             uint64_t launch, since;
-            int32_t taker, child, done;
+            int32_t taker, child, done, foreign; /* its descriptors are not open in this keeper */
         } orders[MAX_ORDERS];
         uint32_t given; /* orders that are not free */
         uint32_t first, end, queue[MAX_ORDERS]; /* of those that wait: first to end - 1, modulo MAX_ORDERS */
@@ -145,7 +145,7 @@ int launch(uint64_t launch, struct in payload, const int *sent, int sent_count);
 _Noreturn void become(struct plan *plan);
 void launch_settle(int row, int pid, const uint32_t report[3]); /* it has executed, or never will */
 /* spawn.c: the processes that start others. */
-bool spawn_room(void), spawners_idle(void), spawner_reaped(int pid);
+bool spawn_room(void), spawners_idle(void), is_spawner(int pid), spawner_reaped(int pid);
 int spawn(int row, const struct plan *plan), spawner_child(int pid); /* -1, or the row whose process that is */
 void spawners_answer(void), spawners_retire(bool again);
 uint64_t spawners_tick(void); /* when next to look, 0: never */
