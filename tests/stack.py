@@ -264,10 +264,21 @@ class Stack:
 
 
 def children(pid: int) -> list[int]:
+    """Without the keeper's spawners, and without what is so new that it is still like one."""
     try:
-        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     except OSError:
         return []
+    return [int(child) for child in found if not _spawner(int(child), pid)]
+
+
+def _spawner(pid: int, keeper: int) -> bool:
+    """Whether it has their name, and is of the keeper's session: a launch begins one of its own."""
+    try:
+        comm = Path(f"/proc/{pid}/comm").read_text()
+        return comm == "unboxed-spawner\n" and os.getsid(pid) == os.getsid(keeper)
+    except OSError:
+        return False
 
 
 def command_line(pid: int) -> str:

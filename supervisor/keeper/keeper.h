@@ -77,7 +77,7 @@ struct tables {
         struct spawner { int32_t pid, quit; } spawners[MAX_SPAWNERS]; /* pid 0: none */
         struct order { /* launch 0: free; taker: a spawner, plus one, 0 while it waits; child: its pid, by the kernel */
             uint64_t launch, since;
-            int32_t taker, child, done;
+            int32_t taker, child, done, foreign; /* its descriptors are not open in this keeper */
         } orders[MAX_ORDERS];
         uint32_t given; /* orders that are not free */
         uint32_t first, end, queue[MAX_ORDERS]; /* of those that wait: first to end - 1, modulo MAX_ORDERS */
@@ -145,7 +145,7 @@ int launch(uint64_t launch, struct in payload, const int *sent, int sent_count);
 _Noreturn void become(struct plan *plan);
 void launch_settle(int row, int pid, const uint32_t report[3]); /* it has executed, or never will */
 /* spawn.c: the processes that start others. */
-bool spawn_room(void), spawners_idle(void), spawner_reaped(int pid);
+bool spawn_room(void), spawners_idle(void), is_spawner(int pid), spawner_reaped(int pid);
 int spawn(int row, const struct plan *plan), spawner_child(int pid); /* -1, or the row whose process that is */
 void spawners_answer(void), spawners_retire(bool again);
 uint64_t spawners_tick(void); /* when next to look, 0: never */
@@ -160,7 +160,7 @@ extern char **peer_argv[PEERS];
 extern uint64_t ping_timeout;
 bool flush(int who); /* sends its box; false: not all is out */
 void unstall(int who), peer_lost(int who), peer_reaped(int pid, int status);
-void life_signal(int sig, int pid, uint32_t uid), life_nudged(void), nudge_listen(bool on);
+void life_signal(int sig, int pid, uint32_t uid), life_reaped(void), life_nudged(void), nudge_listen(bool on);
 uint64_t life_tick(void); /* does what is due; when next (monotonic ns, 0: never) */
 bool end_all(int status, bool by_itself), life_ending(void); /* end_all: false if it is under way already */
 /* reexec.c: one keeper becoming another. */

@@ -9,7 +9,7 @@ char **peer_argv[PEERS];
 uint64_t ping_timeout = 10 * SECOND;
 static enum { RUNNING, POLITE, KILLING, LEAVING } phase;
 static uint64_t phase_end, next_sweep, now, next; /* the last two of the present tick */
-static int end_status, by_itself;
+static int end_status, by_itself, left; /* processes at the last sweep */
 
 static _Noreturn void become_peer(char **argv, int sock) {
     setrlimit(RLIMIT_NOFILE, &kept.nofile); /* cannot fail: it only goes down */
@@ -123,6 +123,7 @@ void life_nudged(void) {
 }
 
 bool life_ending(void) { return phase != RUNNING; }
+void life_reaped(void) { next_sweep = left < 64 ? 1 : next_sweep; } /* perhaps that was the last one */
 bool end_all(int status, bool keeper_decides) {
     if (phase != RUNNING) return false;
     end_status = status;
@@ -153,7 +154,8 @@ static void end_tick(void) {
     }
     if (!due(next_sweep)) return;
     next_sweep = now + SECOND / 50;
-    if (late || !signal_children(phase == POLITE ? 0 : SIGKILL, logger, by_itself ? 0 : manager)) {
+    left = signal_children(phase == POLITE ? 0 : SIGKILL, logger, by_itself ? 0 : manager);
+    if (late || !left) {
         phase++;
         phase_end = now + 5 * SECOND;
     }

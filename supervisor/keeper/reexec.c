@@ -5,6 +5,7 @@
 
 static const char MARK[] = "unboxed-init can take over from another";
 static char wanted[MAX_PATH + 1]; /* empty: nothing is under way */
+static char *own_name;
 
 static bool bears_mark(const char *path) {
     char chunk[sizeof MARK + 8192] = ""; /* begins with the end of the chunk before: it may lie across */
@@ -38,6 +39,7 @@ static void mark_all(int flags) { /* FD_CLOEXEC, or 0 to stay open at exec */
 static char **arguments(int old) {
     static char word[64];
     char **argv = peer_argv[MANAGER] - 3;
+    own_name = argv[0];
     if (*wanted) argv[0] = wanted; /* else the old one gets its own name again */
     argv[1] = strcat(strcat(strcat(strcpy(word, "--resume="), number(tables_fd)), ","), number(old));
     peer_argv[LOGGER][-1] = "--";
@@ -47,13 +49,15 @@ static char **arguments(int old) {
 void reexec_tick(void) {
     if (!*wanted || !manager_settled() || !spawners_idle() || life_ending()) return;
     if (boxes[LOGGER].length) streams_tell_again(); /* half said: all of it again */
-    int old = open("/proc/self/exe", O_RDONLY); /* stays open at exec */
-    mark_all(0);
+    bool own = !unshare(CLONE_FILES); /* what spawners share would stay open in the next services */
+    int old = own ? open("/proc/self/exe", O_RDONLY) : -1; /* stays open at exec */
     kept.owes_reexec = 1; /* by whoever goes on */
-    execv(wanted, arguments(old));
+    if (own) mark_all(0), execv(wanted, arguments(old));
     kept.reexec_error = close_for(errno, old);
     mark_all(FD_CLOEXEC);
+    if (own) spawners_retire(true);
     peer_argv[LOGGER][-1] = NULL;
+    if (own) peer_argv[MANAGER][-3] = own_name;
     *wanted = 0;
     manager_pump(); /* which has run already in this turn */
 }

@@ -48,11 +48,12 @@ static _Noreturn void be_child(struct plan *plan, bool shares_files) {
 
 static __attribute__((noinline)) int give_birth(struct order *order, struct plan *plan) {
     /* A plan that needs descriptors from above LOW gets all. */
-    bool few = !plan->targets && !plan->join;
+    bool few = !plan->targets && !plan->fd_steps && !plan->sent_count && !plan->join;
     uint64_t flags = CLONE_SHARED_MEMORY | CLONE_VFORK | CLONE_PARENT | CLONE_PARENT_SETTID | (few ? CLONE_FILES : 0);
     struct clone_args how = {.flags = flags, .parent_tid = (uintptr_t)&order->child};
     if (plan->cgroup_fd >= 0) how.flags |= CLONE_INTO_CGROUP, how.cgroup = (unsigned)plan->cgroup_fd;
-    long pid = plan->join ? raw_clone(SYS_clone, (long)(flags | SIGCHLD), 0, (long)&order->child)
+    long pid = plan->join || plan->cgroup_fd < 0
+                          ? raw_clone(SYS_clone, (long)(flags | SIGCHLD), 0, (long)&order->child)
                           : raw_clone(SYS_clone3, (long)&how, sizeof how, 0);
     if (pid == 0) be_child(plan, few);
     return pid < 0 ? (int)-pid : 0;
@@ -61,8 +62,8 @@ static __attribute__((noinline)) int give_birth(struct order *order, struct plan
 /* The next order is whose taker is set first: so its spawner is known whenever that may die. */
 static struct order *next_order(int32_t me) {
     for (;;) {
+        uint32_t first = __atomic_load_n(&kept.first, __ATOMIC_ACQUIRE); /* before the end: it never passes that */
         uint32_t end = __atomic_load_n(&kept.end, __ATOMIC_ACQUIRE);
-        uint32_t first = __atomic_load_n(&kept.first, __ATOMIC_ACQUIRE);
         if (kept.spawners[me - 1].quit) _exit(0);
         if (first == end) {
             syscall(SYS_futex, &kept.end, FUTEX_WAIT, end, NULL, NULL, 0);
@@ -76,16 +77,27 @@ static struct order *next_order(int32_t me) {
     }
 }
 
+/* So that `ps` tells it from the keeper: the words of the command line stand one behind the other. */
+static void call_itself(const char *name) {
+    char **argv = peer_argv[MANAGER] - 3, **last = peer_argv[LOGGER];
+    while (last[1]) last++;
+    size_t size = (size_t)(*last + strlen(*last) - *argv);
+    memset(*argv, 0, size);
+    strncpy(*argv, name, size);
+    prctl(PR_SET_NAME, name);
+}
+
 static _Noreturn void serve(int32_t me, int keeper) {
     const uint64_t one = 1;
-    prctl(PR_SET_NAME, "unboxed-spawner");
+    call_itself("unboxed-spawner");
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != keeper) _exit(1);
     for (;;) {
         struct order *order = next_order(me);
         struct plan *plan = order_plan(order);
         int error = give_birth(order, plan);
         /* Linux before 5.7, a seccomp filter, a v1 hierarchy: the child goes to its cgroup by itself. */
-        if (error == ENOSYS || (plan->cgroup_fd >= 0 && (error == E2BIG || error == EINVAL || error == EBADF)))
+        if (plan->cgroup_fd >= 0 && !plan->join
+            && (error == ENOSYS || error == EPERM || error == E2BIG || error == EINVAL || error == EBADF))
             plan->join = 1, error = give_birth(order, plan);
         if (error) plan->report[2] = (uint32_t)error;
         __atomic_store_n(&order->done, 1, __ATOMIC_RELEASE);
@@ -111,16 +123,12 @@ static uint32_t most(void) { /* that are kept for the next launches, by the numb
     return count < MAX_SPAWNERS / 2 ? count + 1 : MAX_SPAWNERS / 2;
 }
 
-static void forget_fds(struct plan *plan) {
-    plan->fd_steps = plan->sent_count = 0;
-    plan->cgroup_fd = plan->writer = -1;
-}
 /* Descriptors are the keeper's and the spawners' together: what an order needs is its own until then. */
 static void close_order(struct order *order) {
     struct plan *plan = order_plan(order);
+    if (order->foreign) return;
     for (int i = 0; i < plan->fd_steps + plan->sent_count; i++) close_for(0, plan->fds[i]);
     close_for(close_for(0, plan->cgroup_fd), plan->writer);
-    forget_fds(plan);
 }
 
 bool spawn_room(void) {
@@ -135,17 +143,19 @@ static int fill_order(struct order *order, const struct plan *from) {
     uint8_t *bytes = tables->ordered[order - kept.orders].bytes;
     size_t size = (size_t)(from->steps.end - from->steps.at);
     int error = 0, writer = -1;
+    order->foreign = 0;
     *plan = *from;
     plan->steps = (struct in){memcpy(bytes, from->steps.at, size), bytes + size, false};
     memcpy(plan->report, (uint32_t[]){plan->last, STEP_EXEC, EINTR}, sizeof plan->report); /* if it is killed */
     for (int i = 0; i < plan->fd_steps + plan->sent_count; i++)
         if ((plan->fds[i] = fcntl(plan->fds[i], F_DUPFD_CLOEXEC, LOW)) < 0) error = errno;
     if (plan->cgroup_fd >= 0 && (plan->cgroup_fd = fcntl(plan->cgroup_fd, F_DUPFD_CLOEXEC, LOW)) < 0) error = errno;
-    /* The service may reopen /dev/stderr: so the pipe is its own, and open for writing only. */
-    if (plan->log_fd >= 0 && (writer = reopen(plan->log_fd, O_WRONLY | O_NONBLOCK)) < 0
+    /* The service may reopen /dev/stderr: so the pipe is its own, open for writing only, and blocks it when full. */
+    if (plan->log_fd >= 0 && (writer = reopen(plan->log_fd, O_WRONLY)) < 0
         && (writer = fcntl(plan->log_fd, F_DUPFD_CLOEXEC, 3)) < 0)
         error = errno;
     plan->writer = plan->targets ? lift(writer) : writer; /* so that no target overwrites it */
+    if (writer >= 0 && plan->writer < 0) error = errno;
     if (error) close_order(order);
     return error;
 }
@@ -160,10 +170,11 @@ int spawn(int row, const struct plan *plan) {
     for (int i = 0; i < MAX_SPAWNERS; i++) spawners += kept.spawners[i].pid && !kept.spawners[i].quit;
     if (spawners <= kept.given && spawners < most()) error = start();
     if (error && !spawners) return close_order(order), error;
-    order->taker = order->child = order->done = 0;
+    order->child = order->done = 0;
     order->launch = child_launch[row];
     kept.given++;
     order->since = moved_at = now_ns();
+    __atomic_store_n(&order->taker, 0, __ATOMIC_RELEASE); /* last: one that saw an earlier order here may take it */
     kept.queue[kept.end % MAX_ORDERS] = (uint32_t)(order - kept.orders);
     __atomic_store_n(&kept.end, kept.end + 1, __ATOMIC_RELEASE);
     syscall(SYS_futex, &kept.end, FUTEX_WAKE, 1, NULL, NULL, 0);
@@ -186,7 +197,8 @@ static void quit(struct spawner *one) {
 static void settle(struct order *order) {
     int row = born(order);
     uint32_t *report = order_plan(order)->report;
-    if (!order->done && order->child) kill(order->child, SIGKILL); /* nobody would learn how it went on */
+    if (!order->done && row >= 0 && order->child && !children[row].over) /* nobody would learn how it went on */
+        kill(order->child, SIGKILL);
     if (!order->done) report[2] = order->child ? EINTR : EAGAIN;
     if (row >= 0) launch_settle(row, order->child, report);
     close_order(order);
@@ -205,8 +217,16 @@ void spawners_answer(void) {
 
 int spawner_child(int pid) {
     for (struct order *order = kept.orders; order < kept.orders + MAX_ORDERS; order++)
-        if (order->launch && order->child == pid) return born(order);
+        if (order->launch && order->child == pid) {
+            int row = born(order);
+            if (row >= 0 && !children[row].over) return row; /* else another process has the number now */
+        }
     return -1;
+}
+bool is_spawner(int pid) {
+    int i = 0;
+    while (i < MAX_SPAWNERS && kept.spawners[i].pid != pid) i++;
+    return i < MAX_SPAWNERS;
 }
 bool spawner_reaped(int pid) {
     int i = 0;
@@ -219,27 +239,28 @@ bool spawner_reaped(int pid) {
     return true;
 }
 
-/* Those that are idle end, busy ones once they are done. `again`: the program has changed, and what an
- * order needs is open in its spawner only. */
+/* Those that are idle end, busy ones once they are done. `again`: our descriptors are ours alone since
+ * REEXEC, and what an order under way needs is open in its spawner only. */
 void spawners_retire(bool again) {
     for (int i = 0; i < MAX_SPAWNERS; i++)
         if (kept.spawners[i].pid) quit(&kept.spawners[i]);
     for (struct order *order = kept.orders; again && order < kept.orders + MAX_ORDERS; order++)
-        forget_fds(order_plan(order));
+        order->foreign = 1;
 }
 
 bool spawners_idle(void) { return kept.first == kept.end; } /* nothing waits */
 
 static uint64_t sooner(uint64_t a, uint64_t b) { return a && a < b ? a : b; }
 uint64_t spawners_tick(void) {
-    uint64_t next = wanted ? moved_at + GIVE_UP_MS * MS : 0, now = now_ns(), oldest = now;
+    uint64_t next = wanted ? moved_at + GIVE_UP_MS * MS : 0, now = now_ns(), oldest = UINT64_MAX;
     for (struct order *order = kept.orders; kept.given && order < kept.orders + MAX_ORDERS; order++) {
         if (!order->launch) continue;
         int row = born(order);
-        if (row >= 0 && child_pid[row] == UNBORN && children[row].signal) next = sooner(next, now + RETRY_MS * MS);
+        if (row >= 0 && child_pid[row] == UNBORN && children[row].signal && !children[row].over)
+            next = sooner(next, now + RETRY_MS * MS);
         if (!order->taker && order->since < oldest) oldest = order->since;
     }
-    if (oldest == now) return next;
+    if (oldest == UINT64_MAX || life_ending()) return next; /* in the end nothing begins any more */
     uint64_t patience = PATIENCE_MS * MS, due = (oldest > helped_at ? oldest : helped_at) + patience;
     if (due <= now) start(), helped_at = now, due = now + patience; /* all of them hang, or are slow */
     return sooner(next, due);

@@ -4,7 +4,7 @@
 #include <sys/mman.h>
 #include "keeper.h"
 
-enum { TABLES_VERSION = 2 }; /* to be raised with every change of struct tables */
+enum { TABLES_VERSION = 3 }; /* to be raised with every change of struct tables */
 struct tables *tables;
 int tables_fd;
 
@@ -64,7 +64,8 @@ int find_row(const uint64_t column[], uint64_t value) {
 }
 struct owing owing = {0, MAX_ROWS};
 void owe(int row, uint32_t what) {
-    if (!(children[row].owes & OWES_CHILD)) children[row].owes |= what; /* else that one will tell everything */
+    if (what == OWES_REFUSED) children[row].owes = what; /* of what there never was, that alone */
+    else if (!(children[row].owes & OWES_CHILD)) children[row].owes |= what; /* else that one will tell everything */
     if (row < owing.from) owing.from = row;
     if (row >= owing.to) owing.to = row + 1;
 }

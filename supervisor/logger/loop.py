@@ -299,8 +299,12 @@ class Logger:
         del self._by_name[stream.name]
 
     def _finish(self) -> int:
-        """The keeper has ended: store what is left."""
+        """The keeper has ended, and with it all who write: store what is left."""
         self._epoll.unregister(self._keeper.fileno())
+        for stream in list(self._by_name.values()):
+            if not (stream.owed or stream.queued or stream.successor or waiting(stream.pipe)):
+                stream.close_tail()
+                del self._by_name[stream.name]  # our own end closes its pipe
         deadline_ns = time.monotonic_ns() + LAST_DRAIN_NS
         while self._by_name and (now_ns := time.monotonic_ns()) < deadline_ns:
             for stream in self._by_name.values():

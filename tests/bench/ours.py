@@ -74,6 +74,8 @@ class Unboxed(Peer):
         if "--supervise" in argv:
             return "keeper"
         line = words(argv)
+        if "unboxed-spawner" in line:
+            return "spawner"
         return "manager" if "/manager/__main__.py" in line else "logger"
 
     def cleanup(self, root: Path) -> None:

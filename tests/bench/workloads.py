@@ -25,6 +25,7 @@ from tests.bench.session import Session
 Sample = dict[str, Any]
 
 _SETTLE_S = 1.5  # between start and the memory figure
+_MOST_ROLES = 40  # processes of a layer that are weighed one by one
 _STOP_LIMIT_S = 60.0
 _STATUS_CALLS = 3
 _KILLS = 40
@@ -47,10 +48,12 @@ def lifecycle(bench: Bench, peer: Peer, n: int) -> Sample:
             "layer": len(layer), "services": len(services),
             "kernel_kb": harness.kernel_kb() - session.kernel_kb,
         }  # fmt: skip
-        if len(layer) <= 4:
-            sample["pss_by_role_kb"] = {
-                peer.role(_arguments(pid)): harness.pss_kb([pid]) for pid in layer
-            }
+        if len(layer) <= _MOST_ROLES:
+            roles: dict[str, int] = {}
+            for pid in layer:
+                role = peer.role(_arguments(pid))
+                roles[role] = roles.get(role, 0) + harness.pss_kb([pid])
+            sample["pss_by_role_kb"] = roles
         if n:
             sample |= _status(session)
         cpu_s = session.tree.cpu_s()

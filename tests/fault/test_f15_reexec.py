@@ -118,7 +118,8 @@ def test_keeper_with_other_tables_gives_back() -> None:
         sources = Path(directory) / "sources"
         shutil.copytree(SOURCES, sources)
         tables = sources / "tables.c"
-        tables.write_text(re.sub(r"TABLES_VERSION = \d+", "TABLES_VERSION = 999", tables.read_text()))
+        ours = tables.read_text()
+        tables.write_text(re.sub(r"TABLES_VERSION = \d+", "TABLES_VERSION = 999", ours))
         other = build(Path(directory), sources=sorted(sources.glob("*.c")))
         before = open_fds(keeper.pid)
         assert upgrade(manager, other) == errno.EBADMSG

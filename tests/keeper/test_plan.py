@@ -108,6 +108,15 @@ def test_environment_is_exactly_what_the_plan_says() -> None:
         assert set(found) <= {"LC_CTYPE"}
 
 
+def test_output_waits_when_the_log_is_behind() -> None:
+    with Keeper() as keeper:
+        code = "import os; print(os.get_blocking(1), os.get_blocking(2), end='.', flush=True)"
+        manager = keeper.manager()
+        manager.run(1, "a", plan(PYTHON, "-I", "-S", "-c", code, steps=log_step("a")))
+        manager.exited(1)
+        assert os.read(keeper.logger().expect("STREAM_OPEN").fds[0], 100) == b"True True."
+
+
 def test_signals_are_default_and_unblocked_but_for_the_ignored_ones() -> None:
     with Keeper() as keeper:
         manager = keeper.manager()

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import struct
 import tempfile
 import time
 from pathlib import Path
 
-from supervisor.kernel.wire import CHILD_STATES
-from tests.keeper.keeperclient import Child, Keeper, Peer, frame, plan, step, text, wait_until
+import pytest
 
-EAGAIN, EINTR = 11, 4
-SPAWNERS, ORDERS = 32, 64  # at most, in keeper.h
+from supervisor.kernel.wire import CHILD_STATES
+from tests.keeper.keeperclient import (
+    Child,
+    Keeper,
+    Peer,
+    build,
+    execute,
+    frame,
+    log_step,
+    plan,
+    step,
+    text,
+    wait_until,
+)
+
+EAGAIN, EBUSY, EINTR, ENOENT, ENOSYS, EPERM = 11, 16, 4, 2, 38, 1
+LOW, SPAWNERS, ORDERS = 256, 32, 64  # at most, in keeper.h
 
 
 def spawners(keeper: Keeper) -> list[int]:
@@ -96,7 +112,8 @@ def test_a_killed_spawner_costs_the_launch_that_it_was_at_only() -> None:
         hang(manager, fifo, 2, 1)
         wait_until(lambda: any(child.pid for child in manager.hello()[0] if child.launch == 2))
         for pid in spawners(keeper):
-            os.kill(pid, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):  # the child, which the keeper kills too
+                os.kill(pid, signal.SIGKILL)
         for launch in range(10, 20):
             manager.run(launch, f"unit{launch}", plan("/bin/true"))
             manager.exited(launch)
@@ -118,6 +135,117 @@ def test_a_launch_under_way_survives_the_next_keeper() -> None:
         with open(fifo, "wb"):
             assert manager.expect("EXECED", tag=1)
         assert Child.of(manager.expect("EXITED", tag=1)).status == 0
+
+
+def test_the_next_keeper_takes_nothing_from_a_launch_under_way() -> None:
+    """Its spawner has what it needs open, under the numbers in the order; and as before, nothing
+    of the keeper's own is left open for a service by an exec."""
+    with Keeper() as keeper, tempfile.TemporaryDirectory() as directory:
+        manager, fifo = keeper.manager(), f"{directory}/fifo"
+        os.mkfifo(fifo)
+        ours, theirs = os.pipe()
+        stored, wrong = os.pipe()
+        assert manager.put("stored", wrong) == 0
+        steps = step("OPEN", "iI", 3, os.O_RDONLY, texts=[fifo])
+        steps += step("FD", "i", 4, texts=["stored"]) + step("SENT_FD", "iI", 5, 0) + log_step("it")
+        body = step("SIGNALS", "Q", 0) + steps + execute("/bin/sh", "-c", "echo sent >&5; echo log")
+        manager.spawn(1, "unit", body, [theirs])
+        wait_until(lambda: any(child.pid for child in manager.hello()[0]))
+        own = os.readlink(f"/proc/{keeper.pid}/exe")
+        manager.send(frame("REEXEC", 7, text(own)))
+        assert manager.expect("RESULT", tag=7).ints("i") == (0,)
+        for pid in spawners(keeper):
+            assert [fd for fd in high_fds(pid) if not closes_at_exec(pid, fd)] == []
+        with open(fifo, "wb"):
+            answer = manager.started(1)
+        assert answer.op == "EXECED", answer.ints("iIIi")
+        manager.exited(1)
+        assert os.read(ours, 100) == b"sent\n"
+        log = manager.get("log:it")
+        assert os.read(log, 100) == b"log\n"
+        for fd in (ours, theirs, stored, wrong, log):
+            os.close(fd)
+
+
+def high_fds(pid: int) -> list[int]:
+    return [fd for fd in map(int, os.listdir(f"/proc/{pid}/fd")) if fd >= LOW]
+
+
+def closes_at_exec(pid: int, fd: int) -> bool:
+    words = Path(f"/proc/{pid}/fdinfo/{fd}").read_text().split()
+    return bool(int(words[words.index("flags:") + 1], 8) & os.O_CLOEXEC)
+
+
+def test_what_waits_when_the_end_comes_is_not_started_any_more() -> None:
+    with Keeper() as keeper, tempfile.TemporaryDirectory() as directory:
+        manager, fifo, trace = keeper.manager(), f"{directory}/fifo", Path(directory, "trace")
+        os.mkfifo(fifo)
+        hang(manager, fifo, 1, SPAWNERS)
+        wait_until(lambda: len(spawners(keeper)) == 2 * SPAWNERS)
+        for launch in range(100, 110):
+            manager.spawn(launch, f"late{launch}", plan("/bin/mkdir", str(trace)))
+        manager.hello()
+        assert keeper.end(manager) == 0
+        assert not trace.exists()
+
+
+def test_a_spawner_is_no_service() -> None:
+    """Whoever names one as its main process would have the keeper take its end for another's."""
+    with Keeper() as keeper:
+        manager = keeper.manager()
+        manager.run(1, "first", plan("/bin/sleep", "1000"))
+        (pid, *_) = spawners(keeper)
+        adopt = frame("ADOPT", 1, struct.pack("<i", pid))
+        assert manager.result(adopt, tag=1) == EBUSY
+
+
+def test_a_stored_descriptor_can_be_standard_input() -> None:
+    with Keeper() as keeper:
+        manager = keeper.manager()
+        ours, theirs = os.pipe()
+        back, answer = os.pipe()
+        assert manager.put("input", ours) == 0
+        steps = step("FD", "i", 0, texts=["input"]) + step("SENT_FD", "iI", 1, 0)
+        manager.run(1, "cat", plan("/bin/head", "-n1", steps=steps), [answer])
+        os.write(theirs, b"line\n")
+        assert os.read(back, 100) == b"line\n"
+        manager.exited(1)
+        for fd in (ours, theirs, back, answer):
+            os.close(fd)
+
+
+def test_a_keeper_that_could_not_become_another_starts_services_as_before() -> None:
+    with Keeper() as keeper, tempfile.TemporaryDirectory() as directory:
+        manager, fake = keeper.manager(), Path(directory, "fake")
+        fake.write_text("#!/nowhere\nunboxed-init can take over from another\n")
+        fake.chmod(0o755)
+        assert manager.result(frame("REEXEC", 7, text(str(fake))), tag=7) == ENOENT
+        for launch in range(1, 11):
+            manager.spawn(launch, f"unit{launch}", plan("/bin/true"))
+        for launch in range(1, 11):
+            assert manager.started(launch).op == "EXECED"
+            manager.exited(launch)
+
+
+@pytest.mark.parametrize("error", [ENOSYS, EPERM])
+def test_services_start_where_clone3_is_refused(error: int) -> None:
+    """By Linux before 5.3, or a container's filter."""
+    with tempfile.TemporaryDirectory(prefix="keeper-build-") as path:
+        own = Path(__file__).with_name("refuse.c")
+        refuse = build(Path(path), sources=[own], name="refuse")
+        with Keeper(prefix=[refuse, str(error)]) as keeper:
+            manager = keeper.manager()
+            manager.run(1, "plain", plan("/bin/true"))
+            manager.exited(1)
+            group = Path(path, "group")  # no cgroup, but the file in it is all that is written
+            (group / "unit").mkdir(parents=True)
+            (group / "unit/cgroup.procs").touch()
+            fd = os.open(group, os.O_RDONLY | os.O_DIRECTORY)
+            assert manager.put("cgroup", fd) == 0
+            os.close(fd)
+            manager.run(2, "grouped", step("CGROUP", texts=["unit"]) + plan("/bin/true"))
+            manager.exited(2)
+            assert (group / "unit/cgroup.procs").read_text() == "0"
 
 
 def test_no_spawner_outlives_its_keeper() -> None:

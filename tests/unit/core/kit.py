@@ -116,6 +116,10 @@ def service(name: str = "web", **fields: object) -> Unit:
     return Unit(name, command=("run",), **fields)  # type: ignore[arg-type]
 
 
+def needy(name: str = "web", **needs: object) -> Unit:
+    return service(name, needs=Needs(**needs))  # type: ignore[arg-type]
+
+
 def group(name: str, *members: str) -> Unit:
     return Unit(name, kind="group", needs=Needs(wants=edges(*members)))
 
