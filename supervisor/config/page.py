@@ -83,7 +83,9 @@ _LIMITS = """
 A limit is kept by the kernel's cgroup controllers, v2 or v1, for all processes of an instance
 together; `oom_score_adjust`, `nice`, `files`, `core` and `rlimits` hold for each process. A key
 that this host cannot enforce is never ignored: see `require`. A key that is written is enforced or
-refused; the defaults of `tasks` and `oom` hold where the host can.
+refused; the defaults of `tasks` and `oom` hold where the host can, for units that have this section
+(it may be empty). What runs is changed by `unboxed set`; what a key is in the kernel says
+[limits.md](limits.md).
 """
 
 _TOGETHER = """\

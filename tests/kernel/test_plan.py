@@ -130,8 +130,8 @@ def test_the_same_launch_has_the_same_bytes() -> None:
 FIELDS = {
     "CGROUP": "s", "LOG": "ssii", "SIGNALS": "Q", "SESSION": "", "OOM_SCORE": "i",
     "WRITE": "ss", "RLIMIT": "IIQQ", "NICE": "i", "AFFINITY": "I", "UMASK": "I", "GROUPS": "I*I",
-    "GID": "I", "UID": "I", "DIRECTORY": "s", "ENV": "I*s", "ENV_PID": "s", "OPEN": "iIs", "FD": "is",
-    "SENT_FD": "iI", "CLOSE_FROM": "I", "NO_NEW_PRIVS": "", "EXEC": "Is*s",
+    "GID": "I", "UID": "I", "DIRECTORY": "s", "ENV": "I*s", "ENV_PID": "s", "OPEN": "iIs",
+    "FD": "is", "SENT_FD": "iI", "CLOSE_FROM": "I", "NO_NEW_PRIVS": "", "EXEC": "Is*s",
 }  # fmt: skip
 
 

@@ -4,94 +4,29 @@ On a host whose controllers are in cgroup v1 this is the second backend; what a 
 """
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.limits_kit import (
+    HOG,
+    MIB,
+    PYTHON,
+    SLEEP,
+    SPIN,
+    hog_after,
+    limit_of,
+    memory_limit,
+    need,
+    own_groups,
+    service,
+    usage,
+)
 from tests.stack import Refused, Stack
-
-MIB = 1 << 20
-PYTHON = f"{sys.executable} -I -S -c"
-SLEEP = 'command = ["/bin/sleep", "1000"]\n'
-HOG = "b = []\nwhile True: b.append(bytearray(b'x' * 1000000))"
-SPIN = "while True: pass"
-
-
-def service(code: str, rest: str) -> str:
-    words = ", ".join(map(json.dumps, [*PYTHON.split(), code]))
-    return f"command = [{words}]\n{rest}"
-
-
-def hog_after(path: Path) -> str:
-    """The hog, as soon as there is such a file."""
-    wait = f"import os, time\nwhile not os.path.exists({str(path)!r}): time.sleep(0.01)"
-    return f"{wait}\n{HOG}"
-
-
-def need(controller: str) -> None:
-    """Skip where this host gives us no such controller, in either version."""
-    lines = Path("/proc/self/mountinfo").read_text().splitlines()
-    names = {"io": "blkio"}
-    for line in lines:
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split(" ", 2)
-        mount = left.split()[4]
-        here = names.get(controller, controller) in options.split(",")
-        if kind == "cgroup" and here and os.access(mount, os.W_OK):
-            return
-        if kind == "cgroup2":
-            own = Path("/proc/self/cgroup").read_text().splitlines()[-1].partition("::")[2]
-            have = Path(f"{mount}{own}/cgroup.controllers")
-            if have.exists() and controller in have.read_text().split():
-                return
-    pytest.skip(f"no {controller} controller is ours here")
-
-
-def own_groups(pid: int) -> dict[str, Path]:
-    """Controller -> directory of the v1 group that a process is in."""
-    mounts = {}
-    for line in Path("/proc/self/mountinfo").read_text().splitlines():
-        left, _, right = line.partition(" - ")
-        kind, _, options = right.split(" ", 2)
-        if kind == "cgroup":
-            for name in options.split(","):
-                mounts[name] = (left.split()[4], left.split()[3])
-    found = {}
-    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
-        _, names, path = line.split(":", 2)
-        for name in filter(None, names.split(",")):
-            if name in mounts:
-                mount, root = mounts[name]
-                found[name] = Path(mount + path.removeprefix(root if root != "/" else ""))
-    return found
-
-
-def limit_of(stack: Stack, key: str, v2: str, v1: str, controller: str) -> str:
-    """What the kernel has written in the file of a limit."""
-    described = stack.call("Describe", unit=key)
-    unified = Path(described["cgroup"]) / v2
-    if unified.exists():
-        return unified.read_text().strip()
-    group = own_groups(described["status"]["pid"])[controller]
-    assert group.name == key.replace("/", "@"), group
-    return (group / v1).read_text().strip()
-
-
-def memory_limit(stack: Stack, key: str) -> str:
-    return limit_of(stack, key, "memory.max", "memory.limit_in_bytes", "memory")
-
-
-def usage(stack: Stack, key: str) -> dict[str, Any]:
-    found = stack.call("Describe", unit=key)["status"]["usage"]
-    assert isinstance(found, dict)
-    return found
-
 
 # --- what runs out of something ---
 
@@ -405,11 +340,22 @@ def test_a_unit_tried_with_limits_has_them(tmp_path: Path) -> None:
         assert said == "killed for memory: limits.memory of 32MiB reached"
 
 
-def test_units_without_limits_load_nothing_of_it(tmp_path: Path) -> None:
-    """Nor does asking how they are: the modules stay on disk until a unit needs them."""
-    with Stack(tmp_path, {"web": SLEEP}) as stack:
+def test_an_empty_section_is_4096_tasks_and_none_is_no_limit(tmp_path: Path) -> None:
+    need("pids")
+    with Stack(tmp_path, {"web": SLEEP + "[limits]\n", "free": SLEEP}) as stack:
         stack.wait("web", "running")
+        assert limit_of(stack, "web", "pids.max", "pids.max", "pids") == "4096"
+        group = own_groups(stack.wait("free", "running")["pid"]).get("pids")
+        assert group is None or "unboxed" not in str(group)
+
+
+def test_for_units_without_limits_no_controller_is_asked_for(tmp_path: Path) -> None:
+    with Stack(tmp_path, {"web": SLEEP}) as stack:
+        pid = stack.wait("web", "running")["pid"]
         stack.call("Restart", units=["web"])
-        tops = [p for p in Path("/sys/fs/cgroup").glob("*/unboxed-*") if p.name in
-                stack.call("Describe", unit="web")["cgroup"]]
-        assert [p for p in tops if p.parent.name != "unified"] == []
+        mine = own_groups(os.getpid())
+        assert own_groups(stack.row("web")["pid"]) == mine
+        assert pid != stack.row("web")["pid"]
+        group = Path(stack.call("Describe", unit="web")["cgroup"])
+        if (group / "cgroup.controllers").exists():
+            assert (group / "cgroup.controllers").read_text().split() == []

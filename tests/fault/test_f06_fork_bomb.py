@@ -1,0 +1,39 @@
+"""Fault 6: a fork bomb, with tasks = 64. The supervisor answers at once all the while, and one stop
+leaves nothing of it, fifty times."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.limits_kit import need, service, usage
+from tests.stack import Stack
+
+ROUNDS = 50
+ANSWERS = 20  # of each round
+TASKS = 64
+P99_S = 0.1
+BOMB = "import os\nwhile True:\n try: os.fork()\n except OSError: pass"
+
+
+@pytest.mark.slow
+def test_a_fork_bomb_costs_nobody_an_answer_and_is_gone_after_each_stop(tmp_path: Path) -> None:
+    need("pids")
+    text = service(BOMB, f'autostart = false\n[limits]\ntasks = {TASKS}\ncpu = "50%"\n'
+                         '[stop]\nladder = ["KILL"]\n')
+    took = []
+    with Stack(tmp_path, {"bomb": text}) as stack:
+        for _ in range(ROUNDS):
+            assert stack.call("Start", units=["bomb"])["results"][0]["ok"]
+            stack.until(lambda: usage(stack, "bomb")["tasks"] == TASKS, "the bomb to be full")
+            group = Path(stack.call("Describe", unit="bomb")["cgroup"])
+            for _ in range(ANSWERS):
+                began = time.monotonic()
+                assert stack.row("bomb")["state"] == "running"
+                took.append(time.monotonic() - began)
+            assert stack.call("Stop", units=["bomb"])["results"][0]["ok"]
+            assert not group.exists(), "somebody is left in its group"
+    took.sort()
+    assert took[len(took) * 99 // 100] < P99_S, took[-20:]
