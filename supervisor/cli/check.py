@@ -48,12 +48,14 @@ def _relations(loaded: Loaded, *, alone: bool) -> list[Problem]:
     wrong = {os.path.basename(problem.file).removesuffix(_SUFFIX) for problem in loaded.problems}
     found = []
     for name, why in sorted(build(loaded.units).broken.items()):
-        if alone and _MISSING in why:
+        slice_ = why.startswith("its slice")
+        if alone and (_MISSING in why or (slice_ and why.endswith("has no unit file"))):
             continue
         there = any(f" {one}, {_MISSING}" in why for one in wrong)
         words = why.replace(_MISSING, "whose file has errors") if there else why
         found.append(Problem(
-            loaded.units[name].source, 0, "needs", f"cannot start {name}: {words}"))
+            loaded.units[name].source, 0, "limits.slice" if slice_ else "needs",
+            f"cannot start {name}: {words}"))
     return found
 
 

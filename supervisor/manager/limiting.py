@@ -32,6 +32,7 @@ _SIGKILL = 9
 _SOON_NS = 5_000_000  # the kernel tells that memory ran out just before it kills for it
 _LOOKS = 40
 _LATER_NS = 100_000_000
+_UNWATCHED = "limits.oom cannot be enforced here: nobody is told when memory runs out"
 _HELD = "what is there already holds"
 
 
@@ -75,14 +76,19 @@ class Limiting:
             return ()
         if not anew and run is None:  # its run began without limits
             return ()
+        if anew or run is None:
+            limits = unit.limits or Limits()
+            try:
+                slices = self._chain(unit)
+            except NoSlice as exc:
+                raise CannotLaunch(str(exc)) from exc
+            self._place(key, slices)
+        else:  # a command of a run goes by what that run began with
+            limits, slices = run.limits, run.slices
         try:
-            if anew or run is None:
-                limits, slices = unit.limits or Limits(), self._chain(unit)
-                self._place(key, slices)
-            else:  # a command of a run goes by what that run began with
-                limits, slices = run.limits, run.slices
             prepared = self._limiter.prepare(key, limits, slices)
-        except (NoSlice, CannotLimit) as exc:
+        except CannotLimit as exc:  # some of its groups may be there: `release` takes them away
+            self._runs.setdefault(key, _Run(limits, slices, Oom(0, 0), []))
             raise CannotLaunch(str(exc)) from exc
         first = hook == 0 and (role == "before" or not unit.start.before)
         if run is None or (anew and first):
@@ -93,7 +99,14 @@ class Limiting:
         run.limits, run.slices = limits, slices
         run.missing = tuple(map(str, prepared.missing))
         self._watch(key, run)
+        if self._must_watch(run):
+            raise CannotLaunch(run.missing[-1])
         return prepared.joins
+
+    def _must_watch(self, run: _Run) -> bool:
+        """Whether a watch that could not be had is more than a default that cannot be kept."""
+        lost = run.missing != () and run.missing[-1] == _UNWATCHED
+        return lost and run.limits.oom == "unit" and run.limits.require == "all"
 
     def _chain(self, unit: Unit) -> Slices:
         return chain(unit, self._sup.world.graph.units)
@@ -133,8 +146,7 @@ class Limiting:
             if run.fd >= 0:
                 self._sup.loop.add(run.fd, READ, lambda _events: self._ran_out(key))
             else:
-                why = "the kernel tells nobody when memory runs out"
-                run.missing += (f"limits.oom cannot be enforced here: {why}",)
+                run.missing += (_UNWATCHED,)
 
     def _unwatch(self, key: str, run: _Run) -> None:
         self._short.pop(key, None)
@@ -236,9 +248,12 @@ class Limiting:
             limits, slices = unit.limits or Limits(), self._chain(unit)
         except NoSlice as exc:
             raise CannotLaunch(str(exc)) from exc
+        if unit.kind == "group":  # it has what a slice has, and no process of its own
+            mine = f"slice {unit.name}: "
+            rows = self._limiter.explain(Limits(), (*slices, (unit.name, limits)))
+            own = [(key, words.removeprefix(mine)) for key, words in rows if mine in words]
+            return own, ()
         rows = self._limiter.explain(limits, slices)
-        if unit.kind == "group":
-            return rows, ()
         return rows, self._limiter.joins(inst.key, limits, slices)
 
     # --- the end ------------------------------------------------------------------------------

@@ -21,7 +21,9 @@ def recover(
 ) -> None:  # fmt: skip
     """Go on where the last manager stopped. What its journal does not tell comes from the unit
     files and from what the keeper knows to be running. `start`: as for `boot`."""
-    if snapshot is None or snapshot.header.limited:
+    if snapshot is None or snapshot.header.limited or any(
+        unit.limits is not None for unit in snapshot.units.values()
+    ):
         from supervisor.manager.limiting import Limiting
 
         sup.limiting = Limiting(sup, adopt=True)

@@ -131,8 +131,8 @@ def _apply(sup: Supervisor, old: Unit, unit: Unit) -> list[say.Result]:
         if world.instances[key].phase in _RESTING:
             continue
         words = sup.limits().change(key, unit)
-        if sup.launched.get(key) is old and not words:
-            sup.launched[key] = unit
+        began = sup.launched.get(key, old)  # the next manager goes by what its run has now
+        sup.launched[key] = unit if began is old else replace(began, limits=unit.limits)
         results.append(_result(key, words))
     world.recheck(sup.now())  # what waited for want of a slice may begin
     sup.commit()

@@ -31,7 +31,9 @@ NEVER = {"asyncio", "socket", "subprocess", "logging", "threading", "argparse", 
 RARE = {"supervisor.config.limits", "supervisor.model.rlimits", "supervisor.kernel.limits",
         "supervisor.kernel.limits_v1", "supervisor.kernel.limiter", "supervisor.kernel.usage",
         "supervisor.kernel.limit_groups", "supervisor.kernel.controllers",
-        "supervisor.kernel.disks", "supervisor.kernel.retune", "supervisor.core.slices"}
+        "supervisor.kernel.disks", "supervisor.kernel.retune", "supervisor.core.slices",
+        "supervisor.manager.limiting", "supervisor.manager.figures",
+        "supervisor.manager.set_limits"}
 
 
 @cache

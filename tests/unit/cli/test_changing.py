@@ -200,3 +200,41 @@ def test_try_says_how_a_task_went_that_is_over(fake: FakeSupervisor, cli: Cli) -
     fake.answers["Start"] = lambda _: answer(result("try-1", 1, "cannot try try-1: exit 4"))
     assert cli("try", "--json", "false") == (
         1, '{"unit":"try-1"}\n', "cannot try try-1: exit 4\n")
+
+
+def test_set_sends_values_as_a_unit_file_has_them(fake: FakeSupervisor, cli: Cli) -> None:
+    fake.answers["Set"] = lambda _: {"file": "/rt/x.toml", **answer(result("web", 0, "applied"))}
+    words = ("limits.memory=1GiB", "limits.tasks=50", 'limits.io=[{path="/", read=9}]',
+             "limits.cpus=")
+    assert cli("set", "web", *words) == (0, "web: applied\nit is in /rt/x.toml\n", "")
+    keys = {"memory": "1GiB", "tasks": 50, "io": [{"path": "/", "read": 9}], "cpus": None}
+    assert fake.asked == [("Set", {"unit": "web", "keys": {"limits": keys}, "persist": False})]
+    cli("set", "--persist", "web", "limits.tasks=5")
+    assert fake.asked[-1][1]["persist"] is True
+
+
+def test_set_says_what_could_not_be_applied(fake: FakeSupervisor, cli: Cli) -> None:
+    said = "cannot apply all of it to web: limits.nice cannot be; the rest holds now"
+    fake.answers["Set"] = lambda _: {"file": "/rt/x.toml", **answer(result("web", 1, said))}
+    assert cli("set", "web", "limits.nice=1") == (1, "it is in /rt/x.toml\n", f"{said}\n")
+    fake.answers["Set"] = lambda _: {"file": "/rt/x.toml", **answer()}
+    assert cli("set", "web", "limits.nice=1").out.startswith("web: set; it does not run, ")
+
+
+@pytest.mark.parametrize("words, said", [
+    ((), "no KEY=VALUE is given"),
+    (("limits.memory",), "write KEY=VALUE"),
+    (("memory=1GiB",), "only keys of [limits] can be"),
+    (("command=x",), "only keys of [limits] can be"),
+    (("limits.=1",), "only keys of [limits] can be"),
+    (("limits.tasks=1", "limits.tasks=2"), "it is given twice"),
+    (("--persist", "--runtime", "limits.tasks=1"), "exclude each other"),
+])  # fmt: skip
+def test_what_set_cannot_understand_is_bad_usage_and_nothing_is_asked(
+    fake: FakeSupervisor, cli: Cli, words: tuple[str, ...], said: str
+) -> None:
+    code, _, err = cli("set", "web", *words)
+    assert code == 2
+    assert err.startswith("cannot set ")
+    assert said in err
+    assert not fake.asked

@@ -28,6 +28,8 @@ def test_verbs_options_and_values_are_completed_where_they_belong(cli: Cli) -> N
     assert words(cli, "run", "--units", "") == ["@directory"]
     assert words(cli, "check", "un") == ["@file"]
     assert words(cli, "try", "--", "sl") == ["@command"]
+    assert words(cli, "set", "web", "limits.memory_m") == ["limits.memory_min="]
+    assert words(cli, "set", "web", "limits.cpu=1", "limits.n") == ["limits.nice="]
     assert words(cli, "schema", "x") == []
     assert words(cli, "frob", "x") == []
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.config.load import iter_units, load_table, load_text, read_units
+from supervisor.config.load import iter_units, load_table, load_text, read_unit, read_units
 from supervisor.config.problem import Broken
-from supervisor.model.unit import Unit
+from supervisor.model.unit import Limits, Unit
 
 
 @pytest.fixture
@@ -208,6 +208,30 @@ def test_drop_ins_merge_tables_and_replace_the_rest(dirs: list[Path]) -> None:
     assert [listen.port for listen in unit.listen] == [2]
     assert unit.reload.signal == 10
     assert unit.source == f"{dirs[2]}/web.toml"
+
+
+def test_one_unit_is_read_as_if_a_drop_in_were_written(dirs: list[Path]) -> None:
+    _write(dirs[1] / "web.toml", 'command = "/bin/x"\n[limits]\ntasks = 7\n')
+    _write(dirs[1] / "other.toml", "nonsense")
+    _write(dirs[0] / "web.toml.d" / "20-x.toml", "[limits]\ntasks = 8\ncpu_weight = 5\n")
+    places = [str(path) for path in dirs]
+
+    def limits(**instead: str) -> Limits | None:
+        there = {f"{dirs[0]}/web.toml.d/{name}": text for name, text in instead.items()}
+        found = read_unit(places, "web", there)
+        assert isinstance(found, Unit), found
+        return found.limits
+
+    assert limits() == Limits(tasks=8, cpu_weight=5)
+    assert limits(**{"30-y.toml": "[limits]\ntasks = 9\n"}) == Limits(tasks=9, cpu_weight=5)
+    assert limits(**{"10-y.toml": "[limits]\ntasks = 9\n"}) == Limits(tasks=8, cpu_weight=5)
+    assert limits(**{"20-x.toml": ""}) == Limits(tasks=7), "as if it were gone"
+    broken = read_unit(places, "web", {f"{dirs[0]}/web.toml.d/30-y.toml": "[limits]\ntasks = 0\n"})
+    assert isinstance(broken, Broken)
+    assert [(p.file, p.line, p.key) for p in broken.problems] == [
+        (f"{dirs[0]}/web.toml.d/30-y.toml", 2, "limits.tasks")]
+    assert read_unit(places, "nobody", {}) is None
+    assert not (dirs[0] / "web.toml.d" / "30-y.toml").exists()
 
 
 def test_drop_ins_apply_in_order_of_file_name_and_rank_decides_among_equals(

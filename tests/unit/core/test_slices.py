@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import pytest
 
+from supervisor.core.graph import build
 from supervisor.core.slices import NoSlice, broken, chain
 from supervisor.model.unit import Limits, Unit
 
@@ -52,3 +53,10 @@ def test_a_slice_that_is_none_is_named(others: tuple[Unit, ...], words: str) -> 
     with pytest.raises(NoSlice, match=words):
         chain(WEB, known)
     assert set(broken(known)) >= {"web"}
+
+
+def test_a_unit_without_its_slice_is_broken_in_the_graph() -> None:
+    free = Unit("free", command=("x",))
+    assert build(units(WEB, free)).broken == {"web": "its slice inner has no unit file"}
+    whole = units(WEB, free, group("inner", INNER), group("outer", OUTER))
+    assert build(whole).broken == {}
