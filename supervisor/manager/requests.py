@@ -277,7 +277,8 @@ class Requests:
     # --- helpers ------------------------------------------------------------------------------
 
     def _no_unit(self, call: Call, name: str) -> None:
-        words = f"no unit {name}; `unboxed status` lists them"
+        words = f"no unit matches '{name}'" if set("*?[") & set(name) else f"no unit {name}"
+        words += "; `unboxed status` lists them"
         call.fail(say.NoSuchUnit(name, words))
 
     def _refuse(self, call: Call, what: str) -> None:
