@@ -101,6 +101,7 @@ class Requests:
         if sup.world.closing_ns:
             call.fail(say.Failed("cannot start: the supervisor is stopping; nothing was changed"))
             return
+        keys = self._defined(keys, results)
         over = {key: self._tried.outcome(sup.world.instances[key]) for key in keys}
         ended = [one for one in over.values() if one is not None]  # those are there to run once
         results += ended
@@ -115,6 +116,18 @@ class Requests:
                 sup.world.start_key(key, cause, sup.now())
         test = started("start")
         self._answer(call, what, keys, lambda i: self._tried.outcome(i) or test(i), results)
+
+    def _defined(self, keys: list[str], results: list[say.Result]) -> list[str]:
+        """`keys` without surplus instances, which only stop, as a result says of those that were
+        asked for by their own key."""
+        world = self._sup.world
+        surplus = [key for key in keys if world.is_surplus(key)]
+        rest = [key for key in keys if key not in surplus]
+        for key in () if rest else surplus:
+            number = world.number(world.instances[key].unit)
+            words = f"cannot start {key}: {number}; nothing was changed"
+            results.append(say.Result(key, False, words, FAILED))
+        return rest
 
     def stop(self, call: Call, what: ask.Operate) -> None:
         sup, cause = self._sup, f"stopped by {call.who}"
