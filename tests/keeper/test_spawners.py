@@ -7,6 +7,7 @@ import os
 import re
 import signal
 import struct
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -276,6 +277,15 @@ def test_a_spawner_that_is_slow_between_two_looks_spoils_no_queue() -> None:
 
 def state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_refusal_is_told_though_the_launch_was_still_to_be_told_of() -> None:
+    """Else its row, and with it its key, would be taken for ever."""
+    with tempfile.TemporaryDirectory(prefix="keeper-build-") as path:
+        parts = [SOURCES / "tables.c", SOURCES / "system.c"]
+        own = Path(__file__).with_name("owing.c")
+        program = build(Path(path), sources=[own, *parts], name="owing")
+        assert subprocess.run([program], check=False).returncode == 0
 
 
 def test_no_spawner_outlives_its_keeper() -> None:
