@@ -290,8 +290,9 @@ def test_a_refusal_is_told_though_the_launch_was_still_to_be_told_of() -> None:
 
 def test_no_spawner_outlives_its_keeper() -> None:
     with Keeper() as keeper:
-        manager = keeper.manager()
+        manager, _ = keeper.manager(), keeper.logger()
         manager.run(1, "first", plan("/bin/true"))
         (pid, *_) = spawners(keeper)
         os.kill(keeper.pid, signal.SIGKILL)
         wait_until(lambda: not Path(f"/proc/{pid}/exe").exists())
+        keeper.finish()
