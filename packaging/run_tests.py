@@ -24,7 +24,7 @@ LINTERS = {
     "ruff": [str(BIN / "ruff"), "check", "--quiet", "."],
     "mypy": [str(BIN / "mypy")],
 }
-FOLDERS = ("law", "unit", "model", "keeper", "kernel", "scenario", "fault", "fuzz")
+FOLDERS = ("law", "unit", "model", "keeper", "kernel", "scenario", "vm", "fault", "fuzz")
 
 # Not part of `make test`: figures are compared by a person, and need a quiet machine.
 OTHER_FOLDERS = ("bench",)

@@ -264,21 +264,35 @@ class Stack:
 
 
 def children(pid: int) -> list[int]:
-    """Without the keeper's spawners, and without what is so new that it is still like one."""
+    """Of a keeper, without its own."""
+    mine = set(own(pid))
+    return [child for child in _children(pid) if child not in mine]
+
+
+def own(keeper: int) -> list[int]:
+    """Its spawners, and what is not a process of its own yet: these are of its session, whereas a
+    launch begins one of its own. Of any other process: none."""
     try:
-        found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        if Path(f"/proc/{keeper}/comm").read_text() != "unboxed-init\n":
+            return []
+        session = os.getsid(keeper)
     except OSError:
         return []
-    return [int(child) for child in found if not _spawner(int(child), pid)]
+    return [child for child in _children(keeper) if _session(child) == session]
 
 
-def _spawner(pid: int, keeper: int) -> bool:
-    """Whether it has their name, and is of the keeper's session: a launch begins one of its own."""
+def _children(pid: int) -> list[int]:
     try:
-        comm = Path(f"/proc/{pid}/comm").read_text()
-        return comm == "unboxed-spawner\n" and os.getsid(pid) == os.getsid(keeper)
+        return [int(p) for p in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
     except OSError:
-        return False
+        return []
+
+
+def _session(pid: int) -> int:
+    try:
+        return os.getsid(pid)
+    except ProcessLookupError:
+        return 0
 
 
 def command_line(pid: int) -> str:

@@ -4,7 +4,6 @@ Law: it is imported only when parse.py has given up, so an ordinary call never p
 """
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -14,8 +13,9 @@ import click
 
 from supervisor import __version__
 from supervisor.cli.call import BAD_USAGE, DONE, Call, Failure
-from supervisor.cli.parse import unit_key
+from supervisor.cli.parse import in_full, unit_key
 from supervisor.cli.table import BY_NAME, COMMANDS, LATER, RUNTIME_DIR, Command, Option
+from supervisor.config.nearest import nearest
 
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
@@ -29,7 +29,7 @@ def understand(argv: Sequence[str]) -> Call | int:
     if verb in LATER:
         raise Failure(
             f"cannot run `unboxed {verb}`: it is not supported yet; {LATER[verb]}", BAD_USAGE)
-    words, keys = _split_keys(argv, BY_NAME.get(verb))
+    words, keys = _split_keys(in_full(argv), BY_NAME.get(verb))
     try:
         answer = _group().main(
             list(words), prog_name="unboxed", standalone_mode=False)
@@ -158,9 +158,9 @@ def _complaint(error: click.UsageError, verb: str) -> str:
     command = BY_NAME.get(verb)
     if command is None:
         known = [*BY_NAME, *LATER]
-        begun = [name for name in known if verb and name.startswith(verb)]
-        near = begun[:1] or difflib.get_close_matches(verb, known, 1)
-        hint = f"did you mean `unboxed {near[0]}`?" if near else "see `unboxed --help`"
+        near = next((name for name in known if verb and name.startswith(verb)), None)
+        near = near or nearest(verb, known)
+        hint = f"did you mean `unboxed {near}`?" if near else "see `unboxed --help`"
         if not verb:
             return f"cannot understand the command line: {_reason(error)}; {hint}"
         return f"cannot run `unboxed {verb}`: there is no such command; {hint}"

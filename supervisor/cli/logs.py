@@ -48,9 +48,9 @@ def run(call: Call) -> int:
         last_n = FOLLOW_LINES
     logdir = directory(call)
     try:
-        _known(call, logdir, call.words, follow=follow)
-        write = _writer(call, logdir)
-        for record in records(logdir, call.words, since_ns=since_ns, until_ns=until_ns,
+        words = _known(call, logdir, call.words, follow=follow)
+        write = _writer(call, logdir, words)
+        for record in records(logdir, words, since_ns=since_ns, until_ns=until_ns,
                               last_n=last_n, follow=follow):
             write(record)
             if follow:
@@ -95,31 +95,51 @@ def _time(call: Call, name: str) -> int | None:
                       BAD_USAGE) from None
 
 
-def _exists(call: Call, word: str) -> bool:
-    """Whether the supervisor, if there is one, has such a unit."""
+def _units(call: Call, word: str) -> list[str]:
+    """The units that `word` means to the supervisor, if there is one: all members of a group."""
     from supervisor.cli.server import Server
 
     try:
         with Server(call, "look for it", timeout_s=_LOOK_S) as server:
-            return bool(server.call("Status", {"units": [word]})["instances"])
+            statuses = server.call("Status", {"units": [word]})["instances"]
     except Failure:
-        return False
+        return []
+    if any(word == status["key"] for status in statuses) and len(statuses) == 1:
+        return [word]
+    return list(dict.fromkeys(status["unit"] for status in statuses))
 
 
-def _known(call: Call, logdir: str, words: tuple[str, ...], *, follow: bool) -> None:
-    """Raises Failure for a name of which nobody knows; with `follow` somebody may yet."""
+def _known(call: Call, logdir: str, words: tuple[str, ...], *, follow: bool) -> tuple[str, ...]:
+    """The words whose logs there are, a group's members in its place. Raises Failure for a name of
+    which nobody knows; with `follow` somebody may yet."""
     keys = streams(logdir)
+    found: list[str] = []
     for word in words:
-        if follow or any(matches(key, (word,)) for key in keys):
+        if any(matches(key, (word,)) for key in keys):
+            found.append(word)
             continue
-        if _exists(call, word):
+        units = _units(call, word)
+        found += units or [word]
+        if follow or any(matches(key, units) for key in keys if units):
+            continue
+        if units:
             print(f"{word} has written nothing so far", file=sys.stderr)
             continue
-        from difflib import get_close_matches
+        raise Failure(
+            f"cannot show logs of {word}: there are none in {logdir}; {_hint(call, word, keys)}",
+            NOT_RUNNING)
+    return tuple(found)
 
-        near = get_close_matches(word, keys, 1)
-        hint = f"did you mean {near[0]}?" if near else f"{logdir} has logs of {len(keys)} units"
-        raise Failure(f"cannot show logs of {word}: there are none; {hint}", NOT_RUNNING)
+
+def _hint(call: Call, word: str, keys: list[str]) -> str:
+    from difflib import get_close_matches
+
+    near = get_close_matches(word, keys, 1)
+    if near:
+        return f"did you mean {near[0]}?"
+    if call.text("log-dir"):
+        return f"that directory has logs of {len(keys)} units"
+    return "for those of a supervisor with directories of its own, name them: --log-dir DIR"
 
 
 def _refused(error: PermissionError) -> Failure:
@@ -143,7 +163,7 @@ def _readers(path: str | None) -> str:
     return "root" if uid == 0 else f"root and {name}"
 
 
-def _writer(call: Call, logdir: str) -> Callable[[Record], object]:
+def _writer(call: Call, logdir: str, words: tuple[str, ...]) -> Callable[[Record], object]:
     """How one record is written, chosen once: a log may have millions."""
     out = sys.stdout.buffer
     screen = Screen()
@@ -151,7 +171,7 @@ def _writer(call: Call, logdir: str) -> Callable[[Record], object]:
     if call.flag("json"):
         return lambda record: out.write(_json(record))
     if screen.terminal:
-        names = [key for key in streams(logdir) if matches(key, call.words)]
+        names = [key for key in streams(logdir) if matches(key, words)]
         return _Terminal(screen, names, raw=raw).write
     return lambda record: out.write(_plain(record))
 

@@ -21,7 +21,7 @@ def parse(argv: Sequence[str]) -> Call | None:
     words: list[str] = []
     command: Command | None = None
     known = {RUNTIME_DIR.names[0]: RUNTIME_DIR}
-    rest = iter(argv)
+    rest = iter(in_full(argv))
     for word in rest:
         if word[:1] != "-" or word == "-":
             if command is None:
@@ -42,6 +42,34 @@ def parse(argv: Sequence[str]) -> Call | None:
     if command is None or not fits(command, len(words)):
         return None
     return Call(command.name, words, options, keys)
+
+
+def in_full(argv: Sequence[str]) -> Sequence[str]:
+    """`kill -9 web` and `kill -KILL web`, as kill(1) takes them, with `--signal=` written out."""
+    if "kill" not in argv:
+        return argv
+    words: list[str] = []
+    killing = False
+    rest = iter(argv)
+    for word in rest:
+        name = word[1:]
+        if word == "--":
+            words.append(word)
+            break
+        if word in _BEFORE_VALUES:
+            words += [word, *[value for value in [next(rest, None)] if value is not None]]
+        elif killing and word[:1] == "-" and (
+                name.isdigit() or (name[:1].isupper() and name == name.upper())):
+            words.append(f"--signal={name}")
+        else:
+            killing = killing or word == "kill"
+            words.append(word)
+            if word[:1] != "-" and not killing:
+                break
+    return [*words, *rest]
+
+
+_BEFORE_VALUES = (RUNTIME_DIR.names[0], "--signal", "-s")
 
 
 def _take(

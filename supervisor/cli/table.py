@@ -63,7 +63,8 @@ LOG_DIR = Option(
 READ_LOG_DIR = Option(
     "--log-dir", value="DIR",
     text="Where the logs are (default: UNBOXED_LOG_DIR, else where the supervisor of that runtime"
-    " directory keeps or kept them).",
+    " directory keeps them; once it has ended, the default directory: for a `run` with --state-dir"
+    " or --log-dir of its own, name it).",
 )
 
 UNITS = "A UNIT is a unit, one instance of it (web/1), a group, or a pattern (web*)."
@@ -109,7 +110,8 @@ COMMANDS = (
     _change(
         "kill", "Send a signal to all processes of units.",
         Option("--signal", "-s", value="SIGNAL", text="Name or number (default: TERM)."),
-        more=UNITS + " What happens next is the unit's restart policy.",
+        more=UNITS + " What happens next is the unit's restart policy. `-9` and `-KILL` are taken"
+        " too, as by kill(1).",
     ),
     _change("freeze", "Suspend all processes of units."),
     _change("thaw", "Let frozen units go on."),

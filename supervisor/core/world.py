@@ -31,6 +31,7 @@ from supervisor.model.unit import SECOND_NS, Unit
 
 RESTING = frozenset({"down", "failed", "waiting", "backoff"})  # nothing of it runs
 ENDED = frozenset({"down", "failed"})
+COMING = frozenset({"waiting", "launching", "starting"})
 SERVING = frozenset({"starting", "up"})  # others may rely on it
 HISTORY = 4096  # transitions kept for `why`
 STALE = 1024  # timers that mean nothing any more are kept until there are so many
@@ -45,6 +46,11 @@ def keys_of(unit: Unit, cores: int) -> tuple[str, ...]:
     """The instance keys of a unit: its name, or NAME/0, NAME/1, ... if it has several."""
     count = unit.instances or cores
     return (unit.name,) if count == 1 else tuple(f"{unit.name}/{i}" for i in range(count))
+
+
+def wanted(inst: Instance) -> bool:
+    """Whether it runs, or will again without anybody's help."""
+    return inst.goal == "up" and inst.phase not in ENDED
 
 
 class World:
@@ -64,12 +70,14 @@ class World:
         self._due: dict[str, int] = {}  # key -> its only valid entry in _timers
         self.old: dict[str, Unit] = {}  # key -> definition, of what runs without a unit file
         self.left: dict[str, tuple[str, ...]] = {}  # unit -> what runs beyond its definition
+        self._grown: dict[str, tuple[str, ...]] = {}  # unit that runs -> what it got more of
 
     # --- definitions --------------------------------------------------------------------------
 
     def define(self, units: dict[str, Unit]) -> None:
-        """Replace all definitions; `recheck` when instances may be waiting. What runs goes on, also
-        what the new definitions have no more: that is forgotten once nothing of it runs."""
+        """Replace all definitions; `recheck` when there were others before. What runs goes on, also
+        what the new definitions have no more: that is forgotten once nothing of it runs. But of a
+        unit that has other instances now, `recheck` starts those and stops the surplus ones."""
         old = self.graph.units
         self.graph = graphs.build(units)
         for unit in units.values():
@@ -88,6 +96,8 @@ class World:
         was = self.keys.get(unit.name, ())
         if was == keys:
             return
+        if any(wanted(self.instances[key]) for key in was):
+            self._grown[unit.name] = tuple(key for key in keys if key not in was)
         self.keys[unit.name] = keys
         for index, key in enumerate(keys):
             self._unleave(unit.name, key)
@@ -99,7 +109,7 @@ class World:
                 self._leave(key)
 
     def _retire(self, name: str, unit: Unit) -> None:
-        for key in self._all(name):
+        for key in self.all_of(name):
             self.old[key] = unit
             self.dirty.add(key)
         for key in self.keys.pop(name, ()):
@@ -125,10 +135,52 @@ class World:
         self._due.pop(key, None)
         self.dirty.add(key)
 
-    def _all(self, name: str) -> tuple[str, ...]:
+    def all_of(self, name: str) -> tuple[str, ...]:
         """The keys of a unit's instances, with those that are only still there."""
         keys = self.keys.get(name, ())
         return (*keys, *self.left[name]) if name in self.left else keys
+
+    def is_surplus(self, key: str) -> bool:
+        """Whether it is an instance beyond the number that its unit has now."""
+        name = self.instances[key].unit
+        return name in self.left and name in self.keys and key in self.left[name]
+
+    def number(self, name: str) -> str:
+        """How many instances a unit has now, in words: why one begins, or has no definition."""
+        count = len(self.keys.get(name, ()))
+        return f"{name} now has {count} instance{'s' * (count > 1)}" if count else NO_FILE
+
+    def _grow(self) -> None:
+        """Start what units that run got more of."""
+        grown, self._grown = self._grown, {}
+        for key in [key for keys in grown.values() for key in keys if key in self.instances]:
+            self.start_key(key, self.number(self.instances[key].unit), self.turn.now)
+
+    def _trim(self, name: str) -> None:
+        """Stop the surplus instances of a unit. Those that others replace (one instance has
+        another key than one of several) serve until these do, if all share the listeners."""
+        unit = self.graph.units.get(name)
+        if unit is None:
+            return
+        phases = {self.instances[key].phase for key in self.keys[name]}
+        replaced = "up" in phases and not phases & COMING
+        for key in self.left.get(name, ()):
+            inst = self.instances[key]
+            leaves_now = replaced or not unit.listen or name not in (key, *self.keys[name])
+            if leaves_now and (inst.goal == "up" or inst.again):
+                self._step(inst, ev.GoDown(self.number(name)))
+                self._release(inst)
+
+    def _makes_way(self, inst: Instance) -> list[str]:
+        """The surplus instances that must be gone before `inst`, which replaces them, starts."""
+        name = inst.unit
+        if name not in self.left or self.unit_of(inst).listen:
+            return []
+        return [
+            key
+            for key in self.left[name]
+            if name in (key, inst.key) and self.instances[key].phase not in RESTING
+        ]
 
     def unit_of(self, inst: Instance) -> Unit:
         unit = self.graph.units.get(inst.unit)
@@ -156,7 +208,7 @@ class World:
         self.turn.now = now
         if self.closing_ns:
             return
-        asked = dict.fromkeys(keys)
+        asked = dict.fromkeys(key for key in keys if not self.is_surplus(key))
         fresh = [self.instances[key] for key in asked]
         pulled = [self.instances[key] for name in names for key in self.keys.get(name, ())]
         fresh += [
@@ -180,7 +232,7 @@ class World:
                 self._step(inst, ev.NeedFailed(f"it conflicts with {winner}, also asked for"))
         for inst in fresh:  # whose stop is called off holds nobody back any more
             for dep in self.graph.deps.get(inst.unit, ()):
-                for key in self._all(dep.unit):
+                for key in self.all_of(dep.unit):
                     self._release(self.instances[key])
         self._settle()
 
@@ -204,7 +256,7 @@ class World:
         todo = list(seen)
         while todo:
             name = todo.pop()
-            keys += self._all(name)
+            keys += self.all_of(name)
             for other in self.graph.dependents.get(name, ()):
                 # What had to be finished once is not needed any more.
                 hard = any(
@@ -214,13 +266,13 @@ class World:
                 if hard and other not in seen:
                     seen[other] = None
                     todo.append(other)
-                    for key in self._all(other):
+                    for key in self.all_of(other):
                         causes[key] = f"it requires {name}: {cause}"
         self._leave_all(keys, ev.GoDown(cause), causes)
 
     def stop_key(self, key: str, cause: str, now: int) -> None:
         self.turn.now = now
-        if self._all(self.instances[key].unit) == (key,):
+        if self.all_of(self.instances[key].unit) == (key,):
             self.stop([self.instances[key].unit], cause, now)
         else:
             self._leave_all([key], ev.GoDown(cause))
@@ -236,7 +288,7 @@ class World:
             name = self.instances[todo.pop()].unit
             for other in self.graph.dependents.get(name, ()):
                 if any(d.unit == name and d.bound for d in self.graph.deps[other]):
-                    for key in self._all(other):
+                    for key in self.all_of(other):
                         if key not in seen and self.instances[key].phase not in ENDED:
                             seen[key] = None
                             todo.append(key)
@@ -404,27 +456,32 @@ class World:
         graph, unit = self.graph, inst.unit
         if moved.target in RESTING or inst.stuck:  # before it may start again
             for dep in graph.deps.get(unit, ()):
-                for key in self._all(dep.unit):
+                for key in self.all_of(dep.unit):
                     self._release(self.instances[key])
         defined = inst.key in self.keys.get(unit, ())
         if defined:
             self._check(inst)
+        if unit in self.left and unit in graph.units:
+            self._trim(unit)
+            for key in self.keys[unit]:
+                self._check(self.instances[key])
         for name in graph.dependents.get(unit, ()):
             self._look(name, inst, moved)
         for name in graph.conflicts.get(unit, ()):
-            for key in self._all(name):
+            for key in self.all_of(name):
                 self._check(self.instances[key])
         if not defined and inst.phase in RESTING and inst.key in self.instances:
             if inst.phase in ENDED:
                 self._forget(inst.key)
             else:  # its next run would be by a definition that is gone
-                self._step(inst, ev.GoDown(NO_FILE, moved.id))
+                self._step(inst, ev.GoDown(self.number(inst.unit), moved.id))
 
     def _look(self, name: str, inst: Instance, moved: Transition) -> None:
         """What `name`, which looks at `inst`'s unit, makes of its move."""
         gone = moved.target not in SERVING and moved.source in SERVING
+        gone = gone and not self.is_surplus(inst.key)  # the others are still there
         bound = gone and any(d.bound and d.unit == inst.unit for d in self.graph.deps[name])
-        for key in self._all(name):
+        for key in self.all_of(name):
             other = self.instances[key]
             if other.phase == "waiting":
                 self._check(other)
@@ -457,7 +514,7 @@ class World:
                 cause, cause_id = f"{dep.unit} {CAME[dep.until]}", self._last(dep.unit)
         for name in self.graph.conflicts.get(inst.unit, ()):
             pending = pending or not self._rests(name)
-        if not pending:
+        if not pending and not self._makes_way(inst):
             self._step(inst, ev.NeedsMet(cause, cause_id))
 
     def _last(self, name: str) -> int:
@@ -485,7 +542,7 @@ class World:
         return worst
 
     def _rests(self, name: str) -> bool:
-        return all(self.instances[key].phase in RESTING for key in self._all(name))
+        return all(self.instances[key].phase in RESTING for key in self.all_of(name))
 
     def _release(self, inst: Instance) -> None:
         """Begin a stop that is held back, if nobody is in its way any more."""
@@ -502,7 +559,7 @@ class World:
                 continue
             if not any(d.order and d.unit == inst.unit for d in self.graph.deps[name]):
                 continue
-            for key in self._all(name):
+            for key in self.all_of(name):
                 other = self.instances[key]
                 leaves = other.goal == "down" or other.again
                 if other.phase not in RESTING and not other.stuck and leaves:
@@ -521,7 +578,8 @@ class World:
             if dep.order and self._status(dep.unit, dep.until) == "pending"
         ]
         rivals = self.graph.conflicts.get(inst.unit, ())
-        return found + [f"{name} to stop" for name in rivals if not self._rests(name)]
+        rivals = (*self._makes_way(inst), *(name for name in rivals if not self._rests(name)))
+        return found + [f"{name} to stop" for name in rivals]
 
     # --- after the death of an earlier manager (resume.py) ------------------------------------
 
@@ -552,9 +610,12 @@ class World:
         """Look at everything that waits, for its needs or for others to stop before it. What waits,
         if only for its next try, and has no definition any more is over."""
         self.turn.now = now
+        for name in list(self.left):
+            self._trim(name)
+        self._grow()
         for inst in list(self.instances.values()):
             if inst.phase in RESTING and inst.key not in self.keys.get(inst.unit, ()):
-                self._step(inst, ev.GoDown(NO_FILE))
+                self._step(inst, ev.GoDown(self.number(inst.unit)))
             else:
                 self._check(inst)
             self._release(inst)

@@ -122,7 +122,7 @@ bool manager_receive(void) {
     ssize_t got = -1; /* twice: that the manager left answers unread is told first, and only once */
     for (int i = 0; i < 2 && got < 0 && (!i || errno == ECONNRESET); i++)
         got = recvmsg(kept.peers[MANAGER].sock, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-    if (got <= 0) return false;
+    if (got <= 0) return got < 0 && (errno == EINTR || errno == ENOMEM || errno == ENOBUFS); /* it is still there */
     rest = (struct in){input, input + got, false};
     int error = message.msg_flags & MSG_TRUNC ? EMSGSIZE : 0;
     if (control.header.cmsg_type == SCM_RIGHTS) { /* nothing else was ever asked for */

@@ -56,7 +56,7 @@ class EventLog:
         sup.flush_log = self.flush
         sup.listeners.append(self._on_transitions)
         self._open()
-        self._on_transitions(list(sup.world.history))
+        self._on_transitions([one for one in sup.world.history if one.id > sup.inherited])
 
     def _open(self) -> None:
         if not self._asked:

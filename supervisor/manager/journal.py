@@ -17,7 +17,8 @@ from binascii import crc32
 
 from msgspec import DecodeError, Struct, ValidationError, msgpack
 
-from supervisor.model.state import Instance
+from supervisor.core.world import HISTORY
+from supervisor.model.state import Instance, Transition
 from supervisor.model.unit import Unit
 
 VERSION = 1
@@ -47,6 +48,7 @@ class Snapshot(Struct, gc=False):
     instances: dict[str, Instance]
     old: dict[str, Unit]  # instance key -> definition, of what runs though its file is gone
     launched: dict[str, Unit]  # key -> the definition its present run began with, if not today's
+    history: list[Transition]  # as far back as World.history goes
     whole: bool  # false: the log was damaged and may be missing its end
 
 
@@ -66,7 +68,8 @@ class Journal:
 
     def append(self, records: list[tuple[bytes, object]]) -> None:
         """Write records in one system call. Kinds: H Header, U Unit, R name of a unit removed,
-        I Instance, X key of an instance removed, O and L [key, Unit] (Snapshot.old, .launched)."""
+        I Instance, X key of an instance removed, O and L [key, Unit] (Snapshot.old, .launched),
+        T [Transition, ...]."""
         parts = []
         for kind, value in records:
             body = kind + _encode(value)
@@ -94,6 +97,7 @@ def load(fd: int) -> tuple[Snapshot | None, Journal]:
     units: dict[str, Unit] = {}
     launched: dict[str, Unit] = {}
     old: dict[str, Unit] = {}
+    moved: list[Transition] = []
     instances: dict[str, Instance] = {}
     at, whole = 0, True
     try:
@@ -117,6 +121,8 @@ def load(fd: int) -> tuple[Snapshot | None, Journal]:
             elif kind in (b"L", b"O"):
                 key, unit = msgpack.decode(text, type=tuple[str, Unit])
                 (launched if kind == b"L" else old)[key] = unit
+            elif kind == b"T":
+                moved += msgpack.decode(text, type=list[Transition])
             elif kind == b"R":
                 units.pop(msgpack.decode(text, type=str), None)
             elif kind == b"X":
@@ -131,7 +137,21 @@ def load(fd: int) -> tuple[Snapshot | None, Journal]:
         header.booted = False  # whoever comes after us must not take the readable part for all
         journal.append([(b"H", header)])
         journal.cut()
-    return Snapshot(header, units, instances, old, launched, whole), journal
+    return Snapshot(header, units, instances, old, launched, _history(moved), whole), journal
+
+
+def _history(moved: list[Transition]) -> list[Transition]:
+    """Each once (what was not told yet when the log was written anew is in it twice), the latest
+    HISTORY; equal texts are one object, as they were to whoever made them."""
+    same: dict[str, str] = {}
+    latest = {one.id: one for one in moved[-2 * HISTORY :]}
+    return [
+        Transition(
+            one.id, same.setdefault(one.key, one.key), one.time_ns, one.source, one.target,
+            same.setdefault(one.cause, one.cause), one.cause_id,
+        )
+        for one in list(latest.values())[-HISTORY:]
+    ]  # fmt: skip
 
 
 def _emptied(fd: int) -> Journal:

@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 import os
-from errno import EAGAIN, EMFILE, ENOENT, ESRCH
+from errno import EAGAIN, EINTR, EMFILE, ENOENT, ESRCH
 
 from supervisor.kernel.keeper import Child, Frame, child
 from supervisor.kernel.plan import NAMES
@@ -82,7 +82,8 @@ class Observer:
         key, _ = self._sup.launches.get(frame.tag, ("", ""))
         code = int.from_bytes(frame.payload[8:12], "little")
         err = int.from_bytes(frame.payload[12:16], "little", signed=True)
-        self._sup.deliver(key, ev.LaunchFailed(frame.tag, failure_words(code, err), True))
+        if err != EINTR:  # else it was killed before its exec: its exit record says by what
+            self._sup.deliver(key, ev.LaunchFailed(frame.tag, failure_words(code, err), True))
 
     def _refused(self, frame: Frame) -> None:
         key, _ = self._sup.launches.pop(frame.tag, ("", ""))
@@ -122,7 +123,11 @@ class Observer:
         sup = self._sup
         number = int.from_bytes(frame.payload[:4], "little")
         sender = int.from_bytes(frame.payload[4:8], "little", signed=True)
-        cause = f"{signal_name(number)} to the supervisor from pid {sender}"
+        whence = f"pid {sender}"
+        if not sender:  # it has no number here: the kernel, for a terminal, or another namespace
+            typed = number in (INT, QUIT, HUP)
+            whence = "the terminal" if typed else "outside its pid namespace"
+        cause = f"{signal_name(number)} to the supervisor from {whence}"
         sup.current = ""
         if number in (TERM, INT, QUIT):
             self.stop(cause, number == INT)
@@ -189,6 +194,8 @@ def split_key(key: str) -> tuple[str, str]:
 
 def failure_words(code: int, err: int) -> str:
     """"cannot execute it: No such file or directory (step EXEC)"."""
+    if err == EINTR:
+        return "it was killed before it was executed"
     name = NAMES.get(code, str(code))
     doing = _STEP_WORDS.get(name, "launch it")
     return f"cannot {doing}: {os.strerror(err)} (step {name}, errno {err})"

@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 from _socket import SHUT_RD, socket
 
+from supervisor.core.world import ENDED
 from supervisor.kernel.tracking import SessionTracker
 from supervisor.manager.conditions import unmet
 from supervisor.manager.launcher import CannotLaunch
@@ -222,12 +223,15 @@ class Performer:
         if sup.limiting is not None:
             sup.limiting.release(key)
         self.spent.discard(key)
-        inst = sup.world.instances.get(key)
-        unit = sup.world.graph.units.get(inst.unit) if inst is not None else None
+        world, name = sup.world, key.partition("/")[0]
+        unit = world.graph.units.get(name)
         ran = sup.launched.pop(key, unit)  # its definition may be another one today, or none
         for one in dict.fromkeys((ran, unit)):
             if one is not None and one.listen:
                 self._close_listeners(one, key)
+        if unit is not None and key not in world.keys[name] and name not in world.left:
+            for other in world.keys[name]:  # it was the last to serve by the old definition
+                sup.launcher.drop_stale(unit, world.instances[other])
         if ran is None or _speaks(ran) or (unit is not None and _speaks(unit)):
             self._notices.close(key)
 
@@ -242,16 +246,18 @@ class Performer:
 
     def _close_listeners(self, unit: Unit, key: str) -> None:
         """A stopped service's address refuses connections; while one instance lives it is open."""
-        world = self._sup.world
-        keys = world.keys.get(unit.name, ())
+        world, name = self._sup.world, unit.name
+        over = all(world.instances[k].phase in ENDED for k in world.all_of(name) if k != key)
         gone = [f"listen:{key}:"]
-        if all(world.instances[k].phase in ("down", "failed") for k in keys):
-            gone.append(f"listen:{unit.name}:")
+        if over:
+            gone.append(f"listen:{name}:")
+        elif key == name:  # it has the names of the listeners that others share
+            gone = [f"listen:{key}:{one.name}:" for one in unit.listen if one.reuse_port]
         names = [s for s in self._sup.stored if s.startswith(tuple(gone))]
         for name in names:
             self._sup.drop(name)
         for one in unit.listen:
-            if names and len(gone) > 1 and one.family in ("unix", "fifo"):
+            if names and over and one.family in ("unix", "fifo"):
                 try:
                     os.unlink(one.path)
                 except OSError:

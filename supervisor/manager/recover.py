@@ -79,9 +79,11 @@ def _from_journal(
     if not whole:
         sup.report("the journal is damaged; going on from the rest, the unit files and the keeper")
         _believe(instances, children)
+    world.history.extend(snapshot.history)
+    sup.inherited = snapshot.history[-1].id if snapshot.history else 0
     saved = Saved(
-        list(instances.values()), header.next_launch, header.next_transition, header.closing_ns,
-        snapshot.old,
+        list(instances.values()), header.next_launch,
+        max(header.next_transition, sup.inherited), header.closing_ns, snapshot.old,
     )  # fmt: skip
     if whole and header.booted:
         world.define(snapshot.units)

@@ -17,7 +17,8 @@ def _unsliced(units: dict[str, Unit]) -> dict[str, str]:
 
 
 def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
-    """What runs goes on as it was started; a changed definition counts from its next start."""
+    """What runs goes on as it was started; a changed definition counts from its next start. Only
+    the number of its instances counts at once: World.recheck starts and stops some."""
     loaded = read_units(sup.paths.units)
     problems = [Problem(p.file, p.line, p.key, p.message) for p in loaded.problems]
     unsliced = _unsliced(loaded.units)
@@ -41,6 +42,8 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
     changed = sorted(name for name in units.keys() & old.keys() if units[name] is not old[name])
     sup.reload_access()
     sup.world.define(units)
+    sup.defined += [units[name] for name in (*added, *changed)]
+    sup.gone += removed
     now = sup.now()
     for name in changed:
         for key in sup.world.keys[name]:
@@ -54,6 +57,8 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
     sup.commit()
     sup.rewrite()
     for name in changed:  # now, so that the addresses are free when a restart asks for them
+        if name in sup.world.left:
+            continue  # what is surplus serves on; the last of it closes them
         for key in sup.world.keys[name]:
             sup.launcher.drop_stale(units[name], sup.world.instances[key])
     sup.flush()

@@ -70,9 +70,13 @@ class Reports:
         return figures(self._sup, inst)
 
     def stale(self, inst: Instance, unit: Unit) -> bool:
-        """Whether it runs by another definition than today's."""
+        """Whether it runs by another definition than today's, but for their number."""
         began = self._sup.launched.get(inst.key)
-        return began is not None and began is not unit and began != unit
+        if began is None or began is unit or began == unit:
+            return False
+        from msgspec.structs import replace
+
+        return replace(began, instances=unit.instances) != unit
 
     def supervisor(self) -> report.SupervisorStatus:
         import os

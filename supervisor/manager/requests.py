@@ -106,6 +106,7 @@ class Requests:
         if sup.world.closing_ns:
             call.fail(say.Failed("cannot start: the supervisor is stopping; nothing was changed"))
             return
+        keys = self._defined(keys, results)
         over = {key: self._tried.outcome(sup.world.instances[key]) for key in keys}
         ended = [one for one in over.values() if one is not None]  # those are there to run once
         results += ended
@@ -120,6 +121,18 @@ class Requests:
                 sup.world.start_key(key, cause, sup.now())
         test = started("start")
         self._answer(call, what, keys, lambda i: self._tried.outcome(i) or test(i), results)
+
+    def _defined(self, keys: list[str], results: list[say.Result]) -> list[str]:
+        """`keys` without surplus instances, which only stop, as a result says of those that were
+        asked for by their own key."""
+        world = self._sup.world
+        surplus = [key for key in keys if world.is_surplus(key)]
+        rest = [key for key in keys if key not in surplus]
+        for key in () if rest else surplus:
+            number = world.number(world.instances[key].unit)
+            words = f"cannot start {key}: {number}; nothing was changed"
+            results.append(say.Result(key, False, words, FAILED))
+        return rest
 
     def stop(self, call: Call, what: ask.Operate) -> None:
         sup, cause = self._sup, f"stopped by {call.who}"
@@ -297,7 +310,8 @@ class Requests:
     # --- helpers ------------------------------------------------------------------------------
 
     def _no_unit(self, call: Call, name: str) -> None:
-        words = f"no unit {name}; `unboxed status` lists them"
+        words = f"no unit matches '{name}'" if set("*?[") & set(name) else f"no unit {name}"
+        words += "; `unboxed status` lists them"
         call.fail(say.NoSuchUnit(name, words))
 
     def _refuse(self, call: Call, what: str) -> None:

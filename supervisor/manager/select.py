@@ -23,7 +23,8 @@ class TooMuch(Exception):
 
 
 def keys(world: World, patterns: Iterable[str]) -> list[str]:
-    """The instance keys that `patterns` select, each once. Raises NothingThere, TooMuch."""
+    """The instance keys that `patterns` select, each once, those of a unit with what runs beyond
+    its definition. Raises NothingThere, TooMuch."""
     found: dict[str, None] = {}
     different = dict.fromkeys(patterns)
     if sum(map(is_glob, different)) > MOST_GLOBS:
@@ -35,7 +36,7 @@ def keys(world: World, patterns: Iterable[str]) -> list[str]:
         if names:
             for name in names:
                 for member in graphs.members(world.graph, name):
-                    found.update(dict.fromkeys(world.keys.get(member, ())))
+                    found.update(dict.fromkeys(world.all_of(member)))
         elif pattern in world.instances:
             found[pattern] = None
         elif is_glob(pattern) and (some := [k for k in world.instances if matches(pattern, k)]):

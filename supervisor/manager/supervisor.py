@@ -86,6 +86,7 @@ class Supervisor:
         self._wants = 0  # what the keeper's socket is watched for
         self.keeper_pid = os.getppid()
         self.tracking_note = ""  # main: why there are no cgroups, "" if there are
+        self.inherited = 0  # recover: the last transition that the manager before us wrote down
         self.orphans = 0
         self.logger_pid = 0
         self._offset_ns = time_ns() - monotonic_ns()
@@ -158,7 +159,7 @@ class Supervisor:
             if not (actions or fresh or dirty or self.defined or self.gone):
                 break
             try:
-                self._write(dirty)
+                self._write(fresh, dirty)
             except OSError as exc:
                 self.world.untake(actions, fresh, dirty)
                 self._unwritten(exc)
@@ -196,7 +197,7 @@ class Supervisor:
             self.loop.guard(lambda listener=listener: listener(fresh))  # type: ignore[misc]
         self.current = key
 
-    def _write(self, dirty: set[str]) -> None:
+    def _write(self, fresh: list[Transition], dirty: set[str]) -> None:
         world, header = self.world, self.header
         header.next_launch = world.turn.next_launch
         header.next_transition = world.turn.next_transition
@@ -209,6 +210,8 @@ class Supervisor:
             records.append((b"X", key) if inst is None else (b"I", inst))
             if key in world.old:
                 records.append((b"O", (key, world.old[key])))
+        if fresh:
+            records.append((b"T", fresh))
         self.journal.append(records)
         self.defined, self.gone = [], []
         self.retry_ns = 0
@@ -238,6 +241,7 @@ class Supervisor:
             for key, unit in self.launched.items()
             if key in world.instances and world.graph.units.get(world.instances[key].unit) != unit
         ]
+        records.append((b"T", list(world.history)))
         fresh.append(records)
         fresh.settle()
         os.close(self.journal.fd)

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from supervisor.core.words import TOO_LATE
+from supervisor.core.world import World
 from supervisor.manager.reports import Reports, state
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model.report import Outcome, Progress, Result
@@ -58,8 +59,11 @@ def reloaded(inst: Instance) -> Result | None:
     return None
 
 
-def _gone(key: str, test: Test) -> Result:
+def _gone(world: World, key: str, test: Test) -> Result:
     """Of what was forgotten while it was waited for."""
+    name = key.partition("/")[0]
+    if name in world.keys:
+        return Result(key, True, f"gone: {world.number(name)}")
     if test is stopped:
         return Result(key, True, "gone: it has no unit file any more")
     words = f"cannot wait for {key}: it has no unit file any more; it is down and forgotten"
@@ -99,7 +103,7 @@ class Waiters:
         instances = self._sup.world.instances
         for key in list(waiter.left):
             inst = instances.get(key)
-            result = _gone(key, waiter.test) if inst is None else waiter.test(inst)
+            result = _gone(self._sup.world, key, waiter.test) if inst is None else waiter.test(inst)
             if result is not None:
                 waiter.results.append(result)
                 del waiter.left[key]

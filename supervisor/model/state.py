@@ -74,7 +74,7 @@ class Instance(Struct, gc=False, omit_defaults=True):
     cause_id: int = 0  # that transition's number
 
 
-class Transition(Struct, frozen=True, gc=False):
+class Transition(Struct, frozen=True, gc=False, array_like=True, omit_defaults=True):
     """One change of phase. `cause_id`: the transition, of whatever unit, that led to it, or 0."""
 
     id: int

@@ -10,19 +10,16 @@ from typing import Self
 import pytest
 
 from tests.keeper.keeperclient import Keeper, Peer, frame, log_step, plan, text
+from tests.stack import own
 
 pytestmark = pytest.mark.skipif(not shutil.which("strace"), reason="needs strace")
 
 # (call, errno, what a launch may be refused with then; 0: it may also succeed)
 AT_LAUNCH = [
-    ("clone", errno.EAGAIN, {errno.EAGAIN}),
-    ("clone", errno.ENOMEM, {errno.ENOMEM}),
     ("pipe2", errno.EMFILE, {errno.EMFILE}),
     ("pipe2", errno.ENFILE, {errno.ENFILE}),
     ("open,openat", errno.ENOMEM, {errno.ENOMEM}),
     ("fcntl", errno.EMFILE, {errno.EMFILE}),
-    ("epoll_ctl", errno.ENOMEM, {errno.ENOMEM, 0}),
-    ("epoll_ctl", errno.ENOSPC, {errno.ENOSPC, 0}),
     ("wait4", errno.EINTR, {0}),
     ("read", errno.EINTR, {0}),
     ("recvmsg", errno.ENOMEM, {0}),
@@ -36,15 +33,17 @@ AT_LAUNCH = [
 
 
 class Injection:
-    """strace, attached to the keeper alone (its children are not followed)."""
+    """strace, attached to the keeper alone (its children are not followed), or to its spawners."""
 
-    def __init__(self, keeper: Keeper, calls: str, error: int, when: str) -> None:
+    def __init__(
+        self, keeper: Keeper, calls: str, error: int, when: str, *, spawners: bool = False
+    ) -> None:
         spec = f"inject={calls}:error={errno.errorcode[error]}:when={when}"
         self.strace = subprocess.Popen(
             [
                 "strace",
                 "-p",
-                str(keeper.pid),
+                ",".join(map(str, own(keeper.pid) if spawners else [keeper.pid])),
                 "-e",
                 f"trace={calls}",
                 "-e",
@@ -104,6 +103,27 @@ def test_launch_reports_an_injected_error_and_the_next_one_works(
             assert attempt(manager, launch) == 0  # and all is well again
         assert manager.hello()[0] == []
         assert keeper.process.poll() is None
+
+
+@pytest.mark.parametrize("error", [errno.EAGAIN, errno.ENOMEM])
+def test_a_spawner_that_can_make_no_child_says_so_and_the_next_launch_works(error: int) -> None:
+    with Keeper() as keeper:
+        manager = keeper.manager()
+        assert attempt(manager, 1) == 0
+        with Injection(keeper, "clone", error, "1", spawners=True) as injection:
+            assert attempt(manager, 2) == error
+        assert "(INJECTED)" in injection.seen
+        assert attempt(manager, 3) == 0
+
+
+@pytest.mark.parametrize("error", [errno.EAGAIN, errno.ENOMEM])
+def test_a_keeper_that_can_make_no_spawner_says_so_and_the_next_launch_works(error: int) -> None:
+    with Keeper() as keeper:
+        manager = keeper.manager()
+        with Injection(keeper, "clone", error, "1") as injection:
+            assert attempt(manager, 1) == error
+        assert "(INJECTED)" in injection.seen
+        assert attempt(manager, 2) == 0
 
 
 def test_cgroup_that_cannot_be_made_is_reported() -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.fault.lifecycle import SLEEP, cpu_s, limited, supervisor, three
 from tests.fault.witness import replaced
-from tests.stack import Stack, alive
+from tests.stack import Stack, alive, own
 
 LIMITS = "RLIMIT_NPROC, pids.max and pid_max limit them"
 REFUSED = f"the keeper refused it: no process is left ({LIMITS})"
@@ -91,6 +91,16 @@ def test_f27_the_pids_controller() -> None:
         group.rmdir()
 
 
+@contextlib.contextmanager
+def no_more(stack: Stack) -> Iterator[None]:
+    """The limit of whoever makes processes: the keeper, and the spawners that it has."""
+    keeper = three(stack)["keeper"]
+    with contextlib.ExitStack() as limits:
+        for pid in [keeper, *own(keeper)]:
+            limits.enter_context(limited(pid, "Max processes", 1))
+        yield
+
+
 def test_f27_rlimit_nproc() -> None:
     with supervisor("session", UNITS) as stack:
-        goes_on(stack, limited(three(stack)["keeper"], "Max processes", 1))
+        goes_on(stack, no_more(stack))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import struct
+import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +16,7 @@ import pytest
 
 from supervisor.kernel.wire import CHILD_STATES
 from tests.keeper.keeperclient import (
+    SOURCES,
     Child,
     Keeper,
     Peer,
@@ -248,10 +251,48 @@ def test_services_start_where_clone3_is_refused(error: int) -> None:
             assert (group / "unit/cgroup.procs").read_text() == "0"
 
 
+def test_a_spawner_that_is_slow_between_two_looks_spoils_no_queue() -> None:
+    """One of three is held up where others take orders meanwhile: afterwards all wait, quietly."""
+    with tempfile.TemporaryDirectory(prefix="keeper-build-") as path:
+        for source in SOURCES.glob("*.[ch]"):
+            words = source.read_text()
+            if source.name == "spawn.c":
+                look = re.compile(r"= __atomic_load_n\(&kept\.(first|end), __ATOMIC_ACQUIRE\);")
+                words = look.sub(r"\g<0> if (me == 1) usleep(2500);", words)
+                assert words.count("usleep(2500)") == 2
+            Path(path, source.name).write_text(words)
+        slow = build(Path(path), "-O2", "-static", "-I", path, sources=[*Path(path).glob("*.c")])
+        with Keeper(slow) as keeper:
+            manager = keeper.manager()
+            for first in range(1, 200, 4):
+                for launch in range(first, first + 4):
+                    manager.spawn(launch, f"unit{launch}", plan("/bin/true"))
+                for launch in range(first, first + 4):
+                    assert manager.started(launch).op == "EXECED"
+                    manager.exited(launch)
+            wait_until(lambda: all(state(pid) == "S" for pid in spawners(keeper)))
+            time.sleep(0.1)
+            assert {state(pid) for pid in spawners(keeper)} == {"S"}
+
+
+def state(pid: int) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+def test_a_refusal_is_told_though_the_launch_was_still_to_be_told_of() -> None:
+    """Else its row, and with it its key, would be taken for ever."""
+    with tempfile.TemporaryDirectory(prefix="keeper-build-") as path:
+        parts = [SOURCES / "tables.c", SOURCES / "system.c"]
+        own = Path(__file__).with_name("owing.c")
+        program = build(Path(path), sources=[own, *parts], name="owing")
+        assert subprocess.run([program], check=False).returncode == 0
+
+
 def test_no_spawner_outlives_its_keeper() -> None:
     with Keeper() as keeper:
-        manager = keeper.manager()
+        manager, _ = keeper.manager(), keeper.logger()
         manager.run(1, "first", plan("/bin/true"))
         (pid, *_) = spawners(keeper)
         os.kill(keeper.pid, signal.SIGKILL)
         wait_until(lambda: not Path(f"/proc/{pid}/exe").exists())
+        keeper.finish()

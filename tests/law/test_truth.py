@@ -96,3 +96,9 @@ def test_every_folder_of_tests_is_run_by_make_test_or_said_not_to_be() -> None:
     folders = {path.name for path in (ROOT / "tests").iterdir()
                if path.is_dir() and not path.name.startswith(("_", "."))}
     assert folders <= set(re.findall(r'"([a-z]+)"', runner))
+
+
+def test_no_file_of_tests_is_without_tests() -> None:
+    empty = [str(path) for path in (ROOT / "tests").rglob("test_*.py")
+             if not re.search(r"^ *def test_|\.TestCase$", path.read_text(), re.MULTILINE)]
+    assert not empty

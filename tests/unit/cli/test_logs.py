@@ -61,7 +61,8 @@ def test_json_is_one_document_a_line(runtime: Path, cli: Cli) -> None:
     (("--grep", "x"), 2, "cannot search logs: --grep is not supported yet; "),
     (("--boot",), 2, "cannot show the logs of one boot: --boot is not supported yet; "),
     (("-f", "--until", "1h"), 2, "cannot follow logs up to a time: --follow has no end"),
-    (("wbe",), 3, "cannot show logs of wbe: there are none; did you mean web?"),
+    (("wbe",), 3, "; did you mean web?"),
+    (("zzz",), 3, "; for those of a supervisor with directories of its own, name them: --log-dir"),
 ])  # fmt: skip
 def test_what_cannot_be_shown_is_one_sentence(
     runtime: Path, cli: Cli, words: tuple[str, ...], code: int, text: str
@@ -69,7 +70,8 @@ def test_what_cannot_be_shown_is_one_sentence(
     write(runtime, "web", (T0, b"x"))
     outcome = cli("logs", *words)
     assert outcome.code == code
-    assert outcome.err.startswith(text)
+    assert text in outcome.err
+    assert outcome.err.startswith("cannot ")
     assert outcome.err.count("\n") == 1
 
 
@@ -107,3 +109,21 @@ def test_a_unit_that_has_written_nothing_is_no_failure_if_the_supervisor_knows_i
     fake.instances = [instance("quiet")]
     assert cli("logs", "quiet") == (0, "", "quiet has written nothing so far\n")
     assert cli("logs", "nobody").code == 3
+
+
+def test_logs_of_a_group_are_those_of_its_members(
+    runtime: Path, fake: FakeSupervisor, cli: Cli
+) -> None:
+    write(runtime, "web/0", (T0, b"one"))
+    write(runtime, "db", (T0 + S, b"two"))
+    write(runtime, "other", (T0 + S, b"three"))
+    members = [instance("shop"), instance("web/0"), instance("db"), instance("quiet")]
+    status = fake.answers["Status"]
+    fake.answers["Status"] = lambda asked: (
+        {"instances": members, "supervisor": fake.supervisor} if asked["units"] == ["shop"]
+        else status(asked))
+    code, out, err = cli("logs", "shop")
+    assert (code, err) == (0, "")
+    assert [line.split()[1:] for line in out.splitlines()] == [["web/0", "one"], ["db", "two"]]
+    members[1:3] = []
+    assert cli("logs", "shop") == (0, "", "shop has written nothing so far\n")

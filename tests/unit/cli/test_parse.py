@@ -14,7 +14,8 @@ COMMON = [
     "status", "status web", "status --json", "status web* db/1 --json", "start web db",
     "stop --no-wait web", "--runtime-dir /tmp/rt status", "status --runtime-dir=/tmp/rt",
     "--runtime-dir a status --runtime-dir b", "kill web --signal HUP", "kill -s 9 web",
-    "kill --signal=USR1 -- web", "logs -f -n 20 web", "logs --since 10m --until -5m",
+    "kill --signal=USR1 -- web", "kill -9 web", "kill web -KILL",
+    "kill -RTMIN+3 -- -9", "--runtime-dir kill kill -SIGHUP web", "logs -f -n 20 web", "logs --since 10m --until -5m",
     "events --json",
     "run --units a --units=b web", "check units", "explain web", "why web/1", "schema", "upgrade",
     "completion bash", "try -- sleep 5", "try --env.A=b=c --user=nobody sleep -n 5",
@@ -35,7 +36,8 @@ OPTION_WORDS = sorted({name for command in COMMANDS for option in command.option
                        for name in option.names})
 ANY_WORD = st.one_of(
     st.sampled_from([*BY_NAME, *OPTION_WORDS, "--", "-", "--runtime-dir", "--runtime-dir=x", "-n5",
-                     "--env.A=b", "--signal=HUP", "--json=1", "web", "3", "-5", "", "--lines=7"]),
+                     "--env.A=b", "--signal=HUP", "--json=1", "web", "3", "-5", "", "--lines=7", "-KILL",
+                     "-9", "-s"]),
     st.text("-=ab1 ", max_size=6),
 )
 
@@ -48,6 +50,12 @@ def test_whatever_the_quick_parser_accepts_click_reads_the_same_way(
     quick = parse([verb, *words])
     if quick is not None:
         assert understand([verb, *words]) == quick
+
+
+def test_a_signal_is_named_as_for_the_kill_of_a_shell() -> None:
+    for line, signal in (("-9 web", "9"), ("-KILL web", "KILL"), ("-s 9 web", "9")):
+        assert parse(["kill", *line.split()]) == Call("kill", ["web"], {"signal": signal})
+    assert parse(["stop", "-9", "web"]) is None
 
 
 def test_what_is_given_after_the_verb_wins_over_what_stands_before_it() -> None:
@@ -82,6 +90,10 @@ def test_each_verb_of_a_later_version_is_refused_by_name_with_what_serves_until_
         "cannot run `unboxed stauts`: there is no such command; did you mean `unboxed status`?")),
     (["stat"], (
         "cannot run `unboxed stat`: there is no such command; did you mean `unboxed status`?")),
+    (["bogus"], (
+        "cannot run `unboxed bogus`: there is no such command; see `unboxed --help`")),
+    (["kill", "-x", "web"], (
+        "cannot run `unboxed kill`: it has no option -x; see `unboxed kill --help`")),
     (["start"], "cannot run `unboxed start`: UNIT is missing; see `unboxed start --help`"),
     (["start", "--frob", "a"], (
         "cannot run `unboxed start`: it has no option --frob; see `unboxed start --help`")),

@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from supervisor.kernel.keeper import LAUNCHES
+from supervisor.kernel.plan import NAMES
 from supervisor.model.unit import Listen, Ready, Restart, Start, Unit
 from tests.unit.manager.kit import Bench, Sent, speaker
 
 CHILD = 4242
+EAGER = Unit("web", command=("/bin/true",), restart=Restart(when="always", delay_ns=0))
 
 
 @pytest.fixture
@@ -310,3 +313,35 @@ def test_no_two_requests_share_a_tag_and_none_has_a_launch_number(bench: Bench) 
             bench.result(tag, 0)
     assert len(set(tags)) == len(tags) == 150
     assert min(tags) > LAUNCHES
+
+
+# --- what never came to be ------------------------------------------------------------------------
+
+
+def failed(bench: Bench, launch: int, err: int) -> None:
+    (code,) = [code for code, name in NAMES.items() if name == "EXEC"]
+    bench.tell("LAUNCH_FAILED", launch, struct.pack("<iIIi", 1000, 3, code, err))
+
+
+def test_what_was_killed_before_it_was_executed_has_ended_like_what_is_killed_after(
+    bench: Bench,
+) -> None:
+    """Its unit is none that cannot begin, for which a restart would have to wait."""
+    bench.sup.world.define({"web": EAGER})
+    bench.start("web")
+    launch = bench["web"].launch
+    failed(bench, launch, errno.EINTR)
+    assert bench["web"].phase == "launching", "its exit record says by what"
+    bench.exited("web", launch, 1000, 9, 2)
+    assert (bench["web"].phase, bench["web"].last_exit) == ("launching", "killed by SIGKILL")
+    assert bench["web"].restarts == 1
+
+
+def test_what_could_not_be_executed_says_why_and_is_not_tried_again_at_once(bench: Bench) -> None:
+    bench.sup.world.define({"web": EAGER})
+    bench.start("web")
+    launch = bench["web"].launch
+    failed(bench, launch, errno.ENOENT)
+    bench.exited("web", launch, 1000, 127)
+    assert bench["web"].phase == "backoff"
+    assert bench["web"].cause.startswith("cannot execute it: No such file or directory")

@@ -1,0 +1,54 @@
+"""What led to a unit's state is known to the next manager too, and told once."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.stack import Stack
+
+SLEEP = 'command = ["/bin/sleep", "1000"]\n'
+CRASH = 'command = ["/bin/false"]\n[restart]\nwhen = "always"\ndelay = "1h"\nmax_delay = "1h"\n'
+
+
+def told(stack: Stack) -> list[dict[str, Any]]:
+    """The transitions in the supervisor's own log."""
+    text = b"".join(path.read_bytes() for path in sorted((stack.log / "unboxed").glob("*.log")))
+    rows = [json.loads(line) for line in text.splitlines()]
+    return [row for row in rows if "id" in row]
+
+
+@pytest.mark.parametrize("how", ["kill", "upgrade"])
+def test_causes_outlive_the_manager(tmp_path: Path, how: str) -> None:
+    app = SLEEP + '[needs]\nafter = ["one"]\n'
+    with Stack(tmp_path, {"one": SLEEP, "app": app, "bad": CRASH}) as stack:
+        stack.wait("app", "running")
+        stack.wait("bad", "backoff")
+        stack.call("Restart", units=["one"], wait=True)
+        before = {key: stack.call("Why", unit=key)["chain"] for key in ("one", "app", "bad")}
+        assert len(before["app"]) > 2
+        count = len(stack.call("Describe", unit="one")["history"])
+        stack.until(lambda: len(told(stack)) >= before["one"][0]["id"], "all to be logged")
+        manager = stack.manager
+        if how == "kill":
+            os.kill(manager, signal.SIGKILL)
+        else:
+            stack.call("Upgrade")
+        stack.until(lambda: stack.manager not in (0, manager), "another manager")
+        stack.until(stack.answers, "it to answer")
+        for key, chain in before.items():
+            after = stack.call("Why", unit=key)["chain"]
+            assert [one["id"] for one in after] == [one["id"] for one in chain]
+            assert [one["cause"] for one in after] == [one["cause"] for one in chain]
+        assert len(stack.call("Describe", unit="one")["history"]) == count
+        stack.call("Restart", units=["one"], wait=True)
+        chain = stack.call("Why", unit="one")["chain"]
+        assert chain[0]["id"] > before["one"][0]["id"]
+        stack.until(lambda: told(stack)[-1]["id"] >= chain[0]["id"], "that to be logged")
+        numbers = [row["id"] for row in told(stack)]
+        assert numbers == sorted(set(numbers)), "nothing is told twice"

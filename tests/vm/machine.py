@@ -1,0 +1,172 @@
+"""A machine in a process: user-mode Linux, a kernel of its own with cgroup v2 and nothing else.
+
+    with Machine(tmp_path, 'exec "$UNBOXED_INIT" ...') as machine:
+        machine.until("ready")
+        machine.ctrl_alt_del()
+        machine.ended()
+
+Its root file system is the host's, read-only; /run is its own, and the test's directory is
+/run/host, to which it may write. `script` is what PID 1, a shell, goes on with when that is so.
+What is written to the console is on the host at once, whatever becomes of the machine.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import Self
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from tests.stack import ROOT, keeper_binary
+
+LINUX = shutil.which("linux.uml")
+PATIENCE_S = 75.0  # a whole life of a machine; some 15 s of it are used
+HOST = Path("/run/host")  # the test's directory, as the machine has it
+MCONSOLE_MAGIC, MCONSOLE_VERSION, MCONSOLE_DATA = 0xCAFEBABE, 2, 512  # the kernel's mconsole.h
+
+INIT = """#!/bin/sh
+export {variables}
+mount -t proc proc /proc
+mount -t sysfs sysfs /sys
+mount -t tmpfs -o mode=755 tmpfs /run
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+mkdir -m 1777 /run/tmp
+mkdir {there}
+mount -t hostfs -o {here} hostfs {there}
+cd {root}
+{script}
+"""
+POWER_OFF = f"{sys.executable} -I -S -c 'import ctypes; ctypes.CDLL(None).reboot(0x4321FEDC)'\n"
+
+
+def _missing() -> str:
+    """Why there can be no machine here, "" if there can."""
+    if platform.machine() != "x86_64":
+        return f"user-mode Linux is packaged for x86_64 only, and this is {platform.machine()}"
+    if LINUX is None:
+        return "there is no linux.uml in PATH (Debian: apt-get install user-mode-linux)"
+    if os.geteuid() != 0:
+        return "root in the machine can do to the host's files what this user can: needs root"
+    return ""
+
+
+needs_machine = pytest.mark.skipif(bool(_missing()), reason=_missing() or "there is one")
+
+
+class Machine:
+    def __init__(
+        self, home: Path, script: str, *, env: Mapping[str, str] | None = None, mebibytes: int = 512
+    ) -> None:
+        self.home = home
+        self._console = home / "console"
+        init = home / "init"
+        variables = {
+            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+            "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/run/tmp",
+            "TMPDIR": "/run/tmp", "UNBOXED_INIT": keeper_binary(), "PYTHON": sys.executable,
+            "LC_ALL": "C.UTF-8", **(env or {}),
+        }  # fmt: skip
+        init.write_text(
+            INIT.format(
+                variables=" ".join(f"{name}='{value}'" for name, value in variables.items()),
+                here=home, there=HOST, root=ROOT, script=script,
+            )
+        )  # fmt: skip
+        init.chmod(0o755)
+        self._words = [
+            str(LINUX), f"mem={mebibytes}M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/",
+            "ro", f"init={init}", "con=null", "con0=null,fd:1", "umid=machine", "quiet",
+        ]  # fmt: skip
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        # The name of the socket in it must be short.
+        own = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="vm-"))
+        self._mconsole = f"{own}/machine/mconsole"
+        shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else own
+        with self._console.open("wb") as console:
+            self.process = subprocess.Popen(
+                [*self._words, f"uml_dir={own}"], stdin=subprocess.DEVNULL, stdout=console,
+                stderr=console, env={**os.environ, "TMPDIR": shared}, start_new_session=True,
+            )  # fmt: skip
+        self._stack.callback(self._kill)
+        self._deadline = time.monotonic() + PATIENCE_S
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        self._stack.close()
+        if kind is not None:
+            print(self.console())
+
+    def _kill(self) -> None:
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
+    def console(self) -> str:
+        return self._console.read_text(errors="replace").replace("\r\n", "\n")
+
+    def until(self, text: str) -> None:
+        """Wait until the console says it."""
+        while text not in self.console():
+            assert self.process.poll() is None, f"the machine ended:\n{self.console()}"
+            assert time.monotonic() < self._deadline, f"no {text!r}:\n{self.console()}"
+            time.sleep(0.02)
+
+    def ended(self) -> str:
+        """Wait until the machine is off; all that the console said."""
+        try:
+            self.process.wait(max(1.0, self._deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"the machine goes on:\n{self.console()}") from None
+        return self.console()
+
+    def ctrl_alt_del(self) -> None:
+        """As if somebody at its keyboard pressed these keys."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(10)
+            sock.bind("")  # an address of any name, for the answer
+            request = struct.pack("=III", MCONSOLE_MAGIC, MCONSOLE_VERSION, 3) + b"cad"
+            sock.sendto(request.ljust(12 + MCONSOLE_DATA, b"\0"), self._mconsole)
+            (error,) = struct.unpack_from("=I", sock.recv(4096))
+            assert not error, "the machine's console refused"
+
+
+def names(script: Path) -> list[str]:
+    """The tests of a file that runs inside, for one test each outside."""
+    return re.findall(r"^def (test_\w+)\(", script.read_text(), re.MULTILINE)
+
+
+def inside(*scripts: Path | str) -> str:
+    """The command that runs the tests of `scripts` (relative to ROOT) in the machine."""
+    return (
+        '"$PYTHON" -m pytest -q --color=no --timeout=20 --timeout-method=signal'
+        f" --basetemp=/run/tmp/t --junitxml={HOST}/report.xml {' '.join(map(str, scripts))}"
+        f" >{HOST}/tests 2>&1; sync"
+    )
+
+
+def failures(home: Path) -> dict[str, str]:
+    """What each test that ran inside said when it failed; "" for those that passed."""
+    report = home / "report.xml"
+    assert report.exists(), (home / "tests").read_text()
+    found = {}
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314 - our own file
+        bad = [part for part in case if part.tag in ("failure", "error", "skipped")]
+        words = (f"{part.tag}: {part.get('message')}\n{part.text}" for part in bad)
+        found[str(case.get("name"))] = "\n".join(words)
+    return found
