@@ -300,7 +300,7 @@ _FORMS: dict[str, Callable[[Any, Any], str]] = {
     "mode": lambda value, _: quote(f"{value:03o}"),
     "negatable": _quoted,
     "path": _quoted,
-    "percent": lambda value, _: quote(f"{value / 10:g}%"),
+    "percent": lambda value, _: quote(f"{value // 10}" + (f".{value % 10}%" if value % 10 else "%")),
     "rate": lambda value, _: quote(f"{size_text(value)}/s"),
     "ready": _ready,
     "regex": _quoted,

@@ -84,6 +84,10 @@ class Limiter:
             controllers.add("memory")
         return self._joins(group_of(key, slices), controllers)
 
+    def missing(self, limits: Limits, *, group: bool = False) -> list[Missing]:
+        """What `prepare` is known to miss before it writes anything."""
+        return list(self._compile(limits, group=group).missing)
+
     def _joins(self, group: str, controllers: set[str]) -> tuple[str, ...]:
         found = [self._controllers.found(name) for name in controllers]
         paths = {f"{one.top}/{group}/cgroup.procs" for one in found if one.version == 1}

@@ -15,6 +15,7 @@ from supervisor.kernel import usage
 from supervisor.kernel.cgroup import CgroupTracker
 from supervisor.kernel.limit_groups import Slices, above, group_of
 from supervisor.kernel.limiter import CannotLimit, Limiter
+from supervisor.kernel.limits import Missing
 from supervisor.kernel.retune import retune
 from supervisor.kernel.tracking import Figures
 from supervisor.kernel.usage import Oom, Usage
@@ -255,6 +256,12 @@ class Limiting:
             return own, ()
         rows = self._limiter.explain(limits, slices)
         return rows, self._limiter.joins(inst.key, limits, slices)
+
+    def unenforceable(self, unit: Unit) -> list[Missing]:
+        """Keys that it would not start with."""
+        if unit.limits is None or unit.limits.require != "all":
+            return []
+        return self._limiter.missing(unit.limits, group=unit.kind == "group")
 
     # --- the end ------------------------------------------------------------------------------
 

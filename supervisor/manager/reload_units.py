@@ -27,7 +27,8 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
             continue
         problems.append(Problem(loaded.units[name].source, 0, "needs", f"cannot be met: {why}"))
     for name, why in unsliced.items():
-        problems.append(Problem(loaded.units[name].source, 0, "limits.slice", f"cannot be: {why}"))
+        source = loaded.units[name].source
+        problems.append(Problem(source, 0, "limits.slice", f"cannot be used: {why}"))
     if problems:
         return InvalidUnits(
             tuple(problems), "cannot reload unit files: there are errors; nothing was changed"

@@ -56,8 +56,15 @@ def set_limits(sup: Supervisor, unit: Unit, what: Set) -> say.Changed | say.Refu
     try:
         chain(made, sup.world.graph.units)
     except NoSlice as exc:
-        problem = say.Problem(path, 0, "limits.slice", f"cannot be: {exc}")
+        problem = say.Problem(path, 0, "limits.slice", f"cannot be used: {exc}")
         return say.InvalidUnits((problem,), f"cannot set limits of {name}: nothing was changed")
+    missing = sup.limits().unenforceable(made)  # it would not start with them
+    if missing:
+        rows = tuple(
+            say.Problem(path, 0, f"limits.{one.key}", f"cannot be enforced here: {one.why}")
+            for one in missing
+        )
+        return say.InvalidUnits(rows, f"cannot set limits of {name}: nothing was changed")
     try:
         for place, content in instead.items():
             _write(place, content)

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.limits_kit import SLEEP, memory_limit, need, own_groups
-from tests.stack import Stack, alive
+from tests.stack import Refused, Stack, alive
 
 MEMORY = '[limits]\nmemory = "64MiB"\n'
 BEST = MEMORY + 'require = "best"\n'
@@ -49,7 +49,12 @@ def run(tmp_path: Path, script: str, words: str) -> None:
         steps = stack.call("Explain", unit="lax")["keys"]
         shown = [key["mechanism"] for key in steps if key["key"] == "limits.memory"]
         assert shown[0].startswith("not enforced: ")
-        answer = stack.call("Set", unit="free", keys={"limits": {"memory": "64MiB"}})["results"]
+        with pytest.raises(Refused, match="nothing was changed") as refused:
+            stack.call("Set", unit="free", keys={"limits": {"memory": "64MiB"}})
+        found = refused.value.parameters["problems"]
+        assert [(one["key"], words in one["message"]) for one in found] == [("limits.memory", True)]
+        lax = {"limits": {"memory": "64MiB", "require": "best"}}
+        answer = stack.call("Set", unit="free", keys=lax)["results"]
         assert not answer[0]["ok"]
         assert words in answer[0]["message"]
         assert stack.row("free")["state"] == "running"

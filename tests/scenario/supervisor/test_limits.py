@@ -137,7 +137,7 @@ def test_a_slice_that_is_not_there_is_no_licence_to_run_without(tmp_path: Path) 
         with pytest.raises(Refused, match="there are errors") as found:
             stack.call("ReloadUnits")
         assert [(p["key"], p["message"]) for p in found.value.parameters["problems"]] == [
-            ("limits.slice", "cannot be: its slice team has no unit file")]
+            ("limits.slice", "cannot be used: its slice team has no unit file")]
 
 
 # --- what cannot be enforced ---

@@ -280,3 +280,11 @@ def test_a_group_is_described_by_what_a_group_has() -> None:
 def test_every_described_value_is_toml() -> None:
     for key, value in describe(Unit("web", command=("/bin/x", '"\n\x7f\\'))):
         assert tomli.loads(f"x = {value}"), key
+
+
+def test_a_percentage_is_written_exactly() -> None:
+    for milli in (1, 10, 15, 1500, 1_000_001, 1_024_000):
+        unit = Unit("web", command=("/bin/x",), limits=Limits(cpu_milli=milli))
+        again = load_text("web", to_toml(unit), "")
+        assert isinstance(again, Unit)
+        assert again.limits == unit.limits
