@@ -49,7 +49,7 @@ DESCRIPTION = report.UnitDescription(
 OUTCOME = report.Outcome(results=(report.Result("web", ok=True),))
 ANSWERS: dict[str, Any] = {
     "Status": STATUS, "Describe": DESCRIPTION, "Events": report.EventReply(ready=True),
-    "Why": report.Causes((TRANSITION,)),
+    "Why": report.Causes((TRANSITION,), WEB),
     "Explain": report.Explanation(
         (report.Step("exec", "/bin/web"),), (report.Mechanism("umask", "077", "umask(2)"),)
     ),

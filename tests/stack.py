@@ -20,6 +20,9 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
+from zlib import crc32
+
+from supervisor.kernel import cgroup
 
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 20.0  # seconds; only a failing test waits so long
@@ -130,7 +133,16 @@ class Stack:
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait()
+                self.clear()
             print(self.errors.read_text())
+
+    def clear(self) -> None:
+        """End and remove what a keeper that was killed left in its groups."""
+        tracker, _ = cgroup.find(f"unboxed-{crc32(str(self.runtime).encode()):08x}")
+        if tracker is not None:
+            for key in tracker.leftovers():
+                tracker.end(key)
+            tracker.close()
 
     def end(self, timeout: float = PATIENCE) -> None:
         """Stop everything in order; nothing is left."""

@@ -25,9 +25,11 @@ def run(call: Call) -> int:
     unit = call.words[0]
     with Server(call, f"tell the causes of {unit}") as server:
         statuses = server.call("Status", {"units": [unit]})["instances"]
-        chains = [
-            (status, server.call("Why", {"unit": status["key"]})["chain"]) for status in statuses
-        ]
+        chains = []
+        for status in statuses:
+            answer = server.call("Why", {"unit": status["key"]})
+            # A supervisor that was not upgraded yet tells no status of the chain's own moment.
+            chains.append((answer.get("status", status), answer["chain"]))
     if call.flag("json"):
         print_json({"units": [
             {"key": status["key"], "state": status["state"], "chain": chain}

@@ -1,8 +1,9 @@
 """`unboxed check PATH...`: all errors of unit files, offline, as an editor or CI wants them.
 
-A directory is read as the supervisor would read it, drop-ins included; a file by itself. Relations
-are checked within what was named: a missing unit counts only where a directory was, since a file
-alone says nothing about its neighbours.
+A directory is read as the supervisor would read it, drop-ins included. A file is read with its
+drop-ins beside it, and its neighbours are looked at for what it needs: a cycle is an error there
+too, a unit that is not among them only a warning, since it may be in another directory. A drop-in
+stands for its unit.
 """
 from __future__ import annotations
 
@@ -10,27 +11,38 @@ import os
 import stat
 
 from supervisor.cli.call import DONE, FAILED, Call
+from supervisor.cli.relations import relations
 from supervisor.cli.screen import Screen, clean
 from supervisor.cli.server import print_json
+from supervisor.config.drop_in import load_layered
 from supervisor.config.files import Unreadable, open_folder, read_file, reason
 from supervisor.config.load import Loaded, load_text, read_units
 from supervisor.config.problem import Broken, Problem
-from supervisor.core.graph import build
+from supervisor.model.unit import Needs, Unit
 
 _SUFFIX = ".toml"
-_MISSING = "which has no unit file"  # how core puts it
+_DROP_INS = ".toml.d"
 
 
 def run(call: Call) -> int:
-    count = 0
+    found = [_load(path) if path else _bad("''", "cannot check it: that is no path; name one")
+             for path in call.words]
+    everywhere = {name for one in found for name in one.units}
+    count = len({unit.source for one in found for unit in one.units.values()})
     problems: list[Problem] = []
     warnings: list[Problem] = []
-    for path in call.words:
-        loaded = _load(path) if path else _bad("''", "cannot check it: that is no path; name one")
-        count += len(loaded.units)
-        problems += loaded.problems
-        warnings += loaded.warnings
-        problems += _relations(loaded, alone=not os.path.isdir(path))
+    neighbours: dict[str, Loaded] = {}
+    for path, one in zip(call.words, found, strict=True):
+        problems += one.problems
+        warnings += one.warnings
+        if os.path.isdir(path) and not _of_drop_ins(path):
+            wrong, doubtful = relations(one, everywhere)
+        else:
+            wrong, doubtful = _among_neighbours(one, everywhere, neighbours)
+        problems += wrong
+        warnings += doubtful
+    problems = list(dict.fromkeys(problems))  # of two files in one cycle, or named twice
+    warnings = list(dict.fromkeys(warnings))
     if call.flag("json"):
         print_json({
             "ok": not problems,
@@ -43,20 +55,19 @@ def run(call: Call) -> int:
     return FAILED if problems else DONE
 
 
-def _relations(loaded: Loaded, *, alone: bool) -> list[Problem]:
-    """What units need of each other and cannot get. `alone`: the neighbours were not looked at."""
-    wrong = {os.path.basename(problem.file).removesuffix(_SUFFIX) for problem in loaded.problems}
-    found = []
-    for name, why in sorted(build(loaded.units).broken.items()):
-        slice_ = why.startswith("its slice")
-        if alone and (_MISSING in why or (slice_ and why.endswith("has no unit file"))):
+def _among_neighbours(
+    alone: Loaded, everywhere: set[str], known: dict[str, Loaded]
+) -> tuple[list[Problem], list[Problem]]:
+    """What is wrong with the relations of the one unit in `alone`, which is not read again."""
+    for name, unit in alone.units.items():
+        if unit.needs == Needs() and (unit.limits is None or not unit.limits.slice):
             continue
-        there = any(f" {one}, {_MISSING}" in why for one in wrong)
-        words = why.replace(_MISSING, "whose file has errors") if there else why
-        found.append(Problem(
-            loaded.units[name].source, 0, "limits.slice" if slice_ else "needs",
-            f"cannot start {name}: {words}"))
-    return found
+        home = os.path.dirname(unit.source) or "."
+        if home not in known:
+            known[home] = read_units([home])
+        units = {**known[home].units, name: unit}
+        return relations(Loaded(units, known[home].problems, []), everywhere, only=name)
+    return [], []
 
 
 def _load(path: str) -> Loaded:
@@ -64,34 +75,81 @@ def _load(path: str) -> Loaded:
         facts = os.stat(path)
     except (OSError, ValueError) as error:
         return _bad(path, f"cannot check it: {reason(error)}; name a unit file or a directory")
-    if stat.S_ISDIR(facts.st_mode):
+    directory = stat.S_ISDIR(facts.st_mode)
+    parent, name = os.path.split(os.path.normpath(path))
+    if _of_drop_ins(path if directory else parent):
+        return _drop_in(path, os.path.normpath(path) if directory else parent)
+    if directory:
         loaded = read_units([path])
+        homes = [os.path.join(path, one) for one in _names(path) if one.endswith(_DROP_INS)]
+        loaded.warnings.extend(stray for home in homes for stray in _strays(home))
         if loaded.units or loaded.problems:
             return loaded
         return _bad(path, f"cannot check it: no unit file (*{_SUFFIX}) is in this directory;"
                     " nothing was checked")
-    parent, name = os.path.split(path)
     if not name.endswith(_SUFFIX):
         return _bad(path, f"cannot check it: a unit file is called NAME{_SUFFIX}; rename it")
+    return _file(path)
+
+
+def _drop_in(path: str, home: str) -> Loaded:
+    """The unit that a drop-in, or a directory of them, belongs to."""
+    base = home.removesuffix(".d")
+    unit = os.path.basename(base).removesuffix(_SUFFIX)
+    if not os.path.isdir(path) and not path.endswith(_SUFFIX):
+        return _bad(path, f"cannot check it: a drop-in is called NAME{_SUFFIX}; rename it")
+    if not os.path.exists(base):
+        return _bad(path, f"cannot check it: it is a drop-in of {unit}, and there is no {base};"
+                    " nothing was checked")
+    loaded = _file(base)
+    loaded.warnings.append(
+        Problem(path, 0, "", f"it is a drop-in of {unit}: {base} was checked with all of them"))
+    return loaded
+
+
+def _file(path: str) -> Loaded:
+    """One unit file with the drop-ins beside it."""
+    parent, file = os.path.split(path)
+    name = file.removesuffix(_SUFFIX)
     try:
-        text = _read(parent or ".", name)
+        folder = open_folder(parent or ".")
+        if folder is None:
+            raise Unreadable("cannot read it: no such file or directory")
+        try:
+            data = read_file(folder.fd, file)
+            found: Unit | Broken
+            if os.path.lexists(f"{path}.d"):
+                found = load_layered(name, path, data, [folder])
+            else:
+                found = load_text(name, data.decode("utf-8", "surrogateescape"), path)
+        finally:
+            os.close(folder.fd)
     except Unreadable as why:
         return _bad(path, str(why))
-    found = load_text(name.removesuffix(_SUFFIX), text, path)
+    strays = _strays(f"{path}.d")
     if isinstance(found, Broken):
-        return Loaded({}, list(found.problems), [])
-    return Loaded({found.name: found}, [], [])
+        return Loaded({}, list(found.problems), strays)
+    return Loaded({found.name: found}, [], strays)
 
 
-def _read(parent: str, name: str) -> str:
-    """The file as text; what is no UTF-8 stays recognisable as such. Raises Unreadable."""
-    folder = open_folder(parent)
-    if folder is None:
-        raise Unreadable("cannot read it: no such file or directory")
+def _of_drop_ins(directory: str) -> bool:
+    return os.path.basename(os.path.normpath(directory)).endswith(_DROP_INS)
+
+
+def _strays(home: str) -> list[Problem]:
+    """Files among drop-ins that are none by their name."""
+    return [
+        Problem(f"{home}/{name}", 0, "", f"cannot be used: a drop-in is *{_SUFFIX}; it is ignored")
+        for name in _names(home)
+        if not name.endswith(_SUFFIX) and name[0] != "." and name[-1] != "~"
+    ]
+
+
+def _names(directory: str) -> list[str]:
     try:
-        return read_file(folder.fd, name).decode("utf-8", "surrogateescape")
-    finally:
-        os.close(folder.fd)
+        return sorted(os.listdir(directory))
+    except OSError:
+        return []  # there is none, or it was said already
 
 
 def _bad(path: str, message: str) -> Loaded:

@@ -38,9 +38,15 @@ def show(call: Call, server: Server, status: dict[str, Any], screen: Screen) -> 
         more.update(server.call("Describe", unit))
         return _listeners(more, raw=raw)
 
+    def why() -> list[str]:
+        answer = server.call("Why", unit)
+        if "status" in answer:  # what the head says is of the same moment
+            more["status"] = answer["status"]
+        return _causes(answer["chain"], status["key"], screen)
+
     attempt(describe)
     sections.append(_tree(more.get("tree") or [], raw=raw))
-    attempt(lambda: _causes(server.call("Why", unit)["chain"], status["key"], screen))
+    attempt(why)
     attempt(lambda: _logs(call, status["key"], raw=raw))
     print("\n".join(_head(more.get("status") or status, time.time_ns(), screen)))
     for section in filter(None, sections):

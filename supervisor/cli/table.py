@@ -136,7 +136,8 @@ COMMANDS = (
     Command(
         "check", "check", "Check unit files, offline: all errors at once.", JSON,
         words="PATH...", complete="path",
-        more="A PATH is a unit file or a directory of them. Exit code 1 if anything is wrong.",
+        more="A PATH is a directory of unit files, or one file: that is read with the drop-ins"
+        " beside it, and what it needs is looked for in its directory. Exit code 1 if anything is wrong.",
     ),
     Command(
         "explain", "explain", "Show the exact steps of a launch and the mechanism of each key.",

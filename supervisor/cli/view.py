@@ -110,6 +110,8 @@ class View:
             word, state = shown
             cause = clean(event.get("cause") or "")
             text = self._screen.paint(word, STATES[state]) + (f": {cause}" if cause else "")
+            if event["from"] == event["to"]:  # it is frozen, or thawed
+                text = cause
             at_ns = event["time_ns"] + (_LAST_WORDS_NS if target in _ENDS else 0)
             self._held.append(_Held(now_ns, at_ns, event["key"], ">", text, event["id"]))
 

@@ -8,20 +8,11 @@ from __future__ import annotations
 
 from supervisor.config.table import Refused, Type, show
 from supervisor.config.values import DIGITS, LOWER
-from supervisor.model.values import LAST_SIGNAL, signal_number
+from supervisor.model.values import DURATION_UNITS, LAST_SIGNAL, signal_number
 
 MAX_DURATION_NS = 3650 * 86_400_000_000_000
 MAX_SIZE_BYTES = 1 << 60
 
-DURATION_UNITS = (  # longest first, the order in which a text has them
-    ("d", 86_400_000_000_000),
-    ("h", 3_600_000_000_000),
-    ("m", 60_000_000_000),
-    ("s", 1_000_000_000),
-    ("ms", 1_000_000),
-    ("us", 1_000),
-    ("ns", 1),
-)
 _DURATION = dict(DURATION_UNITS)
 SIZE_UNITS = (
     ("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10),
@@ -104,8 +95,14 @@ def _positive_ns(value: object) -> int:
 _A_SIZE = 'write a number of bytes, or text such as "512MiB" or "50MB"'
 
 
+def _bytes(count: int) -> str:
+    """"256 KiB": in the largest unit of which it is a whole number."""
+    return next((f"{count // s} {unit}" for unit, s in SIZE_UNITS if count and not count % s), "0")
+
+
 def size(low: int) -> Type:
     """Bytes, at least `low`."""
+    words = f"size from {_bytes(low)}" if low > 1 else "size"
 
     def parse(value: object) -> int:
         found: int | None = None
@@ -121,10 +118,10 @@ def size(low: int) -> Type:
         if found is None:
             raise Refused(f"cannot use {show(value)}: it is no size; {_A_SIZE}")
         if not low <= found <= MAX_SIZE_BYTES:
-            raise Refused(f"cannot use {show(value)}: it must be from {low} bytes to 1024 PiB")
+            raise Refused(f"cannot use {show(value)}: it must be from {_bytes(low)} to 1024 PiB")
         return found
 
-    return Type(parse, "size", "size", low)
+    return Type(parse, "size", words, low)
 
 
 def signal(value: object) -> int:

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from supervisor.config.address import ONLY_FOR
-from supervisor.config.quantity import DURATION_UNITS, SIZE_UNITS
+from supervisor.config.quantity import SIZE_UNITS
 from supervisor.config.rules import OF_GROUPS
 from supervisor.config.schema import UNIT
 from supervisor.config.shapes import EDGE
 from supervisor.config.table import Key, Table
 from supervisor.model.unit import Edge, Listen, Ready, Reload, RestartLimit, Rung, Unit
-from supervisor.model.values import signal_name
+from supervisor.model.values import duration_text, signal_name
 
 
 def describe(unit: Unit) -> list[tuple[str, str]]:
@@ -147,20 +147,6 @@ def _escaped(character: str) -> str:
 def _name(name: str) -> str:
     plain = name.replace("_", "").replace("-", "")
     return name if plain.isascii() and plain.isalnum() else quote(name)
-
-
-def duration_text(ns: int) -> str:
-    """The shortest text that means it: "1h30m", "100ms", "1.5s"."""
-    if not ns:
-        return "0s"
-    if 10**9 < ns < 60 * 10**9 and ns % 10**6 == 0:
-        return f"{ns / 1e9:g}s"
-    parts: list[str] = []
-    for name, scale in DURATION_UNITS:
-        number, ns = divmod(ns, scale)
-        if number:
-            parts.append(f"{number}{name}")
-    return "".join(parts)
 
 
 def size_text(size_bytes: int) -> str:
@@ -300,7 +286,7 @@ _FORMS: dict[str, Callable[[Any, Any], str]] = {
     "mode": lambda value, _: quote(f"{value:03o}"),
     "negatable": _quoted,
     "path": _quoted,
-    "percent": lambda value, _: quote(f"{value // 10}" + (f".{value % 10}%" if value % 10 else "%")),
+    "percent": lambda value, _: quote(f"{value // 10}.{value % 10}%".replace(".0%", "%")),
     "rate": lambda value, _: quote(f"{size_text(value)}/s"),
     "ready": _ready,
     "regex": _quoted,

@@ -99,7 +99,24 @@ def explain_toml(data: bytes, error: TOMLDecodeError) -> tuple[int, str]:
             why = f"this line holds the control character 0x{byte:02x}; remove it"
             return line, f"cannot read it: {why}"
     why = _TOML_WORDS.get(error.msg, error.msg[:1].lower() + error.msg[1:200])
+    why = _slip(data.split(b"\n")[line - 1].decode(errors="replace")) or why
     if why is _OPEN_QUOTE and error.pos >= len(error.doc):  # the last quote is the one that opened
         last = max(map(error.doc.rfind, ("'", '"')))
         line = error.doc.count("\n", 0, last) + 1
     return line, f"cannot read it: {why}"
+
+
+def _slip(line: str) -> str:
+    """What a line that is no TOML was meant to be, if that can be told; else ""."""
+    import re
+
+    found = re.match(r"[ \t]*([\w.-]{1,60})[ \t]*=[ \t]*(?:(0[0-9]{1,20})\s*(?:#|$))?", line)
+    if not found:
+        return ""
+    key, octal = found.groups()
+    if octal:
+        return f'numbers with a leading zero need quotes: {key} = "{octal}"'
+    from supervisor.config.systemd import meaning
+
+    theirs = meaning(key)
+    return theirs and f"{theirs}; put texts in quotes"

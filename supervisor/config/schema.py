@@ -385,7 +385,7 @@ UNIT = Table(
         "instances",
         "1",
         "so many processes of it, or one a core; each has its number in `INSTANCE`, and all share "
-        "the listeners",
+        "the listeners; a changed number counts at `unboxed reload`",
     ),
     Key("pin", BOOLEAN, "pin", "false", "give each instance a core of its own"),
     Key("directory", PATH, "directory", "", "the working directory; else /"),
@@ -404,7 +404,8 @@ UNIT = Table(
         section(CONDITIONS),
         "conditions",
         "",
-        "all must hold, or the start is skipped; `!` before a text negates it",
+        "all must hold, or the start is skipped, which is no failure: to whoever needs the unit it"
+        " counts as ready and finished; `!` before a text negates it",
     ),
     Key("start", section(START), "start", "", "when a start counts as done"),
     Key("restart", section(RESTART), "restart", "", "what follows an end"),

@@ -90,7 +90,7 @@ class Table:
             row = rows.get(name)
             try:
                 if row is None:
-                    faults.append(((name,), unknown_key(name, rows)))
+                    faults += unknown_key(name, value, rows)
                 else:
                     good[row[0]] = row[1](value)
             except Refused as refused:
@@ -154,20 +154,28 @@ def later(path: str) -> Type:
     return Type(refuse, "later", "not supported yet")
 
 
-def unknown_key(name: str, known: Iterable[str]) -> str:
-    """What to say of a key that is none of `known`: where it belongs, or what was meant."""
+def unknown_key(name: str, value: object, known: Iterable[str]) -> list[Fault]:
+    """What to say of a key that is none of `known`: where it belongs, or what was meant. In a
+    section of systemd's each key has its answer."""
     from supervisor.config.nearest import nearest
     from supervisor.config.schema import paths
+    from supervisor.config.systemd import SECTIONS, meaning
 
     homes = [path for path in paths() if path.rpartition(".")[2] == name]
     if name in homes:  # TOML's commonest accident: a key below a [table] that belongs above it
         hint = f"{name} belongs at the top, before the first [table]"
     elif homes:
         hint = f"did you mean {' or '.join(homes[:3])}?"
+    elif theirs := meaning(name):
+        hint = theirs
     else:
         guess = nearest(name, known)
         hint = f"did you mean {guess}?" if guess else "remove it"
-    return f"cannot use {show(name)}: there is no such key here; {hint}"
+    found: list[Fault] = [((name,), f"cannot use {show(name)}: there is no such key here; {hint}")]
+    if name in SECTIONS and type(value) is dict:
+        inner = [(key, meaning(key)) for key in list(value)[:MAX_FAULTS]]
+        found += [((name, key), f"cannot use {show(key)}: {hint}") for key, hint in inner if hint]
+    return found
 
 
 def show(value: object) -> str:

@@ -50,6 +50,10 @@ def _status(answer: report.StatusReply, sees: Sees) -> Struct:
     )
 
 
+def _causes(answer: report.Causes, sees: Sees) -> Struct:
+    return report.Causes(answer.chain, _instance(answer.status, sees))
+
+
 def _description(answer: report.UnitDescription, sees: Sees) -> Struct:
     if sees(answer.status.unit):
         return answer
@@ -69,7 +73,7 @@ METHODS: Mapping[str, Method] = {
     "Events": Method(
         OBSERVE, request.Nothing, report.EventReply, "follow events", _as_it_is, streams=True
     ),
-    "Why": Method(OBSERVE, request.One, report.Causes, "tell why", _as_it_is),
+    "Why": Method(OBSERVE, request.One, report.Causes, "tell why", _causes),
     "Explain": Method(OBSERVE, request.One, report.Explanation, "explain"),
     "Start": Method(*_OPERATE, "start"),
     "Stop": Method(*_OPERATE, "stop"),

@@ -12,6 +12,7 @@ from supervisor.model import action as do
 from supervisor.model import event as ev
 from supervisor.model.state import Instance
 from supervisor.model.unit import SECOND_NS, Unit
+from supervisor.model.values import duration_text
 
 NOT_BEGUN_NS = SECOND_NS // 10  # least pause after a start that never got to its main process
 
@@ -60,7 +61,7 @@ def _again(turn: Turn, unit: Unit, inst: Instance, why: str) -> None:
     if limit is not None:
         recent = tuple(t for t in inst.recent_ns if now - t < limit.within_ns)
         if len(recent) >= limit.count:
-            words = f"{why}; {len(recent)} restarts within {limit.within_ns / SECOND_NS:g} s"
+            words = f"{why}; {len(recent)} restarts within {duration_text(limit.within_ns)}"
             move(turn, inst, "failed", f"{words} are its limit", inst.cause_id)
             turn.actions.append(do.Release(inst.key))
             if limit.then != "fail":

@@ -6,11 +6,12 @@ from typing import Any
 from supervisor.core.ending import over
 from supervisor.core.starting import MEASURE_NS, job_exited
 from supervisor.core.stopping import begin_stop, main_exited
-from supervisor.core.turn import Turn, launch_job, leaves
+from supervisor.core.turn import Turn, launch_job, leaves, move
 from supervisor.model import action as do
 from supervisor.model import event as ev
 from supervisor.model.state import Instance
-from supervisor.model.unit import SECOND_NS, Unit
+from supervisor.model.unit import Unit
+from supervisor.model.values import duration_text
 
 
 def notified(turn: Turn, unit: Unit, inst: Instance, event: ev.Notified) -> None:
@@ -46,7 +47,14 @@ def reload_done(turn: Turn, unit: Unit, inst: Instance, event: Any) -> None:
 
 
 def froze(turn: Turn, unit: Unit, inst: Instance, event: ev.Froze) -> None:
-    """What is frozen cannot ping its watchdog: that one waits, and starts anew after."""
+    """What is frozen cannot ping its watchdog: that one waits, and starts anew after. What somebody
+    asked for is a transition, although the phase stays."""
+    if event.cause and inst.frozen != event.frozen:
+        asked, deadline = inst.cause, inst.deadline_ns
+        move(turn, inst, inst.phase, event.cause, inst.cause_id)
+        inst.deadline_ns = deadline
+        if leaves(inst):  # that is why it will stop
+            inst.cause = asked
     inst.frozen = event.frozen
     if inst.phase == "up" and inst.watchdog_ns:
         inst.watchdog_due_ns = 0 if event.frozen else turn.now + inst.watchdog_ns
@@ -71,7 +79,7 @@ def up_due(turn: Turn, unit: Unit, inst: Instance, event: ev.Due) -> None:
     """One thing at a time: what is due besides comes next, unless this was its end."""
     now = turn.now
     if inst.watchdog_due_ns and inst.watchdog_due_ns <= now:
-        words = f"no watchdog ping for {inst.watchdog_ns / SECOND_NS:g} s"
+        words = f"no watchdog ping for {duration_text(inst.watchdog_ns)}"
         _fail_watchdog(turn, unit, inst, words)
     elif inst.age_due_ns and inst.age_due_ns <= now:
         inst.age_due_ns = 0

@@ -83,6 +83,7 @@ def begin_stop(
     """To `phase` (stopping or finishing), or over at once if nothing of it runs. `hung`: it does
     not listen."""
     drop_job(turn, inst)
+    cause_id = cause_id or inst.cause_id
     inst.watchdog_due_ns = inst.age_due_ns = inst.measure_due_ns = 0
     inst.reloading = False
     if not inst.launch and inst.emptied:  # such as a group

@@ -6,6 +6,7 @@ from supervisor.model.values import signal_name
 TOO_LATE = "not ready within start.timeout"  # how such a reason begins
 # How far a unit has come, and what is waited for.
 CAME = {"ready": "is ready", "started": "has started", "finished": "has finished"}
+SKIPPED = "was skipped"  # which counts as having come as far as anybody waits for
 COMES = {"ready": "be ready", "started": "start", "finished": "finish"}
 CLD_EXITED, CLD_KILLED, CLD_DUMPED = 1, 2, 3
 # Signals by which a service may be asked to end: dying of one of them is no failure.

@@ -23,7 +23,7 @@ from supervisor.core.starting import adopt
 from supervisor.core.step import step
 from supervisor.core.stopping import KILL_GRACE_NS, cut
 from supervisor.core.turn import Turn
-from supervisor.core.words import CAME, COMES
+from supervisor.core.words import CAME, COMES, SKIPPED
 from supervisor.model import action as do
 from supervisor.model import event as ev
 from supervisor.model.state import Instance, Transition
@@ -74,14 +74,15 @@ class World:
 
     # --- definitions --------------------------------------------------------------------------
 
-    def define(self, units: dict[str, Unit]) -> None:
+    def define(self, units: dict[str, Unit], now: int = 0) -> None:
         """Replace all definitions; `recheck` when there were others before. What runs goes on, also
         what the new definitions have no more: that is forgotten once nothing of it runs. But of a
-        unit that has other instances now, `recheck` starts those and stops the surplus ones."""
+        unit that has other instances now, `recheck` starts those and stops the surplus ones. `now`
+        0: what is new is as old as the supervisor."""
         old = self.graph.units
         self.graph = graphs.build(units)
         for unit in units.values():
-            self._define(unit)
+            self._define(unit, now)
         for name in old:
             if name not in units:
                 self._retire(name, old[name])
@@ -89,9 +90,9 @@ class World:
     def add(self, unit: Unit) -> None:
         """One more unit that has no relation to any other (no look at the whole graph)."""
         self.graph.units[unit.name] = unit
-        self._define(unit)
+        self._define(unit, 0)
 
-    def _define(self, unit: Unit) -> None:
+    def _define(self, unit: Unit, now: int) -> None:
         keys = keys_of(unit, self.cores)
         was = self.keys.get(unit.name, ())
         if was == keys:
@@ -102,7 +103,7 @@ class World:
         for index, key in enumerate(keys):
             self._unleave(unit.name, key)
             if key not in self.instances:
-                self.instances[key] = Instance(key, unit.name, index)
+                self.instances[key] = Instance(key, unit.name, index, defined_ns=now)
                 self.dirty.add(key)
         for key in was:
             if key not in keys:
@@ -511,11 +512,15 @@ class World:
                 pending = True
             elif state == "met" and self._last(dep.unit) > max(cause_id, inst.cause_id):
                 # It became so after the wait began, so this is what ends it.
-                cause, cause_id = f"{dep.unit} {CAME[dep.until]}", self._last(dep.unit)
+                came = SKIPPED if self._skipped(dep.unit) else CAME[dep.until]
+                cause, cause_id = f"{dep.unit} {came}", self._last(dep.unit)
         for name in self.graph.conflicts.get(inst.unit, ()):
             pending = pending or not self._rests(name)
         if not pending and not self._makes_way(inst):
             self._step(inst, ev.NeedsMet(cause, cause_id))
+
+    def _skipped(self, name: str) -> bool:
+        return all(self.instances[key].skipped for key in self.keys.get(name, ()))
 
     def _last(self, name: str) -> int:
         return max((self.instances[k].cause_id for k in self.keys.get(name, ())), default=0)

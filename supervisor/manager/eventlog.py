@@ -12,6 +12,7 @@ from time import time_ns
 
 from msgspec import Struct, json
 
+from supervisor.core.world import RESTING
 from supervisor.manager.loop import WRITE
 from supervisor.manager.supervisor import STREAM, Supervisor
 from supervisor.model.state import Transition
@@ -102,7 +103,11 @@ class EventLog:
             )  # fmt: skip
             self._keep(_encode(row) + b"\n")
             if moved.target in _SHOWN:
-                lines.append(f"{moved.key}: {moved.target} ({moved.cause})\n")
+                same = moved.target == moved.source  # it is frozen, or thawed
+                words = moved.cause if same else f"{moved.target} ({moved.cause})"
+                lines.append(f"{moved.key}: {words}\n")
+            elif moved.target == "waiting" and moved.source not in RESTING:  # without a delay
+                lines.append(f"{moved.key}: down ({moved.cause}), starting again\n")
         self._lines += lines
         if len(self._waiting) >= _MANY:
             self.flush()

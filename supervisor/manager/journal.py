@@ -117,6 +117,9 @@ def load(fd: int) -> tuple[Snapshot | None, Journal]:
                 units[unit.name] = unit
             elif kind == b"I":
                 inst = msgpack.decode(text, type=Instance)
+                last = instances.get(inst.key, inst).launch
+                if inst.launch and inst.launch != last:  # a later run, by the definition of today
+                    launched.pop(inst.key, None)
                 instances[inst.key] = inst
             elif kind in (b"L", b"O"):
                 key, unit = msgpack.decode(text, type=tuple[str, Unit])

@@ -4,6 +4,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from supervisor.core.resume import Child, Saved, resume
+from supervisor.core.world import ENDED
 from supervisor.kernel.keeper import Child as KeeperChild
 from supervisor.manager.boot import boot
 from supervisor.manager.facts import Facts, fetch
@@ -93,9 +94,12 @@ def _from_journal(
         known = {key: units[i.unit] for key, i in instances.items() if i.unit in units}
         saved.old = {**known, **snapshot.old}
         boot(sup, start, lambda: _adopt(sup, performer, saved, children, highest))
-    sup.launched.update(snapshot.launched)
     for key, inst in world.instances.items():
-        if inst.launch and key not in sup.launched:
+        if inst.phase in ENDED:
+            continue
+        if key in snapshot.launched:
+            sup.launched[key] = snapshot.launched[key]
+        elif inst.launch:
             sup.launched[key] = snapshot.units.get(inst.unit) or world.unit_of(inst)
 
 

@@ -42,10 +42,10 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
     removed = sorted(old.keys() - units.keys())
     changed = sorted(name for name in units.keys() & old.keys() if units[name] is not old[name])
     sup.reload_access()
-    sup.world.define(units)
+    now = sup.now()
+    sup.world.define(units, now)
     sup.defined += [units[name] for name in (*added, *changed)]
     sup.gone += removed
-    now = sup.now()
     for name in changed:
         for key in sup.world.keys[name]:
             if sup.world.instances[key].phase == "waiting":  # it may need others now

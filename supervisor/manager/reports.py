@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from supervisor import __version__
+from supervisor.core.world import RESTING
 from supervisor.kernel.host import read, read_long
 from supervisor.kernel.listen import label
 from supervisor.kernel.tracking import Figures, statm_bytes
@@ -41,13 +42,14 @@ class Reports:
     ) -> report.InstanceStatus:
         sup = self._sup
         unit = sup.world.unit_of(inst)
-        runs = unit.kind != "group" and inst.phase not in ("down", "failed", "waiting", "backoff")
+        runs = unit.kind != "group" and inst.phase not in RESTING
         used = sup.tracker.figures(inst.key, inst.pid) if figures and runs else _NO_FIGURES
         limiting = sup.limiting
         if limiting is not None and figures and runs:
             used = limiting.figures(inst.key, used)
         limit = unit.restart.limit
-        since = sup.realtime_ns(inst.since_ns) if inst.since_ns else sup.header.started_ns
+        since = inst.since_ns or inst.defined_ns
+        since = sup.realtime_ns(since) if since else sup.header.started_ns
         deadline = sup.realtime_ns(inst.deadline_ns) if inst.deadline_ns else None
         waiting = sup.world.waiting_for(inst) if inst.phase in ("waiting", "up") else ()
         return report.InstanceStatus(
@@ -68,6 +70,10 @@ class Reports:
         from supervisor.manager.figures import figures
 
         return figures(self._sup, inst)
+
+    def _ran(self, inst: Instance, unit: Unit) -> Unit:
+        """The definition that its present run began with."""
+        return unit if inst.phase in RESTING else self._sup.launched.get(inst.key, unit)
 
     def stale(self, inst: Instance, unit: Unit) -> bool:
         """Whether it runs by another definition than today's, but for their number."""
@@ -115,7 +121,7 @@ class Reports:
             status=self.instance(inst, usage=True), tree=self._tree(inst),
             listeners=tuple(
                 report.ListenerStatus(one.name, label(one), _queue(one.family, one.port))
-                for one in unit.listen
+                for one in self._ran(inst, unit).listen
             ),
             definition=dict(describe(unit)),
             cgroup=f"{base}/{sup.tracker.group(inst.key)}" if base else "",

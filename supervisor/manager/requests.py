@@ -74,7 +74,7 @@ class Requests:
         inst = self._one(call, what.unit)
         if inst is not None:
             chain = tuple(map(self._reports.transition, self._sup.world.why(inst.key)))
-            call.reply(say.Causes(chain))
+            call.reply(say.Causes(chain, self._reports.instance(inst)))
 
     def explain(self, call: Call, what: ask.One) -> None:
         inst = self._one(call, what.unit)
@@ -233,7 +233,8 @@ class Requests:
                 words = f"cannot {verb} {key}: {exc.strerror}; nothing was changed"
                 results.append(say.Result(key, False, words, FAILED))
                 continue
-            sup.deliver(key, ev.Froze(frozen))
+            words = f"{'frozen' if frozen else 'thawed'} by {call.who}"
+            sup.deliver(key, ev.Froze(frozen, words))
             results.append(say.Result(key, True, "frozen" if frozen else "thawed"))
         sup.commit()
         call.reply(say.Outcome(results=tuple(results)))

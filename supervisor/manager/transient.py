@@ -61,7 +61,7 @@ class Tried:
         except OSError as exc:
             return Failed(f"cannot try {command[0]}: {path}: {exc.strerror}; nothing ran")
         sup.header.tried = int(name[len(TRIED) :])
-        sup.world.define({**sup.world.graph.units, name: made})
+        sup.world.define({**sup.world.graph.units, name: made}, sup.now())
         sup.defined.append(made)
         return name
 

@@ -103,7 +103,10 @@ class Measured(Struct, frozen=True, gc=False):
 
 
 class Froze(Struct, frozen=True, gc=False):
+    """`cause`: who asked for it, "" if that was core itself."""
+
     frozen: bool
+    cause: str = ""
 
 
 class Reloaded(Struct, frozen=True, gc=False):

@@ -215,9 +215,10 @@ class EventReply(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Causes(Struct, frozen=True, gc=False):
-    """The present state first, then what led to it."""
+    """The present state first, then what led to it; `status` of the same moment."""
 
     chain: tuple[Transition, ...]
+    status: InstanceStatus
 
 
 class Explanation(Struct, frozen=True, gc=False):

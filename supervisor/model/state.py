@@ -40,6 +40,7 @@ class Instance(Struct, gc=False, omit_defaults=True):
     goal: Goal = "down"
     phase: Phase = "down"
     since_ns: int = 0
+    defined_ns: int = 0  # when its unit was read, if the supervisor ran already
     launch: int = 0
     pid: int = 0
     job: int = 0

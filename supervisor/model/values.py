@@ -1,4 +1,5 @@
-"""Linux signal numbers and names (x86-64 and arm64 share them), without the signal module."""
+"""Linux signal numbers and names (x86-64 and arm64 share them), without the signal module; and
+durations as unit files write them."""
 from __future__ import annotations
 
 SIGNALS = {
@@ -26,3 +27,28 @@ def signal_number(text: str) -> int | None:
     if word.startswith("RTMIN+") and word[6:].isdigit() and int(word[6:]) <= 30:
         return 34 + int(word[6:])
     return SIGNALS.get(word)
+
+
+DURATION_UNITS = (  # longest first, the order in which a text has them
+    ("d", 86_400_000_000_000),
+    ("h", 3_600_000_000_000),
+    ("m", 60_000_000_000),
+    ("s", 1_000_000_000),
+    ("ms", 1_000_000),
+    ("us", 1_000),
+    ("ns", 1),
+)
+
+
+def duration_text(ns: int) -> str:
+    """The shortest text that means it: "1h30m", "100ms", "1.5s"."""
+    if not ns:
+        return "0s"
+    if 10**9 < ns < 60 * 10**9 and ns % 10**6 == 0:
+        return f"{ns / 1e9:g}s"
+    parts: list[str] = []
+    for name, scale in DURATION_UNITS:
+        number, ns = divmod(ns, scale)
+        if number:
+            parts.append(f"{number}{name}")
+    return "".join(parts)

@@ -19,7 +19,7 @@ from supervisor.control.client import connect
 from supervisor.control.server import PER_UID
 from supervisor.model import report
 from supervisor.model.request import Call
-from tests.control_kit import DESCRIPTION, Loop, message
+from tests.control_kit import DESCRIPTION, WEB, Loop, message
 
 P99_S = 0.050
 ROUNDS = 3  # of measuring: what the server is to blame for is in each, what the machine does is not
@@ -27,7 +27,7 @@ CALLS = 200
 MEMORY_KB = 40 * 1024  # what hostile clients may cost in all: unread bytes have a bound of 16 MiB
 BIG = report.Causes(tuple(
     report.Transition(n, "web", 1, "up", "stopping", "x" * 400) for n in range(1_000)
-))
+), WEB)
 
 
 def _flood(call: Call) -> None:

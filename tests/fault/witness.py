@@ -113,14 +113,14 @@ def replaced(stack: Stack, old: int) -> int:
 
 def abandon(stack: Stack) -> None:
     """Leave nothing that would outlive a test that failed; nothing to do after one that did not."""
-    if stack.process is None or stack.process.poll() is not None:
-        return
-    below = children(stack.process.pid)
-    stack.process.kill()
-    stack.process.wait()
-    for pid in [*below, *(pid for child in below for pid in children(child))]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(pid, signal.SIGKILL)
+    if stack.process is not None and stack.process.poll() is None:
+        below = children(stack.process.pid)
+        stack.process.kill()
+        stack.process.wait()
+        for pid in [*below, *(pid for child in below for pid in children(child))]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+    stack.clear()
 
 
 def at_rest(stack: Stack, look: Callable[[], Found]) -> Found:

@@ -11,7 +11,7 @@ from tests.stack import Stack, alive
 MINE = Path("/sys/fs/cgroup/user")
 FAMILY = {"sleep 1001", "sleep 1002"}
 DAEMON = """
-command = ["/bin/sh", "-c", "(trap '' TERM; setsid setsid sleep 1001 &); exec sleep 1002"]
+command = ["/bin/sh", "-c", "(trap '' TERM; setsid sleep 1001 &); exec sleep 1002"]
 [stop]
 ladder = ["TERM", "1s", "KILL"]
 """

@@ -1,5 +1,4 @@
-"""A pure cgroup v2 host: an ordinary user's supervisor below a group that root gave to that user,
-and the tests of cgroups as root, which elsewhere may meet a hybrid host only."""
+"""An ordinary user's supervisor on a pure cgroup v2 host, below a group that root gave to them."""
 
 from __future__ import annotations
 

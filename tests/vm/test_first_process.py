@@ -36,12 +36,13 @@ UNITS = {
     "two": 'command = ["/bin/sleep", "1000"]\n[needs]\nrequires = ["one"]\n',
     "daemon": DAEMON,
 }
-# `&`: beside PID 1, which the shell becomes. The kernel's own answer to Ctrl-Alt-Del is to reset.
-SCRIPT = """
+# `beside` runs beside PID 1, which the shell becomes, and is none of its session. The kernel's own
+# answer to Ctrl-Alt-Del would be a reset.
+SCRIPT = f"""
 echo 0 >/proc/sys/kernel/ctrl-alt-del
-{{ {beside}; }} </dev/null &
+setsid sh {HOST}/beside </dev/null &
 export UNBOXED_STATE_DIR=/run/state UNBOXED_LOG_DIR=/run/log
-exec "$PYTHON" -m supervisor.cli run --plain --units {there}/units
+exec "$PYTHON" -m supervisor.cli run --plain --units {HOST}/units
 """
 ENDED = "Attempted to kill init! exitcode=0x00000000"  # as the kernel words status 0
 
@@ -51,7 +52,8 @@ def machine(home: Path, beside: str) -> Machine:
     for name, text in UNITS.items():
         (home / "units" / f"{name}.toml").write_text(text)
     shutil.copy(small_program(), home / "small")
-    return Machine(home, SCRIPT.format(beside=beside, there=HOST))
+    (home / "beside").write_text(f"{beside}\n")
+    return Machine(home, SCRIPT)
 
 
 def assert_stopped_in_order(console: str) -> None:
@@ -85,6 +87,6 @@ def test_ctrl_alt_del_stops_everything_in_order(life: tuple[dict[str, str], str]
 
 @needs_machine
 def test_a_shutdown_stops_everything_in_order(tmp_path: Path) -> None:
-    ask = "from tests.vm.inside_first_process import *; here.__wrapped__().call('Shutdown')"
+    ask = "from tests.vm.inside_first_process import *; Here().call('Shutdown')"
     with machine(tmp_path, f'"$PYTHON" -c "{ask}" >/dev/console 2>&1') as made:
         assert_stopped_in_order(made.ended())

@@ -81,7 +81,7 @@ def test_a_hung_service_is_replaced(tmp_path: Path, speaker: Speaker) -> None:
         row = stack.row("one")
         assert row["last_exit"].startswith("killed by SIGABRT")
         chain = [t["cause"] for t in stack.call("Why", unit="one")["chain"]]
-        assert "no watchdog ping for 0.4 s" in chain
+        assert "no watchdog ping for 400ms" in chain
         speaker.tell("notify READY=1\\nWATCHDOG=trigger")
         speaker.facts(stack, "start", 3)
 

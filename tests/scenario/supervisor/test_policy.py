@@ -33,7 +33,7 @@ def test_a_limit_ends_a_crash_loop_and_starts_what_it_names(tmp_path: Path) -> N
     with Stack(tmp_path, units) as stack:
         row = stack.wait("one", "failed")
         assert row["restarts"] == 4
-        assert "exit 3; 4 restarts within 60 s are its limit" in row["reason"]
+        assert "exit 3; 4 restarts within 1m are its limit" in row["reason"]
         stack.wait("rescue", "running")
         chain = [t["cause"] for t in stack.call("Why", unit="rescue")["chain"]]
         assert "one reached its restart limit" in chain

@@ -48,10 +48,55 @@ def test_cycles_and_missing_units_of_a_directory_are_errors(tmp_path: Path, cli:
     unit(tmp_path, "c.toml", 'command = "/c"\nneeds.requires = ["gone"]')
     code, out, _ = cli("check", str(tmp_path))
     assert code == 1
-    assert "a cycle: " in out
-    assert "cannot start c: it requires gone, which has no unit file" in out
-    alone = cli("check", str(tmp_path / "c.toml"))
-    assert alone == (0, "1 unit is right\n", "")
+    assert f"{tmp_path}/c.toml:2: needs.requires: cannot start c: it requires gone, which" in out
+    assert out.count("a cycle: ") == 1
+    assert (
+        f"{tmp_path}/a.toml:2: needs.requires: cannot start a, b: their order is a cycle: a goes"
+        f" after b ({tmp_path}/a.toml:2: needs.requires); b goes after a ({tmp_path}/b.toml:2:"
+        " needs.requires); take one of these away") in out
+    assert out.splitlines()[-1] == "2 errors; these units would not start"
+
+
+def test_a_file_alone_is_checked_with_its_neighbours_and_drop_ins(tmp_path: Path, cli: Cli) -> None:
+    unit(tmp_path, "a.toml", 'command = "/a"\n[needs]\nbefore = ["b"]')
+    unit(tmp_path, "b.toml", 'command = "/b"')
+    unit(tmp_path, "c.toml", 'command = "/c"\nneeds.requires = ["b", "gone"]')
+    unit(tmp_path, "broken.toml", "x = 1")
+    told = "needs.requires: it requires gone, whose file must be in another directory than this"
+    assert cli("check", str(tmp_path / "c.toml")) == (
+        0, f"warning: {tmp_path}/c.toml:2: {told}\n1 unit is right\n", "")
+    other = tmp_path / "other"
+    gone = unit(other, "gone.toml", 'command = "/gone"')
+    assert cli("check", str(tmp_path / "c.toml"), gone) == (0, "2 units are right\n", "")
+    assert cli("check", str(tmp_path / "b.toml")) == (0, "1 unit is right\n", "")
+
+    late = unit(tmp_path / "a.toml.d", "1.toml", 'needs.after = ["b"]\n')
+    told = f"{late}:1: needs.after: cannot start a, b: their order is a cycle: a goes after b"
+    out = cli("check", str(tmp_path / "a.toml")).out
+    assert told in out
+    assert f"b goes after a ({tmp_path}/a.toml:3: needs.before)" in out
+    assert cli("check", str(tmp_path / "a.toml"), str(tmp_path / "b.toml")).out.count("cycle") == 1
+
+
+def test_a_drop_in_is_checked_with_its_unit(tmp_path: Path, cli: Cli) -> None:
+    web = unit(tmp_path, "web.toml", 'command = "/bin/web"')
+    good = unit(tmp_path / "web.toml.d", "1.toml", 'umask = "022"')
+    told = f"it is a drop-in of web: {web} was checked with all of them"
+    assert cli("check", good) == (0, f"warning: {good}: {told}\n1 unit is right\n", "")
+    stray = unit(tmp_path / "web.toml.d", "2.conf", "umask = 9")
+    ignored = f"warning: {stray}: cannot be used: a drop-in is *.toml; it is ignored\n"
+    for path in (web, str(tmp_path), good, str(tmp_path / "web.toml.d")):
+        code, out, _ = cli("check", path)
+        assert code == 0
+        assert ignored in out
+    assert "a drop-in is called NAME.toml; rename it" in cli("check", stray).out
+    bad = unit(tmp_path / "web.toml.d", "3.toml", "umask = 9")
+    assert f"{bad}:1: umask: cannot use 9" in cli("check", web).out
+    assert f"{bad}:1: umask: cannot use 9" in cli("check", good).out
+    orphan = unit(tmp_path / "db.toml.d", "1.toml", 'umask = "022"')
+    code, out, _ = cli("check", orphan)
+    assert code == 1
+    assert f"it is a drop-in of db, and there is no {tmp_path}/db.toml; nothing was checked" in out
 
 
 def test_drop_ins_count_when_a_directory_is_checked(tmp_path: Path, cli: Cli) -> None:
@@ -110,3 +155,19 @@ def test_a_need_whose_file_has_errors_is_not_called_missing(tmp_path: Path, cli:
     out = cli("check", str(tmp_path)).out
     assert "cannot start web: it requires db, whose file has errors\n" in out
     assert "no unit file" not in out
+
+
+def test_a_slice_that_cannot_be_is_an_error_at_its_line(tmp_path: Path, cli: Cli) -> None:
+    web = unit(tmp_path, "web.toml", 'command = "/web"\n[limits]\ntasks = 5\nslice = "team"\n')
+    code, out, _ = cli("check", str(tmp_path))
+    assert code == 1
+    assert f"{web}:4: limits.slice: cannot start web: its slice team has no unit file" in out
+    code, out, _ = cli("check", web)
+    assert code == 0, out
+    assert "its slice team must be a unit in another directory" in out
+    unit(tmp_path, "team.toml", 'kind = "group"\n')
+    code, out, _ = cli("check", web)
+    assert code == 1
+    assert f"{web}:4: limits.slice: cannot start web: its slice team has no [limits]" in out
+    unit(tmp_path, "team.toml", 'kind = "group"\n[limits]\ntasks = 9\n')
+    assert cli("check", web).code == 0

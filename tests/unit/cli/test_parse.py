@@ -15,7 +15,8 @@ COMMON = [
     "stop --no-wait web", "--runtime-dir /tmp/rt status", "status --runtime-dir=/tmp/rt",
     "--runtime-dir a status --runtime-dir b", "kill web --signal HUP", "kill -s 9 web",
     "kill --signal=USR1 -- web", "kill -9 web", "kill web -KILL",
-    "kill -RTMIN+3 -- -9", "--runtime-dir kill kill -SIGHUP web", "logs -f -n 20 web", "logs --since 10m --until -5m",
+    "kill -RTMIN+3 -- -9", "--runtime-dir kill kill -SIGHUP web",
+    "logs -f -n 20 web", "logs --since 10m --until -5m",
     "events --json",
     "run --units a --units=b web", "check units", "explain web", "why web/1", "schema", "upgrade",
     "completion bash", "try -- sleep 5", "try --env.A=b=c --user=nobody sleep -n 5",
@@ -36,8 +37,8 @@ OPTION_WORDS = sorted({name for command in COMMANDS for option in command.option
                        for name in option.names})
 ANY_WORD = st.one_of(
     st.sampled_from([*BY_NAME, *OPTION_WORDS, "--", "-", "--runtime-dir", "--runtime-dir=x", "-n5",
-                     "--env.A=b", "--signal=HUP", "--json=1", "web", "3", "-5", "", "--lines=7", "-KILL",
-                     "-9", "-s"]),
+                     "--env.A=b", "--signal=HUP", "--json=1", "web", "3", "-5", "", "--lines=7",
+                     "-KILL", "-9", "-s"]),
     st.text("-=ab1 ", max_size=6),
 )
 

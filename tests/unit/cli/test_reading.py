@@ -183,6 +183,22 @@ def test_why_prints_the_present_state_and_each_cause_below_what_it_led_to(
     assert [one["id"] for one in document["units"][0]["chain"]] == [9, 8]
 
 
+@pytest.mark.parametrize("verb", ["why", "status"])
+def test_head_and_causes_are_of_the_same_moment(
+    fake: FakeSupervisor, cli: Cli, verb: str
+) -> None:
+    fake.instances = [instance("web", "starting")]
+    describe(fake, "web")
+    fake.answers["Why"] = lambda _: {
+        "status": instance("web", "running"),
+        "chain": [transition(9, "web", "starting", "up", "ready")]}
+    out = cli(verb, "web").out
+    assert "starting ->" in out
+    assert "running" in out
+    assert "starting since" not in out
+    assert "is starting" not in out
+
+
 def crash_loop(rounds: int) -> list[dict[str, Any]]:
     """Started once, then round and round, a second each."""
     chain = [transition(1, "web", "down", "waiting", "started with the supervisor"),

@@ -192,7 +192,7 @@ def test_a_misspelt_key_is_told_its_nearest(path: str) -> None:
         ("before = 1", "did you mean needs.before or start.before?"),
         ("Command = 1", "did you mean command?"),
         ("auto-start = 1", "did you mean autostart?"),
-        ("ExecStartPre = 1", "remove it"),
+        ("ExecStartPre = 1", "systemd's ExecStartPre is `start.before` here"),
         ("'" + "x" * 3000 + "' = 1", "remove it"),
         ("'\\u001b[31m' = 1", "remove it"),
     ],
@@ -374,3 +374,32 @@ def test_a_limit_may_be_written_in_more_than_one_way() -> None:
     )
     same = limits('memory = "1MiB"\nmemory_high = "1MiB"\nmemory_min = "1MiB"')
     assert same.memory_bytes == same.memory_high_bytes == same.memory_min_bytes
+
+
+@pytest.mark.parametrize("text, line, words", [
+    ('ExecStart = "/x"', 1, "systemd's ExecStart is `command` here"),
+    ('command = "/x"\n[start]\nRestartSec = 5', 3, "systemd's RestartSec is `restart.delay` here"),
+    ('OnCalendar = "daily"', 1, "systemd's OnCalendar is `schedule.calendar` here (not supported"),
+    ("NoNewPrivileges = true", 1, "it is always so; remove it"),
+    ('[Service]\nX = 1\nUser = "a"', 3, "systemd's User is `user` here"),
+    ("[Service]\nExecStart=/x", 2, "cannot read it: systemd's ExecStart is `command` here; put"),
+    ("command = '/x'\r\numask = 022 # group\r\n", 2, 'need quotes: umask = "022"'),
+    ("instances = 007", 1, 'numbers with a leading zero need quotes: instances = "007"'),
+])  # fmt: skip
+def test_habits_from_elsewhere_are_answered_with_what_they_are_here(
+    text: str, line: int, words: str
+) -> None:
+    found = load_text("web", text, "f")
+    assert isinstance(found, Broken)
+    assert any(one.line == line and words in one.message for one in found.problems), found
+
+
+def test_each_name_of_systemds_leads_to_a_key_that_there_is() -> None:
+    from supervisor.config import systemd
+
+    known = {path for path, _ in walk()}
+    lines = systemd._NAMES.strip().splitlines()
+    assert {line.split()[0] for line in lines} <= known
+    theirs = [name for line in lines for name in line.split()[1:]]
+    assert len(theirs) == len(set(theirs)) > 60
+    assert not set(theirs) & (systemd._WORDS.keys() | systemd.SECTIONS | known)

@@ -15,9 +15,10 @@ from supervisor.config.quantity import (
     SIGNAL,
     size,
 )
-from supervisor.config.render import duration_text, size_text
+from supervisor.config.render import size_text
 from supervisor.config.table import Refused, Type, show
 from supervisor.config.values import PATH, REGEX, UNIT_NAME
+from supervisor.model.values import duration_text
 
 SECOND = 1_000_000_000
 SIZE = size(0)

@@ -15,7 +15,7 @@ from supervisor.control.access import Access
 from supervisor.control.client import Client, ControlError, Lost, Silent, Unreachable, connect
 from supervisor.model import report
 from supervisor.model.request import Call
-from tests.control_kit import DESCRIPTION, INTERFACE, TRANSITION, Loop, as_user, instance
+from tests.control_kit import DESCRIPTION, INTERFACE, TRANSITION, WEB, Loop, as_user, instance
 
 ROOT = Path(__file__).parents[3]
 
@@ -244,7 +244,7 @@ def test_a_silent_manager_has_its_keeper_nudged_once_and_is_waited_for(
     keeper.bind(f"{loop.directory}/nudge")
 
     def answer_late(call: Call) -> None:
-        answer = report.Causes((TRANSITION,))
+        answer = report.Causes((TRANSITION,), WEB)
         threading.Timer(0.3, lambda: loop.post(lambda: call.reply(answer))).start()
 
     loop.desk.scripts["Why"] = answer_late

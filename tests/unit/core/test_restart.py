@@ -181,7 +181,7 @@ def test_one_restart_more_than_the_limit_is_a_failure(count: int) -> None:
         bench.execed("web")
     bench.after(S).exited("web", 1)
     assert (bench["web"].phase, bench["web"].goal) == ("failed", "up")
-    assert bench["web"].cause == f"exit 1; {count} restarts within 10 s are its limit"
+    assert bench["web"].cause == f"exit 1; {count} restarts within 10s are its limit"
 
 
 def test_only_restarts_within_the_window_count() -> None:
