@@ -137,11 +137,12 @@ COMMANDS = (
         "check", "check", "Check unit files, offline: all errors at once.", JSON,
         words="PATH...", complete="path",
         more="A PATH is a directory of unit files, or one file: that is read with the drop-ins"
-        " beside it, and what it needs is looked for in its directory. Exit code 1 if anything is wrong.",
+        " beside it, and what it needs is looked for in its directory. Exit code 1 if anything is"
+        " wrong.",
     ),
     Command(
-        "explain", "explain", "Show the exact steps of a launch and the mechanism of each key.",
-        JSON, words="UNIT", complete="unit",
+        "explain", "explain", "Show a unit's files, the exact steps of its launch and the mechanism"
+        " of each key.", JSON, words="UNIT", complete="unit",
     ),
     Command(
         "why", "causes", "Show the chain of causes of a unit's present state.", JSON,
