@@ -114,8 +114,7 @@ class Requests:
         else:
             for key in keys:
                 sup.world.start_key(key, cause, sup.now())
-        test = started("start")
-        self._answer(call, what, keys, lambda i: self._tried.outcome(i) or test(i), results)
+        self._answer(call, what, keys, self._tried.test(started("start")), results)
 
     def _defined(self, keys: list[str], results: list[say.Result]) -> list[str]:
         """`keys` without surplus instances, which only stop, as a result says of those that were

@@ -7,6 +7,7 @@ Its log stays; no later one has its name.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 from supervisor.config.load import load_table
@@ -18,7 +19,9 @@ from supervisor.manager.supervisor import Supervisor
 from supervisor.model.report import Failed, InvalidUnits, Problem, Result
 from supervisor.model.state import Instance, Transition
 
+Test = Callable[[Instance], Result | None]  # as of waiters
 LINGER_NS = 60_000_000_000
+SOON_NS = 200_000_000  # what ends so soon is told as its end, not as a start
 MOST = 64  # tried units that have ended and were not asked after
 
 
@@ -98,6 +101,19 @@ class Tried:
             return Result(inst.key, True, "finished")
         words = f"cannot try {inst.key}: {inst.cause}; its log stays, the unit is forgotten"
         return Result(inst.key, False, words, 1)
+
+    def test(self, test: Test) -> Test:
+        """As `test`, but for tried units: those are told as running once they have run for a while,
+        so that how a command ends at once does not depend on who is faster."""
+
+        def tried(inst: Instance) -> Result | None:
+            sup, due = self._sup, inst.started_ns + SOON_NS
+            if inst.phase == "up" and due > sup.now() and self.has(inst.unit):
+                sup.look_ns = min(due, sup.look_ns or due)
+                return None
+            return self.outcome(inst) or test(inst)
+
+        return tried
 
     def told(self, keys: list[str]) -> None:
         """Somebody was told how these are: what has ended is of no more use."""

@@ -95,7 +95,9 @@ class Waiters:
                 self.look(waiter)
 
     def look_all(self) -> None:
-        """After something changed that is no transition (a reload is done, a stop is stuck)."""
+        """After something changed that is no transition (a reload is done, a stop is stuck, or
+        `look_ns` is there: whoever needs it another time sets it again)."""
+        self._sup.look_ns = 0
         for waiter in list(self._open):
             self.look(waiter)
 
