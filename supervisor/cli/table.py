@@ -153,7 +153,8 @@ COMMANDS = (
         words="COMMAND...", complete="command", unit_keys=True,
         more="Keys of a unit file are options with their value after `=`: --user=nobody "
         "--restart.when=always --env.PORT=8080 --instances=2. With restart keys it is a service,"
-        " else a task. When it has ended it is forgotten, and its log stays.",
+        " else a task. Returns when it has run for 0.2 s, or has ended before: with 0 if that was a"
+        " success, else 1. When it has ended it is forgotten, and its log stays.",
     ),
     Command(
         "completion", "completion", "Print a completion script.",
