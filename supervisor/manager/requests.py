@@ -7,7 +7,7 @@ from collections.abc import Callable
 from supervisor.core import graph as graphs
 from supervisor.kernel.host import survives
 from supervisor.manager import select
-from supervisor.manager.explain import explain
+from supervisor.manager.explain import with_files
 from supervisor.manager.reload_units import reload_units
 from supervisor.manager.reports import Reports, state
 from supervisor.manager.supervisor import Supervisor
@@ -75,7 +75,7 @@ class Requests:
         inst = self._one(call, what.unit)
         if inst is not None:
             if call.permits(inst.unit):
-                call.reply(explain(self._sup, inst))
+                call.reply(with_files(self._sup, inst))
             else:
                 self._refuse(call, f"explain {inst.key}")
 
