@@ -114,7 +114,7 @@ class Requests:
         else:
             for key in keys:
                 sup.world.start_key(key, cause, sup.now())
-        self._answer(call, what, keys, self._tried.test(started("start")), results)
+        self._answer(call, what, keys, self._tried.test(started(sup, "start")), results)
 
     def _defined(self, keys: list[str], results: list[say.Result]) -> list[str]:
         """`keys` without surplus instances, which only stop, as a result says of those that were
@@ -150,7 +150,7 @@ class Requests:
             call.fail(say.Failed("cannot restart: the supervisor is stopping; nothing was changed"))
             return
         sup.world.restart(keys, f"restarted by {call.who}", sup.now())
-        self._answer(call, what, keys, started("restart"), results)
+        self._answer(call, what, keys, started(sup, "restart"), results)
 
     def reload(self, call: Call, what: ask.Operate) -> None:
         sup = self._sup

@@ -7,7 +7,6 @@ Its log stays; no later one has its name.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from typing import Any
 
 from supervisor.config.load import load_table
@@ -16,12 +15,11 @@ from supervisor.config.render import to_toml
 from supervisor.core.world import ENDED
 from supervisor.manager.runtime import TRIED
 from supervisor.manager.supervisor import Supervisor
+from supervisor.manager.waiters import SOON_NS, Test
 from supervisor.model.report import Failed, InvalidUnits, Problem, Result
 from supervisor.model.state import Instance, Transition
 
-Test = Callable[[Instance], Result | None]  # as of waiters
 LINGER_NS = 60_000_000_000
-SOON_NS = 200_000_000  # what ends so soon is told as its end, not as a start
 MOST = 64  # tried units that have ended and were not asked after
 
 
