@@ -24,7 +24,7 @@ from supervisor.model import report
 from supervisor.model.request import Call
 
 INTERFACE = "io.unboxed.Supervisor"
-SUPERVISOR = report.SupervisorStatus("0.1.0", 11, 10, 1, "cgroup", 5, 2, 0)
+SUPERVISOR = report.SupervisorStatus("0.1.0", 11, 10, 1, "cgroup", 5, 2)
 TRANSITION = report.Transition(7, "web", 123, "launching", "starting", "executed", 6)
 
 

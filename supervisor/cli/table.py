@@ -137,11 +137,12 @@ COMMANDS = (
         "check", "check", "Check unit files, offline: all errors at once.", JSON,
         words="PATH...", complete="path",
         more="A PATH is a directory of unit files, or one file: that is read with the drop-ins"
-        " beside it, and what it needs is looked for in its directory. Exit code 1 if anything is wrong.",
+        " beside it, and what it needs is looked for in its directory. Exit code 1 if anything is"
+        " wrong.",
     ),
     Command(
-        "explain", "explain", "Show the exact steps of a launch and the mechanism of each key.",
-        JSON, words="UNIT", complete="unit",
+        "explain", "explain", "Show a unit's files, the exact steps of its launch and the mechanism"
+        " of each key.", JSON, words="UNIT", complete="unit",
     ),
     Command(
         "why", "causes", "Show the chain of causes of a unit's present state.", JSON,
@@ -162,7 +163,8 @@ COMMANDS = (
         words="COMMAND...", complete="command", unit_keys=True,
         more="Keys of a unit file are options with their value after `=`: --user=nobody "
         "--restart.when=always --env.PORT=8080 --instances=2. With restart keys it is a service,"
-        " else a task. When it has ended it is forgotten, and its log stays.",
+        " else a task. Returns when it has run for 0.2 s, or has ended before: with 0 if that was a"
+        " success, else 1. When it has ended it is forgotten, and its log stays.",
     ),
     Command(
         "completion", "completion", "Print a completion script.",

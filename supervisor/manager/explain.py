@@ -37,7 +37,7 @@ MECHANISMS = {
     "logs": "splice(2) from its pipe to segment files by the logger process",
     "conditions": "looked at before each start",
 }
-_POLICY = "the supervisor's own state machine"
+_POLICY = ""  # the supervisor itself
 
 
 def explain(sup: Supervisor, inst: Instance) -> Explanation:
@@ -93,3 +93,19 @@ def _mechanism(key: str) -> str:
             return found
         words.pop()
     return _POLICY
+
+
+def with_files(sup: Supervisor, inst: Instance) -> Explanation:
+    """The same, with a step FILE for each file that the unit is made of, before all others, and a
+    step HOOK for each command around its start."""
+    from supervisor.config.sources import sources
+
+    unit = sup.world.unit_of(inst)
+    found = explain(sup, inst)
+    files = [Step("FILE", path) for path in sources(unit.source, sup.paths.units)]
+    steps = found.steps
+    if steps[0].step not in {"GROUP", "REFUSED"}:
+        before = (Step("HOOK", f"start.before: {' '.join(hook)}") for hook in unit.start.before)
+        after = (Step("HOOK", f"start.after: {' '.join(hook)}") for hook in unit.start.after)
+        steps = (*before, *steps, *after)
+    return Explanation((*files, *steps), found.keys)

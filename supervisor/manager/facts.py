@@ -10,7 +10,7 @@ class Facts:
     def __init__(self, keeper: Keeper) -> None:
         self.children: list[Child] = []
         self.stored: set[str] = set()
-        self.highest = self.orphans = self.flags = self.logger = self.starts = 0
+        self.highest = 0
         self.later: list[Frame] = []  # what happened meanwhile
         keeper.hello()
         _wait(keeper)
@@ -28,10 +28,7 @@ class Facts:
             elif frame.op == "STORED":
                 self.stored.add(data.split(b"\0", 1)[0].decode())
             else:
-                number = [int.from_bytes(data[i : i + 8], "little") for i in (0, 8)]
-                self.highest, self.orphans = number
-                small = [int.from_bytes(data[i : i + 4], "little") for i in (16, 20, 24)]
-                self.flags, self.logger, self.starts = small
+                self.highest = int.from_bytes(data[:8], "little")
                 done = True
         return done
 

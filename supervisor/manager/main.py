@@ -94,7 +94,6 @@ def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> in
     sup = Supervisor(where, keeper, tracker, world, journal, launcher, header, facts.stored)
     sup.pids = pids
     sup.tracking_note = why_not
-    sup.orphans, sup.logger_pid = facts.orphans, facts.logger
     notices = Notices(sup)
     performer = Performer(sup, notices)
     sup.perform = performer.perform  # type: ignore[assignment]

@@ -124,9 +124,9 @@ class Observer:
         number = int.from_bytes(frame.payload[:4], "little")
         sender = int.from_bytes(frame.payload[4:8], "little", signed=True)
         whence = f"pid {sender}"
-        if not sender:  # it has no number here: the kernel, for a terminal, or another namespace
-            typed = number in (INT, QUIT, HUP)
-            whence = "the terminal" if typed else "outside its pid namespace"
+        if not sender:  # it has no number here: the kernel (^C, Ctrl-Alt-Del), another namespace
+            keys = {INT: "the keyboard", QUIT: "the keyboard", HUP: "the terminal"}
+            whence = keys.get(number, "outside its pid namespace")
         cause = f"{signal_name(number)} to the supervisor from {whence}"
         sup.current = ""
         if number in (TERM, INT, QUIT):

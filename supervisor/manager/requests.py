@@ -7,7 +7,7 @@ from collections.abc import Callable
 from supervisor.core import graph as graphs
 from supervisor.kernel.host import survives
 from supervisor.manager import select
-from supervisor.manager.explain import explain
+from supervisor.manager.explain import with_files
 from supervisor.manager.reload_units import reload_units
 from supervisor.manager.reports import Reports, state
 from supervisor.manager.supervisor import Supervisor
@@ -80,7 +80,7 @@ class Requests:
         inst = self._one(call, what.unit)
         if inst is not None:
             if call.permits(inst.unit):
-                call.reply(explain(self._sup, inst))
+                call.reply(with_files(self._sup, inst))
             else:
                 self._refuse(call, f"explain {inst.key}")
 
@@ -119,8 +119,7 @@ class Requests:
         else:
             for key in keys:
                 sup.world.start_key(key, cause, sup.now())
-        test = started("start")
-        self._answer(call, what, keys, lambda i: self._tried.outcome(i) or test(i), results)
+        self._answer(call, what, keys, self._tried.test(started(sup, "start")), results)
 
     def _defined(self, keys: list[str], results: list[say.Result]) -> list[str]:
         """`keys` without surplus instances, which only stop, as a result says of those that were
@@ -156,7 +155,7 @@ class Requests:
             call.fail(say.Failed("cannot restart: the supervisor is stopping; nothing was changed"))
             return
         sup.world.restart(keys, f"restarted by {call.who}", sup.now())
-        self._answer(call, what, keys, started("restart"), results)
+        self._answer(call, what, keys, started(sup, "restart"), results)
 
     def reload(self, call: Call, what: ask.Operate) -> None:
         sup = self._sup

@@ -44,6 +44,7 @@ def prepare(where: Paths, keeper: Keeper, stored: set[str]) -> None:
             os.chmod(f"{where.runtime}/{name}", mode)
         for name in OWN:  # what a supervisor that lost its power left behind
             _unlink(f"{where.runtime}/{name}")
+        _forget_tried(where.transient_units)
         try:
             os.symlink(where.log, f"{where.runtime}/log")  # so that `unboxed logs` finds it
         except FileExistsError:

@@ -65,6 +65,7 @@ class Supervisor:
         self.adoptions: Adoptions  # notices
         self.unkept: Callable[[str], None] = lambda _name: None  # notices
         self.forget_ns = 0  # tried: when the next tried unit is to be forgotten, 0 for never
+        self.look_ns = 0  # waiters, tried: when who waits is to be looked at again, 0 for never
         self.put_state_ns = 0  # refusals: when to try again to store the journal, 0 if it is
         self.limiting: Limiting | None = None  # limits, recover
         self.limits_ns = 0  # limiting: when to look again, 0 for never
@@ -87,8 +88,6 @@ class Supervisor:
         self.keeper_pid = os.getppid()
         self.tracking_note = ""  # main: why there are no cgroups, "" if there are
         self.inherited = 0  # recover: the last transition that the manager before us wrote down
-        self.orphans = 0
-        self.logger_pid = 0
         self._offset_ns = time_ns() - monotonic_ns()
 
     def realtime_ns(self, monotonic: int) -> int:
@@ -104,7 +103,7 @@ class Supervisor:
         due = self.server.next_deadline_ns() if self.server is not None else None
         times = (
             soonest, due, self.rest_deadline(), self.log_due_ns, self.retry_ns, self.put_state_ns,
-            self.forget_ns, self.limits_ns,
+            self.forget_ns, self.look_ns, self.limits_ns,
         )  # fmt: skip
         return min((t for t in times if t), default=0)
 
@@ -210,6 +209,11 @@ class Supervisor:
             records.append((b"X", key) if inst is None else (b"I", inst))
             if key in world.old:
                 records.append((b"O", (key, world.old[key])))
+        for unit in self.defined:  # in one batch: nobody else knows by what its run began
+            for key in (*world.keys.get(unit.name, ()), *world.left.get(unit.name, ())):
+                began = self.launched.get(key, unit)
+                if began is not unit and began != unit:
+                    records.append((b"L", (key, began)))
         if fresh:
             records.append((b"T", fresh))
         self.journal.append(records)

@@ -15,6 +15,7 @@ from supervisor.config.render import to_toml
 from supervisor.core.world import ENDED
 from supervisor.manager.runtime import TRIED
 from supervisor.manager.supervisor import Supervisor
+from supervisor.manager.waiters import SOON_NS, Test
 from supervisor.model.report import Failed, InvalidUnits, Problem, Result
 from supervisor.model.state import Instance, Transition
 
@@ -98,6 +99,19 @@ class Tried:
             return Result(inst.key, True, "finished")
         words = f"cannot try {inst.key}: {inst.cause}; its log stays, the unit is forgotten"
         return Result(inst.key, False, words, 1)
+
+    def test(self, test: Test) -> Test:
+        """As `test`, but for tried units: those are told as running once they have run for a while,
+        so that how a command ends at once does not depend on who is faster."""
+
+        def tried(inst: Instance) -> Result | None:
+            sup, due = self._sup, inst.started_ns + SOON_NS
+            if inst.phase == "up" and due > sup.now() and self.has(inst.unit):
+                sup.look_ns = min(due, sup.look_ns or due)
+                return None
+            return self.outcome(inst) or test(inst)
+
+        return tried
 
     def told(self, keys: list[str]) -> None:
         """Somebody was told how these are: what has ended is of no more use."""

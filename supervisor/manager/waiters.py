@@ -12,15 +12,19 @@ from supervisor.model.request import Call
 from supervisor.model.state import Instance, Transition
 
 FAILED, NOT_RUNNING, TIMED_OUT = 1, 3, 5
+SOON_NS = 200_000_000  # how long a process runs that was not wrong from the beginning
 Test = Callable[[Instance], Result | None]  # None: not yet
 
 
-def started(verb: str) -> Test:
+def started(sup: Supervisor, verb: str) -> Test:
     """Up, or ended as it should; a start that failed fails now, even if it is tried again."""
 
     def test(inst: Instance) -> Result | None:
         if inst.phase == "up" and inst.goal == "up" and not inst.again:
-            return Result(inst.key, True, "running")
+            # Of what does not say when it is ready, only the exec is known: it may end at once.
+            silent = sup.world.unit_of(inst).start.ready.kind == "exec"
+            fresh = silent and sup.now() < inst.started_ns + SOON_NS
+            return Result(inst.key, True, "started" if fresh else "running")
         if inst.phase == "down" and (inst.finished or inst.skipped):
             return Result(inst.key, True, state(inst) + (f": {inst.cause}" if inst.skipped else ""))
         code = TIMED_OUT if inst.result.startswith(TOO_LATE) else FAILED
@@ -95,7 +99,9 @@ class Waiters:
                 self.look(waiter)
 
     def look_all(self) -> None:
-        """After something changed that is no transition (a reload is done, a stop is stuck)."""
+        """After something changed that is no transition (a reload is done, a stop is stuck, or
+        `look_ns` is there: whoever needs it another time sets it again)."""
+        self._sup.look_ns = 0
         for waiter in list(self._open):
             self.look(waiter)
 

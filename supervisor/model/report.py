@@ -104,7 +104,6 @@ class SupervisorStatus(Struct, frozen=True, gc=False):
     tracking: Tracking
     started_ns: int
     units: int
-    reaped_orphans: int
 
 
 class ProcessStatus(Struct, frozen=True, gc=False):

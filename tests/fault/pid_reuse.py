@@ -163,7 +163,7 @@ class Rounds:
         stack = self.stack
         go = stack.home / "go"
         stack.call("Start", units=["heir"], wait=True)
-        heir = stack.row("heir")["pid"]
+        heir = stack.wait("heir", "running", test=lambda row: row["pid"])["pid"]
         old = parent(heir)
         go.write_bytes(b"x")
         stranger = self.take_over(old)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import resource
 from collections.abc import Iterator
@@ -21,20 +22,28 @@ def look() -> int:
 
 @pytest.fixture
 def null() -> Iterator[int]:
-    """A descriptor to copy; afterwards nothing is kept any more."""
+    """A descriptor to copy; before and afterwards nothing is kept."""
+    keep_none()
     fd = look()
     yield fd
     os.close(fd)
+    keep_none()
+
+
+def keep_none() -> None:
     while spare._held:
         os.close(spare._held.pop())
 
 
 @contextlib.contextmanager
 def none_left() -> Iterator[list[int]]:
+    """Every number below the limit is taken, and none above is: so each that is closed is room."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    gc.collect()  # what other tests forgot to close would make room in the midst of it
     fill = [look()]
     try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (fill[0] + 1, hard))
+        highest = max(map(int, os.listdir("/proc/self/fd")))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 1, hard))
         with contextlib.suppress(OSError):  # EMFILE, sooner or later
             while True:
                 fill.append(look())

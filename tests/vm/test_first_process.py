@@ -81,7 +81,7 @@ def test_inside(life: tuple[dict[str, str], str], name: str) -> None:
 
 @needs_machine
 def test_ctrl_alt_del_stops_everything_in_order(life: tuple[dict[str, str], str]) -> None:
-    assert "SIGINT to the supervisor" in life[1]
+    assert "SIGINT to the supervisor from the keyboard" in life[1]
     assert_stopped_in_order(life[1])
 
 

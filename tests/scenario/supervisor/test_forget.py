@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from supervisor.manager.transient import MOST
-from tests.stack import Refused, Stack
+from tests.stack import Refused, Stack, alive
 
 SLEEP = 'command = ["/bin/sleep", "1000"]\n'
 CRASH = 'command = ["/bin/false"]\n[restart]\nwhen = "always"\ndelay = "1h"\nmax_delay = "1h"\n'
@@ -58,14 +59,51 @@ def test_tries_that_nobody_waits_for_stay_a_while_but_not_all(tmp_path: Path) ->
             and len(stack.rows()) == MOST + 1,
             "the oldest to be forgotten",
         )
-        assert set(names[20:]) < set(stack.rows())
+        last = set(names[40:])  # they do not end exactly in the order in which they began
+        assert last < set(stack.rows())
         os.kill(stack.manager, signal.SIGKILL)
         stack.until(stack.answers, "another manager")
-        assert set(names[20:]) < set(stack.rows())
+        assert last < set(stack.rows())
         (result,) = stack.call("Start", units=[names[-1]])["results"]
         assert (result["ok"], result["message"]) == (True, "finished"), "it does not run again"
         stack.until(lambda: names[-1] not in stack.rows(), "it to be forgotten, as that was told")
         assert try_(stack, "/bin/true") == f"try-{MOST + 21}"
+
+
+@pytest.mark.parametrize("command, ok", [("exit 3", False), ("sleep 0.05; exit 3", False),
+                                         ("sleep 0.05", True)])
+def test_what_ends_at_once_is_told_as_its_end(tmp_path: Path, command: str, ok: bool) -> None:
+    with Stack(tmp_path, {}) as stack:
+        for _ in range(5):
+            name = try_(stack, "/bin/sh", "-c", command)
+            (result,) = stack.call("Start", units=[name], wait=True)["results"]
+            assert result["ok"] is ok
+            assert result["message"] == ("finished" if ok else (
+                f"cannot try {name}: exit 3; its log stays, the unit is forgotten"))
+
+
+def test_what_runs_on_is_told_as_running(tmp_path: Path) -> None:
+    with Stack(tmp_path, {}) as stack:
+        name = try_(stack, "/bin/sleep", "1000")
+        (result,) = stack.call("Start", units=[name], wait=True)["results"]
+        assert result["message"] == "running"
+
+
+def test_the_next_supervisor_knows_nothing_of_what_was_tried(tmp_path: Path) -> None:
+    stack = Stack(tmp_path, {"one": SLEEP}).begin()
+    name = try_(stack, "/bin/sleep", "1000")
+    pids = [stack.wait(key, "running")["pid"] for key in (name, "one")]
+    manager = stack.manager
+    assert stack.process is not None
+    stack.process.kill()
+    stack.process.wait()
+    stack.until(lambda: not alive(manager), "the manager to find that out")
+    for pid in pids:  # where there is no cgroup to find them by
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    with stack:
+        stack.wait("one", "running")
+        assert set(stack.rows()) == {"one"}
 
 
 def test_a_tried_service_is_forgotten_when_it_was_stopped(tmp_path: Path) -> None:
@@ -146,7 +184,7 @@ def test_a_reload_that_nobody_would_hear_is_an_error(tmp_path: Path) -> None:
 def test_a_waiting_client_is_told_of_progress_only_when_there_is_any(tmp_path: Path) -> None:
     slow = SLEEP + '[start]\nready = "notify"\n'
     with Stack(tmp_path, {"one": slow + "timeout = 0\n", "two": SLEEP}) as stack:
-        stack.wait("one", "starting")
+        stack.wait("one", "starting", test=lambda row: row["phase"] == "starting")
         ask = {"method": "io.unboxed.Supervisor.Start", "more": True,
                "parameters": {"units": ["one"]}}
         with stack.connect() as sock:

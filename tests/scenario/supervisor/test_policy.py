@@ -266,8 +266,17 @@ def test_an_upgrade_replaces_everything_but_the_services(tmp_path: Path) -> None
 
 
 def test_explain_lists_the_steps_of_a_launch_in_order(tmp_path: Path) -> None:
-    with Stack(tmp_path, {"one": SLEEP + 'umask = "022"\n'}) as stack:
+    hooks = '[start]\nbefore = [["/bin/true", "-x"]]\nafter = [["/bin/true"]]\n'
+    with Stack(tmp_path, {"one": SLEEP + 'umask = "022"\n' + hooks}) as stack:
+        drop_in = stack.units / "one.toml.d" / "1.toml"
+        drop_in.parent.mkdir()
+        drop_in.write_text('description = "x"')
         answer = stack.call("Explain", unit="one")
+        files = [step["detail"] for step in answer["steps"] if step["step"] == "FILE"]
+        assert files == [str(stack.units / "one.toml"), str(drop_in)]
+        found = [(n, s["detail"]) for n, s in enumerate(answer["steps"]) if s["step"] == "HOOK"]
+        assert found == [
+            (2, "start.before: /bin/true -x"), (len(answer["steps"]) - 1, "start.after: /bin/true")]
         names = [step["step"] for step in answer["steps"] if step["step"] != "TRACKING"]
         order = ["LOG", "SIGNALS", "SESSION", "UMASK", "DIRECTORY", "ENV", "CLOSE_FROM", "EXEC"]
         assert [n for n in names if n in order] == order

@@ -53,6 +53,17 @@ def test_a_freeze_is_told_with_who_asked_for_it(tmp_path: Path) -> None:
     assert f"one: frozen by {who}\none: thawed by {who}\n" in stack.errors.read_text()
 
 
+def test_a_start_is_not_called_running_before_that_is_known(tmp_path: Path) -> None:
+    late = f"{SLEEP}autostart = false\n"
+    with Stack(tmp_path, {"one": SLEEP, "late": late}) as stack:
+        began = time.time_ns()
+        (result,) = stack.call("Start", units=["late"], wait=True)["results"]
+        assert result["message"] == "started" or time.time_ns() - began > 200_000_000
+        stack.until(lambda: time.time_ns() > stack.row("late")["since_ns"] + 250_000_000, "a while")
+        (result,) = stack.call("Start", units=["late"], wait=True)["results"]
+        assert result["message"] == "running"
+
+
 def test_what_a_reload_added_is_no_older_than_that(tmp_path: Path) -> None:
     with Stack(tmp_path, {"one": SLEEP}) as stack:
         stack.wait("one", "running")

@@ -50,7 +50,6 @@ class FakeSupervisor:
         self.supervisor: dict[str, Any] = {
             "version": "0.1.0", "pid": 4000, "keeper_pid": 3999, "manager_starts": 1,
             "tracking": "cgroup", "started_ns": NOW_NS - 60 * MINUTE_NS, "units": 0,
-            "reaped_orphans": 0,
         }
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self.answers: dict[str, Answer] = {"Status": self._status}

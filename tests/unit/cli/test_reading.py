@@ -247,17 +247,23 @@ def test_explain_prints_the_steps_in_order_and_the_mechanism_of_each_key(
     fake: FakeSupervisor, cli: Cli
 ) -> None:
     answer = {
-        "steps": [{"step": "session", "detail": "setsid(2)"},
+        "steps": [{"step": "FILE", "detail": "/u/db.toml"},
+                  {"step": "FILE", "detail": "/u/db.toml.d/1.toml"},
+                  {"step": "session", "detail": "setsid(2)"},
                   {"step": "exec", "detail": "/bin/db"}],
-        "keys": [{"key": "command", "value": ["x" * 99], "mechanism": "execve(2)"},
+        "keys": [{"key": "stop.ladder", "value": "[]", "mechanism": ""},
+                 {"key": "command", "value": ["x" * 99], "mechanism": "execve(2)"},
                  {"key": "umask", "value": "077", "mechanism": "umask(2)"}],
     }
     fake.answers["Explain"] = lambda _: answer
     code, out, _ = cli("explain", "db")
     assert code == 0
-    assert out.splitlines()[:3] == [
-        "Launch of db, in this order", "  1  session  setsid(2)", "  2  exec     /bin/db"]
-    assert out.splitlines()[-1] == "  umask    077  umask(2)"
+    assert out.splitlines()[:8] == [
+        "Files of db, later ones over earlier ones", "  /u/db.toml", "  /u/db.toml.d/1.toml", "",
+        "Launch of db, in this order", "  1  session  setsid(2)", "  2  exec     /bin/db", ""]
+    assert out.splitlines()[-4:] == [
+        "  umask    077  umask(2)", "", "Keys that the supervisor itself sees to",
+        "  stop.ladder  []"]
     assert json.loads(cli("explain", "db", "--json").out) == answer
 
 

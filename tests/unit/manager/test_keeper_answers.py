@@ -10,9 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from supervisor.kernel.keeper import LAUNCHES
 from supervisor.kernel.plan import NAMES
+from supervisor.manager.journal import load
 from supervisor.model.unit import Listen, Ready, Restart, Start, Unit
 from tests.unit.manager.kit import Bench, Sent, speaker
 
@@ -345,3 +347,17 @@ def test_what_could_not_be_executed_says_why_and_is_not_tried_again_at_once(benc
     bench.exited("web", launch, 1000, 127)
     assert bench["web"].phase == "backoff"
     assert bench["web"].cause.startswith("cannot execute it: No such file or directory")
+
+
+def test_a_manager_killed_amid_a_reload_leaves_what_the_run_began_with(bench: Bench) -> None:
+    """The whole journal is written anew after a reload, but by then the new file is in the old."""
+    started(bench)
+    began = bench.sup.launched["web"]
+    changed = replace(began, description="new")
+    bench.sup.world.define({**bench.sup.world.graph.units, "web": changed})
+    bench.sup.defined = [changed]
+    bench.sup.commit()
+    snapshot, _ = load(bench.sup.journal.fd)
+    assert snapshot is not None
+    assert snapshot.units["web"] == changed
+    assert snapshot.launched == {"web": began}
