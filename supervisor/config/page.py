@@ -61,7 +61,7 @@ def units_page() -> str:
     """The text of docs/units.md."""
     text = _INTRO + "\n## Top level\n" + _TABLE
     top = [key for key in UNIT.keys if not key.later and key.type.form not in _SECTIONS]
-    text += "".join(map(_row, top))
+    text += "".join(map(_row, top)) + _ENVIRONMENT
     for key in UNIT.keys:
         if not key.later and key.type.form in _SECTIONS:
             title = f"[[{key.name}]]" if key.type.form == "tables" else f"[{key.name}]"
@@ -86,6 +86,23 @@ that this host cannot enforce is never ignored: see `require`. A key that is wri
 refused; the defaults of `tasks` and `oom` hold where the host can, for units that have this section
 (it may be empty). What runs is changed by `unboxed set`; what a key is in the kernel says
 [limits.md](limits.md).
+"""
+
+_ENVIRONMENT = """
+The whole environment of a program is this, then `env_files`, then `env`:
+
+| variable | value |
+| --- | --- |
+| `PATH` | `/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin` |
+| `HOME`, `USER`, `LOGNAME`, `SHELL` | of the user that it runs as |
+| `INSTANCE` | its number, from 0 |
+| `UNBOXED_UNIT` | its name as commands take it: `web`, or `web/1` of several |
+| `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_PID` | with `[[listen]]` or descriptors of `FDSTORE=1` |
+| `NOTIFY_SOCKET` | with `ready = "notify"` |
+| `WATCHDOG_USEC`, `WATCHDOG_PID` | with `start.watchdog` |
+| `MAINPID` | the main process, in `stop.command`, `reload.command` and `start.after` |
+
+The first two rows can be set otherwise in `env`; the names of the others are refused there.
 """
 
 _TOGETHER = """\

@@ -231,7 +231,14 @@ START = Table(
         "commands to run first, in the unit's own cgroup and as its user; one that fails fails "
         "the start",
     ),
-    Key("after", HOOKS, "after", "[]", "commands to run once it is ready"),
+    Key(
+        "after",
+        HOOKS,
+        "after",
+        "[]",
+        "commands to run once it is ready; it is up when the last has ended, and one that fails "
+        "fails the start",
+    ),
     Key(
         "watchdog",
         DURATION,
@@ -327,7 +334,14 @@ _UNORDERED, _ORDERED = relation(may_be_unordered=True), relation(may_be_unordere
 
 NEEDS = Table(
     Needs,
-    Key("requires", _UNORDERED, "requires", "[]", "started first; if one fails, so does this"),
+    Key(
+        "requires",
+        _UNORDERED,
+        "requires",
+        "[]",
+        "started first; if one fails to start, so does this. A task counts once it *runs*: to wait "
+        'for its end, write `{unit = "migrate", until = "finished"}`',
+    ),
     Key("wants", _UNORDERED, "wants", "[]", "started first; this starts whether or not it did"),
     Key("after", _ORDERED, "after", "[]", "goes after these, if they are started at all"),
     Key("before", _ORDERED, "before", "[]", "goes before these"),
@@ -393,7 +407,7 @@ UNIT = Table(
     Key("user", ACCOUNT, "user", "", "whom it runs as; else the supervisor's user"),
     Key("group", ACCOUNT, "group", "", "its group; else the user's"),
     Key("groups", listed(ACCOUNT, 64), "groups", "[]", "further groups"),
-    Key("env", ENV, "env", "{}", "its environment, which is otherwise clean"),
+    Key("env", ENV, "env", "{}", "its environment, beside what is listed below; nothing else"),
     Key("env_files", listed(PATH), "env_files", "[]", "files of `NAME=value` lines; read at start"),
     Key("attach", later("attach"), "", "", "this unit is an agent of those units"),
     Key("secrets", later("secrets"), "", "", "files that only it can read"),

@@ -76,7 +76,7 @@ def _hooks(value: object) -> tuple[tuple[str, ...], ...]:
 _OURS = frozenset(
     (
         "INSTANCE", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES", "NOTIFY_SOCKET",
-        "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID", "CREDENTIALS_DIRECTORY",
+        "WATCHDOG_USEC", "WATCHDOG_PID", "MAINPID", "CREDENTIALS_DIRECTORY", "UNBOXED_UNIT",
     )
 )  # fmt: skip
 

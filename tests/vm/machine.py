@@ -73,6 +73,7 @@ class Machine:
     ) -> None:
         self.home = home
         self._console = home / "console"
+        self._mebibytes = mebibytes
         init = home / "init"
         variables = {
             "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
@@ -97,11 +98,11 @@ class Machine:
         # The name of the socket in it must be short.
         own = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="vm-"))
         self._mconsole = f"{own}/machine/mconsole"
-        shared = "/dev/shm" if os.access("/dev/shm", os.W_OK) else own
+        memory = "/dev/shm" if self._serves("/dev/shm") else own
         with self._console.open("wb") as console:
             self.process = subprocess.Popen(
                 [*self._words, f"uml_dir={own}"], stdin=subprocess.DEVNULL, stdout=console,
-                stderr=console, env={**os.environ, "TMPDIR": shared}, start_new_session=True,
+                stderr=console, env={**os.environ, "TMPDIR": memory}, start_new_session=True,
             )  # fmt: skip
         self._stack.callback(self._kill)
         self._deadline = time.monotonic() + PATIENCE_S
@@ -111,6 +112,15 @@ class Machine:
         self._stack.close()
         if kind is not None:
             print(self.console())
+
+    def _serves(self, directory: str) -> bool:
+        """Whether the machine's memory may be a file there: mapped as a program's, and so large."""
+        try:
+            found = os.statvfs(directory)
+        except OSError:
+            return False
+        large = found.f_bavail * found.f_frsize >= self._mebibytes << 20
+        return large and not found.f_flag & os.ST_NOEXEC
 
     def _kill(self) -> None:
         with suppress(ProcessLookupError):

@@ -129,7 +129,7 @@ def test_a_hostile_file_costs_only_itself(tmp_path: Path, data: bytes, words: st
         assert len(line) < 400
     checked = unboxed("check", str(path), home=tmp_path)
     assert checked.returncode == 1
-    assert words in checked.stdout
+    assert said in checked.stdout
 
 
 @pytest.mark.parametrize("name", ["Bad", "unboxed", "a b", "-x", "a\nb"])
@@ -210,17 +210,20 @@ def test_an_environment_that_no_launch_can_carry_is_refused_by_its_size(tmp_path
 
 
 @pytest.mark.parametrize(
-    "needs, words",
+    "needs, words, said",
     [
-        ({"a": 'after = ["b"]', "b": 'after = ["a"]'}, "its order is a cycle: a -> b -> a"),
-        ({"a": 'after = ["b"]', "b": 'before = ["c"]', "c": 'before = ["a"]', "d": ""}, ""),
-        ({"a": 'requires = ["nothing"]'}, "it requires nothing, which has no unit file"),
+        ({"a": 'after = ["b"]', "b": 'after = ["a"]'}, "its order is a cycle: a -> b -> a",
+         "needs.after: cannot start a, b: "),
+        ({"a": 'after = ["b"]', "b": 'before = ["c"]', "c": 'before = ["a"]', "d": ""}, "", ""),
+        ({"a": 'requires = ["nothing"]'}, "it requires nothing, which has no unit file",
+         "it requires nothing, which has no unit file"),
     ],
     ids=["a cycle", "no cycle", "a missing unit"],
 )
 def test_relations_that_cannot_be_met_fail_those_units_alone(
-    tmp_path: Path, needs: dict[str, str], words: str
+    tmp_path: Path, needs: dict[str, str], words: str, said: str
 ) -> None:
+    """`said`: by `check`, which names the file and line where one can be taken away."""
     units = {name: f"{SLEEP}[needs]\n{text}\n" for name, text in needs.items()}
     with Stack(tmp_path, {**units, "good": SLEEP}) as stack:
         stack.wait("good", "running")
@@ -230,7 +233,7 @@ def test_relations_that_cannot_be_met_fail_those_units_alone(
             assert not words or heard(stack, f"{name}: failed")
     checked = unboxed("check", str(stack.units), home=tmp_path)
     assert checked.returncode == bool(words)
-    assert words in checked.stdout
+    assert said in checked.stdout
 
 
 def test_a_reload_of_wrong_files_changes_nothing(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import socket
@@ -54,8 +55,12 @@ def test_the_address_answers_whatever_the_number(tmp_path: Path, own: str) -> No
         scale(stack, text, 2)
         look()
         stack.call("Stop", units=["web"], wait=True)
-        with pytest.raises(ConnectionRefusedError):
-            look()
+
+        def refused() -> bool:
+            with socket.socket() as sock:
+                return sock.connect_ex(("127.0.0.1", port)) == errno.ECONNREFUSED
+
+        stack.until(refused, "the keeper to have closed it too")
 
 
 def test_a_verb_names_all_that_lives_of_a_unit(tmp_path: Path) -> None:

@@ -1,0 +1,40 @@
+"""What docs/units.md says of a program's environment is what the supervisor puts there."""
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+from supervisor.config.load import load_text
+from supervisor.config.page import units_page
+from supervisor.config.problem import Broken
+from supervisor.kernel.tracking import MARK
+from supervisor.manager import launcher
+
+_HOME = {"PATH", "HOME", "USER", "LOGNAME", "SHELL"}  # these may be set otherwise
+
+
+def test_every_variable_is_listed_and_only_the_users_own_can_be_set() -> None:
+    page = units_page()
+    table = page[page.index("| variable | value |"):page.index("The first two rows")]
+    listed = {name for row in table.strip().splitlines()[2:]
+              for name in re.findall(r"`([A-Z_]+)`", row.split("|")[1])}
+    assert listed == _set()
+    for name in sorted(listed):
+        found = load_text("web", f'command = "/x"\nenv.{name} = "x"', "f")
+        assert isinstance(found, Broken) == (name not in _HOME), name
+
+
+def _set() -> set[str]:
+    """The names that the launcher's code gives to variables."""
+    found = {MARK}
+    for node in ast.walk(ast.parse(Path(launcher.__file__).read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "env":
+            found |= {node.slice.value} if isinstance(node.slice, ast.Constant) else set()
+        if isinstance(node, ast.Dict):
+            keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
+            found |= keys if "HOME" in keys else set()
+        if isinstance(node, ast.Call) and getattr(getattr(node.func, "value", None), "id", "") == (
+                "pid_vars"):
+            found |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
+    return {str(name) for name in found}
