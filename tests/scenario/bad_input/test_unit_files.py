@@ -129,7 +129,7 @@ def test_a_hostile_file_costs_only_itself(tmp_path: Path, data: bytes, words: st
         assert len(line) < 400
     checked = unboxed("check", str(path), home=tmp_path)
     assert checked.returncode == 1
-    assert said in checked.stdout
+    assert words in checked.stdout
 
 
 @pytest.mark.parametrize("name", ["Bad", "unboxed", "a b", "-x", "a\nb"])
