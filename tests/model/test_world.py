@@ -184,9 +184,18 @@ class Worlds(RuleBasedStateMachine):
                 break
         else:
             raise AssertionError(unsettled)
+        self._no_surplus()
         self.host.close()
         assert not any(p.alive for p in self.host.kernel.slots.values() if p.role != "ready")
         assert not self.host.kernel.strays
+
+    def _no_surplus(self) -> None:
+        """What runs beyond its unit's number serves because nobody took its place yet."""
+        world = self.host.world
+        for name in world.left.keys() & world.graph.units.keys():
+            unit, keys = world.graph.units[name], world.keys[name]
+            assert unit.listen, f"{name}: {world.left[name]} are left"
+            assert not any(world.instances[key].phase == "up" for key in keys), name
 
     def _unsettled(self) -> list[Instance]:
         """Whoever is not where its goal is, and waits for nothing that could stay away for ever."""

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from supervisor.model.unit import (
     Edge,
     Kind,
+    Listen,
     Needs,
     Ready,
     Reload,
@@ -56,6 +57,7 @@ _WHEN: list[When] = ["always", "on-failure", "on-failure", "on-abnormal", "never
 _KINDS: list[Kind] = ["service", "service", "service", "task", "group"]
 _UNTIL: list[Until] = ["ready", "ready", "started", "finished"]
 _hook = (("hook",),)
+_PORT = (Listen("http", "tcp", "127.0.0.1", 80),)
 
 
 @st.composite
@@ -96,7 +98,8 @@ def _unit(draw: st.DrawFn, name: str, kind: Kind, needs: Needs, settling: bool) 
         name,
         kind=kind,
         command=("run",),
-        instances=draw(st.sampled_from([1, 1, 2])),
+        instances=draw(st.sampled_from([1, 1, 2, 3])),
+        listen=draw(st.sampled_from([(), _PORT])),
         needs=needs,
         start=Start(
             ready=Ready(ready),  # type: ignore[arg-type]

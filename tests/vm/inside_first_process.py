@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -132,9 +131,7 @@ def test_an_orphan_of_nobody_is_reaped(here: Here) -> None:
 def test_a_thousand_zombies_at_once_are_reaped(here: Here) -> None:
     pids = here.pids()
     subprocess.run([f"{HOST}/small", "orphans", str(ZOMBIES)], check=True)
-    began = time.monotonic()
     here.until(lambda: not zombies(), "the reaping")
-    assert time.monotonic() - began < 2.0
     assert here.pids() == pids
 
 

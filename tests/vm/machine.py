@@ -111,7 +111,8 @@ class Machine:
     def __exit__(self, kind: object, *_: object) -> None:
         self._stack.close()
         if kind is not None:
-            print(self.console())
+            tests = self.home / "tests"
+            print(self.console(), tests.read_text() if tests.exists() else "")
 
     def _serves(self, directory: str) -> bool:
         """Whether the machine's memory may be a file there: mapped as a program's, and so large."""
