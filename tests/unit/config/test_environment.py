@@ -27,14 +27,12 @@ def test_every_variable_is_listed_and_only_the_users_own_can_be_set() -> None:
 
 def _set() -> set[str]:
     """The names that the launcher's code gives to variables."""
-    found = {MARK}
+    found: list[ast.expr] = []
     for node in ast.walk(ast.parse(Path(launcher.__file__).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "env":
-            found |= {node.slice.value} if isinstance(node.slice, ast.Constant) else set()
-        if isinstance(node, ast.Dict):
-            keys = {key.value for key in node.keys if isinstance(key, ast.Constant)}
-            found |= keys if "HOME" in keys else set()
-        if isinstance(node, ast.Call) and getattr(getattr(node.func, "value", None), "id", "") == (
-                "pid_vars"):
-            found |= {arg.value for arg in node.args if isinstance(arg, ast.Constant)}
-    return {str(name) for name in found}
+            found.append(node.slice)
+        if isinstance(node, ast.Dict) and "HOME" in ast.unparse(node):
+            found += [key for key in node.keys if key is not None]
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pid_vars.append":
+            found += node.args
+    return {MARK, *(str(one.value) for one in found if isinstance(one, ast.Constant))}
