@@ -153,6 +153,9 @@ def test_a_service_that_fails_and_one_that_is_never_ready_have_their_exit_codes(
     done = unboxed("start", "nosuch")
     assert done.returncode == 3
     assert "nosuch" in done.stderr
+    done = unboxed("status", "nosuch*")
+    assert done.returncode == 3
+    assert "no unit matches 'nosuch*'" in done.stderr
 
 
 def test_logs_are_merged_and_bounded_and_follow(stack: Stack, unboxed: Shell) -> None:

@@ -25,5 +25,6 @@ def test_files_are_named_as_they_are_merged(tmp_path: Path) -> None:
         f"{low}/web.toml", f"{low}/web.toml.d/0.toml", f"{high}/web.toml.d/1.toml",
         f"{high}/web.toml.d/2.toml",
     ]  # fmt: skip
+    assert sources("", dirs) == []
     assert unit.description == "high 2.toml"
     assert Path(found[-1]).read_text().endswith('"high 2.toml"')
