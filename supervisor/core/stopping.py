@@ -212,4 +212,5 @@ def stop_empty(turn: Turn, unit: Unit, inst: Instance, event: ev.Empty) -> None:
     """In stopping, killing and finishing. The keeper may still tell of an end that led to it."""
     inst.emptied = True
     if not inst.launch and not inst.job:
-        over(turn, unit, inst)
+        left = inst.phase == "finishing" and not inst.result and inst.last_exit
+        over(turn, unit, inst, f"{left}; what it left running was stopped" if left else "")

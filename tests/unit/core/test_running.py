@@ -205,6 +205,13 @@ def test_an_end_with_leftovers_is_finished_first() -> None:
     assert bench["web"].phase == "launching"
 
 
+def test_an_end_that_stopped_others_says_so() -> None:
+    bench = Bench(service(restart=Restart("never"))).up("web")
+    bench.exited("web", 0, empty=False).tell("web", ev.Empty())
+    inst = bench["web"]
+    assert (inst.phase, inst.cause) == ("down", "exit 0; what it left running was stopped")
+
+
 def test_emptiness_that_was_true_of_an_earlier_run_ends_nothing() -> None:
     bench = watched().tell("web", ev.Empty()).exited("web", 1, empty=False)
     assert bench["web"].phase == "finishing"
