@@ -23,6 +23,7 @@ from supervisor.kernel.usage import Oom, Places, oom
 from supervisor.model.unit import Limits
 
 _ALL_RESETS = {**limits_v1.RESETS, **RESETS}
+_LOOKS = 20  # at the processes, for those that fork while they are moved
 
 
 class CannotLimit(Exception):
@@ -47,6 +48,7 @@ class Limiter:
         self._controllers = Controllers(name, base, proc)
         self._written: dict[str, tuple[Write, ...]] = {}  # by group, of limits that hold now
         self._groups: dict[str, str] = {}  # key: group, of instances that have one
+        self._adopted = False  # groups may be there that an earlier manager made
 
     # --- before a launch ---
 
@@ -64,7 +66,7 @@ class Limiter:
             if shared.require == "all":
                 _refuse(absent, f"of slice {name}, ")
         group = group_of(key, slices)
-        known = group in self._written
+        known = group in self._written or self._adopted
         before = oom(groups.places(self._controllers, group)) if known else Oom(0, 0)
         absent, controllers = self._apply(group, self._compile(limits), used)
         if limits.require == "all":
@@ -225,7 +227,7 @@ class Limiter:
         before = self._written.get(group, ())
         missing, controllers = self._apply(group, self._compile(new))
         missing += self._move(group, controllers, pids)
-        if any(one.key == "memory_min" for one in (*before, *self._written[group])):
+        if any(one.key == "memory_min" for one in (*before, *self._written.get(group, ()))):
             self._protect(group)
         return [str(one) for one in missing]
 
@@ -240,7 +242,10 @@ class Limiter:
             if found.version == 2 or read(path, 64):
                 continue
             moved: set[int] = set()
-            while fresh := [pid for pid in pids() if pid not in moved]:
+            for _ in range(_LOOKS):  # what they fork from now on is born in it
+                fresh = [pid for pid in pids() if pid not in moved]
+                if not fresh:
+                    break
                 for pid in fresh:
                     try:
                         write(path, str(pid))
@@ -319,6 +324,7 @@ class Limiter:
 
     def adopt(self) -> None:
         """After a restart of the manager: find again what the units that run have in use."""
+        self._adopted = True
         self._controllers.adopt()
         self._groups.update(groups.sliced(self._controllers))
 

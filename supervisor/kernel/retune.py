@@ -59,6 +59,8 @@ def _one(
             for thread in os.listdir(f"/proc/{pid}/task"):  # each has its own
                 try:
                     os.setpriority(os.PRIO_PROCESS, int(thread), nice)
+                except ProcessLookupError:
+                    pass  # that thread ended, the others are still there
                 except PermissionError as exc:
                     words.append(f"limits.nice cannot be applied to process {pid}: {exc.strerror}")
                     break

@@ -9,6 +9,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from errno import ENOSPC
 from itertools import count
 from pathlib import Path
 from select import POLLIN, poll
@@ -465,6 +466,27 @@ def test_a_program_without_limits_gets_its_first(limited: Limited) -> None:
     assert child.returncode != 0 or line(child) == "no"
 
 
+def test_what_forks_without_end_is_not_looked_at_without_end(limited: Limited) -> None:
+    limited.need("pids")
+    limited.prepared["web"] = Prepared((), (), watch=False)
+    numbers = count(2**22 + 1)  # each has ended when it is to be moved
+    assert limited.limiter.live("web", None, Limits(tasks=9), (), lambda: [next(numbers)]) == []
+    assert next(numbers) < 2**22 + 1 + 1000
+
+
+def test_a_group_that_cannot_be_made_for_what_runs_is_said(
+    limited: Limited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limited.need("pids")
+
+    def full(*_: object) -> bool:
+        raise OSError(ENOSPC, "No space left on device", "/web")
+
+    monkeypatch.setattr("supervisor.kernel.limit_groups.make", full)
+    words = "limits.tasks cannot be enforced here: cannot make /web: No space left on device"
+    assert words in limited.limiter.live("web", None, Limits(tasks=9))
+
+
 def test_a_change_of_slice_waits_for_the_next_start(limited: Limited) -> None:
     old = Limits(tasks=5)
     limited.run("web", HOLD, old)
@@ -498,6 +520,20 @@ def test_what_holds_for_each_process_is_changed_in_all_of_them(limited: Limited)
         f"limits.{key} is as the supervisor's from the next start on"
         for key in ("nice", "oom_score_adjust", "rlimits.stack", "core")
     ]
+
+
+def test_a_thread_that_ended_meanwhile_keeps_nothing_from_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    child = subprocess.Popen(["/bin/sleep", "1000"])
+    try:
+        monkeypatch.setattr("os.listdir", lambda _path: [str(2**22 + 1), str(child.pid)])
+        assert retune(None, Limits(nice=7, oom_score_adjust=400), lambda: [child.pid]) == []
+        assert os.getpriority(os.PRIO_PROCESS, child.pid) == 7
+        assert Path(f"/proc/{child.pid}/oom_score_adj").read_text() == "400\n"
+    finally:
+        child.kill()
+        child.wait()
 
 
 def test_a_resource_limit_above_the_hard_one_is_said_where_it_may_not_be_raised(
@@ -555,6 +591,19 @@ def test_a_new_manager_finds_what_the_old_one_made(limited: Limited) -> None:
     assert not limiter.remove("web/0") or limited.has("memory") == 2
     limited.limiter = limiter
     limited.tracker = tracker
+
+
+def test_a_new_manager_does_not_take_an_earlier_runs_end_for_this_ones(limited: Limited) -> None:
+    limited.need("memory")
+    limits = Limits(memory_bytes=64 * MIB, swap_bytes=0) if limited.has("memory") == 2 else (
+        Limits(memory_bytes=64 * MIB))
+    child = limited.run("web", HOG, limits)
+    child.wait(20)
+    until(lambda: limited.oom("web").kills > 0, "the kernel to count it")
+    limiter = Limiter(limited.name, limited.tracker.base)
+    limiter.adopt()
+    before = limiter.prepare("web", limits).before
+    assert why_killed(before, limited.oom("web"), limits) == ""
 
 
 def test_each_instance_has_figures_of_its_own(limited: Limited) -> None:
