@@ -6,6 +6,7 @@ running instance is said; it holds from the next start on.
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
@@ -13,7 +14,7 @@ from msgspec.structs import replace
 from supervisor.config.load import read_unit
 from supervisor.config.problem import Broken
 from supervisor.config.render import toml_value
-from supervisor.core.slices import NoSlice, chain
+from supervisor.core.slices import broken
 from supervisor.manager.runtime import TRIED
 from supervisor.model import report as say
 from supervisor.model.request import Set
@@ -53,10 +54,9 @@ def set_limits(sup: Supervisor, unit: Unit, what: Set) -> say.Changed | say.Refu
             f"cannot set limits of {name}: its unit file is gone; nothing was changed"
         )
     made = replace(unit, limits=found.limits)
-    try:
-        chain(made, sup.world.graph.units)
-    except NoSlice as exc:
-        problem = say.Problem(path, 0, "limits.slice", f"cannot be used: {exc}")
+    unsliced = _unsliced(sup.world.graph.units, made)
+    if unsliced:
+        problem = say.Problem(path, 0, "limits.slice", f"cannot be used: {unsliced}")
         return say.InvalidUnits((problem,), f"cannot set limits of {name}: nothing was changed")
     missing = sup.limits().unenforceable(made)  # it would not start with them
     if missing:
@@ -90,6 +90,17 @@ def _refuse(unit: Unit, what: Set) -> say.Refusal | None:
     return None
 
 
+def _unsliced(units: Mapping[str, Unit], made: Unit) -> str:
+    """Why `made`, or a unit that had its slices until now, would not have them; "" if all do."""
+    known = broken(units)
+    for name, why in broken({**units, made.name: made}).items():
+        if name == made.name:
+            return why
+        if name not in known:
+            return f"{name} is in it, and {why}"
+    return ""
+
+
 def _text(path: str, limits: dict[str, Any]) -> str:
     """The drop-in with these keys in it too; None takes one out. "" if none is left."""
     from supervisor.config.build import BadText, document
@@ -117,12 +128,17 @@ def _write(path: str, text: str) -> None:
         return
     os.makedirs(folder, 0o755, exist_ok=True)
     fd = os.open(f"{path}.new", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        os.fchmod(fd, 0o644)
-        file.write(text)
-        file.flush()
-        os.fsync(fd)
-    os.replace(f"{path}.new", path)
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            os.fchmod(fd, 0o644)
+            file.write(text)
+            file.flush()
+            os.fsync(fd)
+        os.replace(f"{path}.new", path)
+    except OSError as exc:
+        exc.filename = path  # write(2) names none
+        os.unlink(f"{path}.new")
+        raise
 
 
 def _apply(sup: Supervisor, old: Unit, unit: Unit) -> list[say.Result]:

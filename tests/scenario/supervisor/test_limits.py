@@ -4,6 +4,7 @@ On a host whose controllers are in cgroup v1 this is the second backend; what a 
 """
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.manager.set_limits import KEPT, _write
 from tests.limits_kit import (
     HOG,
     MIB,
@@ -220,6 +222,20 @@ def test_set_is_kept_with_persist_and_then_overrules_what_was_set_before(tmp_pat
         assert Path(kept["file"]).stat().st_mode & 0o777 == 0o644
 
 
+def test_a_drop_in_that_cannot_be_written_is_named_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_fd: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    path = f"{tmp_path}/web.toml.d/{KEPT}"
+    with pytest.raises(OSError, match="No space left") as found:
+        _write(path, "[limits]\n")
+    assert found.value.filename == path
+    assert os.listdir(os.path.dirname(path)) == []
+
+
 def test_what_config_refuses_is_not_set(tmp_path: Path) -> None:
     with Stack(tmp_path, {"web": SLEEP}) as stack:
         stack.wait("web", "running")
@@ -254,6 +270,18 @@ def test_what_a_group_shares_is_changed_for_its_members(tmp_path: Path) -> None:
         found = described if described.exists() else (
             own_groups(pid)["memory"].parent / "memory.limit_in_bytes")
         assert found.read_text().strip() == str(80 * MIB)
+
+
+def test_a_group_that_others_share_keeps_something_to_share(tmp_path: Path) -> None:
+    need("memory")
+    with Stack(tmp_path, {"team": 'kind = "group"\n', "web": SLEEP}) as stack:
+        stack.call("Set", unit="team", keys={"limits": {"memory": "64MiB"}})
+        (stack.units / "web.toml").write_text(SLEEP + '[limits]\nslice = "team"\n')
+        stack.call("ReloadUnits")
+        with pytest.raises(Refused, match="nothing was changed") as found:
+            stack.call("Set", unit="team", keys={"limits": {"memory": None}})
+        assert found.value.parameters["problems"][0]["message"] == (
+            "cannot be used: web is in it, and its slice team has no [limits] to share")
 
 
 # --- another manager ---
