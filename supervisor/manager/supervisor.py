@@ -246,7 +246,11 @@ class Supervisor:
             if key in world.instances and world.graph.units.get(world.instances[key].unit) != unit
         ]
         records.append((b"T", list(world.history)))
-        fresh.append(records)
+        try:
+            fresh.append(records)
+        except OSError:
+            os.close(fresh.fd)
+            raise
         fresh.settle()
         os.close(self.journal.fd)
         self.journal = fresh

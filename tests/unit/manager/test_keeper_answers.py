@@ -14,7 +14,7 @@ from msgspec.structs import replace
 
 from supervisor.kernel.keeper import LAUNCHES
 from supervisor.kernel.plan import NAMES
-from supervisor.manager.journal import load
+from supervisor.manager.journal import Journal, load
 from supervisor.model.unit import Listen, Ready, Restart, Start, Unit
 from tests.unit.manager.kit import Bench, Sent, speaker
 
@@ -361,3 +361,18 @@ def test_a_manager_killed_amid_a_reload_leaves_what_the_run_began_with(bench: Be
     assert snapshot is not None
     assert snapshot.units["web"] == changed
     assert snapshot.launched == {"web": began}
+
+
+def test_a_journal_that_cannot_be_written_anew_is_not_kept_open(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is tried again with each change, while the memory lasts."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    monkeypatch.setattr(Journal, "append", full)
+    before = os.listdir("/proc/self/fd")
+    with pytest.raises(OSError, match="Cannot allocate"):
+        bench.sup.rewrite()
+    assert os.listdir("/proc/self/fd") == before
