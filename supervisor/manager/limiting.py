@@ -333,17 +333,20 @@ class Limiting:
 
     def _resume(self, key: str, unit: Unit, limits: Limits) -> None:
         missing: Sequence[object] = ()
+        slices = self._present(key)  # which may be those of an earlier definition
         try:
-            slices = self._chain(unit)
-            if group_of(key, slices) != self._limiter.group(key):
-                slices = ()  # it is still in those of an earlier definition
-            else:
+            if group_of(key, self._chain(unit)) == self._limiter.group(key):
                 missing = self._limiter.prepare(key, limits, slices).missing
         except (NoSlice, CannotLimit) as exc:
-            slices = ()
             self._sup.report(f"cannot look after the limits of {key}: {exc}; {_HELD}")
         before = usage.oom(self._limiter.places(key))
         run = self._runs[key] = _Run(limits, slices, before, self._shared(slices))
         run.missing = tuple(map(str, missing))
         self._watch(key, run)
 
+    def _present(self, key: str) -> Slices:
+        """The slices that it is in by its groups, with their limits of today."""
+        units = self._sup.world.graph.units
+        names = [part[1:] for part in self._limiter.group(key).split("/")[:-1]]
+        found = [(name, units[name].limits if name in units else None) for name in names]
+        return tuple((name, limits or Limits()) for name, limits in found)

@@ -306,6 +306,29 @@ def test_limits_and_figures_outlive_the_manager(tmp_path: Path) -> None:
         assert found["last_exit"] == "killed for memory: limits.memory of 64MiB reached"
 
 
+def test_what_is_in_a_slice_that_is_gone_stays_there_for_the_next_manager(tmp_path: Path) -> None:
+    """A command of its run would else join groups of another place, and those of this one stay."""
+    need("pids")
+    team = 'kind = "group"\n[limits]\ntasks = 50\n'
+    hook = '[reload]\ncommand = ["/bin/true"]\n'
+    units = {"team": team, "web": SLEEP + hook + '[limits]\nslice = "team"\n'}
+    with Stack(tmp_path, units) as stack:
+        pid = stack.wait("web", "running")["pid"]
+        groups = [path for path in own_groups(pid).values() if path.parent.name == "+team"]
+        cgroup = stack.call("Describe", unit="web")["cgroup"]
+        assert "/+team/web" in cgroup
+        (stack.units / "team.toml").unlink()
+        (stack.units / "web.toml").write_text(SLEEP + hook)
+        stack.call("ReloadUnits")
+        old = stack.manager
+        os.kill(old, signal.SIGKILL)
+        stack.until(lambda: stack.manager not in (0, old) and stack.answers(), "another manager")
+        assert stack.row("web")["pid"] == pid
+        assert stack.call("Reload", units=["web"], wait=True)["results"][0]["ok"]
+        stack.call("Stop", units=["web"], wait=True)
+        assert [path for path in (*groups, Path(cgroup)) if path.exists()] == []
+
+
 def test_an_end_without_a_manager_is_explained_by_the_next(tmp_path: Path) -> None:
     need("memory")
     rest = '[limits]\nmemory = "48MiB"\n[restart]\nwhen = "never"\n'
