@@ -161,7 +161,7 @@ class Performer:
                 self._sup.tracker.signal(key, number, main, group=True)
 
     def _kill_all(self, action: do.KillAll) -> None:
-        """A group that was ever killed is spent: Linux 6.12 to 6.18 at least kill whatever is
+        """A group that was ever killed is spent: Linux 6.1 to 6.18 at least kill whatever is
         cloned into it later too, so the next launch needs a new one (docs/decisions/0007)."""
         self.spent.add(action.key)
         inst = self._sup.world.instances[action.key]

@@ -298,7 +298,7 @@ def test_a_group_that_was_killed_serves_again_once_it_was_removed(groups: Groups
 
 @pytest.mark.xfail(
     strict=False,
-    reason="Linux 6.12 to 6.18 at least: decision 0007. Where this passes, the manager need not"
+    reason="Linux 6.1 to 6.18 at least: decision 0007. Where this passes, the manager need not"
     " make a new group after each kill (Performer._kill_all)",
 )
 def test_a_group_that_was_killed_serves_again_as_it_is(groups: Groups) -> None:
