@@ -6,7 +6,7 @@ from the same counters, before the groups are taken away.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from supervisor.kernel.host import read, read_long
@@ -100,11 +100,6 @@ def memory_bytes(places: Places) -> int | None:
     if places.memory:
         return _number(f"{places.memory}/memory.usage_in_bytes")
     return _number(f"{places.unified}/memory.current") if places.unified else None
-
-
-def read_all(places: Iterable[Places]) -> list[Usage]:
-    """Those of many instances, in their order."""
-    return [read_usage(one) for one in places]
 
 
 def oom(places: Places) -> Oom:

@@ -53,6 +53,17 @@ def need_root(why: str) -> None:
         pytest.skip(f"{why}: needs root")
 
 
+def legacy_group(controller: str) -> Path:
+    """Where this process may make groups below its own in a hierarchy of cgroup v1."""
+    for line in Path("/proc/self/cgroup").read_text().splitlines():
+        _, kinds, path = line.split(":", 2)
+        if controller in kinds.split(","):
+            group = Path(f"/sys/fs/cgroup/{kinds}{path}")
+            if os.access(group, os.W_OK):
+                return group
+    pytest.skip(f"needs a {controller} cgroup (v1) in which groups may be made")
+
+
 def need_program(name: str) -> str:
     path = shutil.which(name)
     if path is None:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fault.lifecycle import legacy_group
 from tests.fault.witness import abandon, check, replaced, starts, witness
 from tests.stack import Refused, Stack, alive
 
@@ -61,20 +62,9 @@ def survived(stack: Stack, pids: dict[str, int], logger: int) -> None:
     assert stack.row("two")["pid"] != pids["two"]
 
 
-def memory_group() -> Path:
-    """Where this process may make groups below its own in the memory hierarchy of cgroup v1."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, kinds, path = line.split(":", 2)
-        if "memory" in kinds.split(","):
-            group = Path(f"/sys/fs/cgroup/{kinds}{path}")
-            if os.access(group, os.W_OK):
-                return group
-    pytest.skip("needs a memory cgroup (v1) in which groups may be made")
-
-
 @pytest.fixture
 def group() -> Iterator[Path]:
-    group = memory_group() / f"unboxed-fault-20-{os.getpid()}"
+    group = legacy_group("memory") / f"unboxed-fault-20-{os.getpid()}"
     group.mkdir()
     yield group
     group.rmdir()

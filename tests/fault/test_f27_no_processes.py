@@ -11,9 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
-
-from tests.fault.lifecycle import SLEEP, cpu_s, limited, supervisor, three
+from tests.fault.lifecycle import SLEEP, cpu_s, legacy_group, limited, supervisor, three
 from tests.fault.witness import replaced
 from tests.stack import Stack, alive, own
 
@@ -27,17 +25,6 @@ UNITS = {
     "task": 'command = ["/bin/true"]\nkind = "task"\nautostart = false\n',
     "hooked": SLEEP + 'autostart = false\nstart = {before = [["/bin/true"]]}\n',
 }
-
-
-def pids_group() -> Path:
-    """Where this process may make groups below its own in the hierarchy that counts processes."""
-    for line in Path("/proc/self/cgroup").read_text().splitlines():
-        _, kinds, path = line.split(":", 2)
-        if "pids" in kinds.split(","):
-            group = Path(f"/sys/fs/cgroup/{kinds}{path}")
-            if os.access(group, os.W_OK):
-                return group
-    pytest.skip("needs a pids cgroup (v1) in which groups may be made")
 
 
 @contextlib.contextmanager
@@ -81,7 +68,7 @@ def goes_on(stack: Stack, none_left: contextlib.AbstractContextManager[None]) ->
 
 
 def test_f27_the_pids_controller() -> None:
-    group = pids_group() / f"unboxed-fault-27-{os.getpid()}"
+    group = legacy_group("pids") / f"unboxed-fault-27-{os.getpid()}"
     group.mkdir()
     enter = ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
     try:

@@ -1,6 +1,6 @@
 """[limits] on the real kernel, whatever cgroup versions it has: each limit is seen to act.
 
-`test_limits_unified` runs this file once more under a kernel of its own, where all is cgroup v2.
+`tests/vm/test_limits.py` runs this file once more under a kernel of its own, where all is cgroup v2.
 """
 
 from __future__ import annotations
@@ -610,7 +610,7 @@ def test_each_instance_has_figures_of_its_own(limited: Limited) -> None:
     limited.need("memory")
     for key in ("web/0", "web/1"):
         assert line(limited.run(key, HOLD, Limits())) == "in"
-    found = usage.read_all(limited.limiter.places(key) for key in ("web/0", "web/1"))
+    found = [usage.read_usage(limited.limiter.places(key)) for key in ("web/0", "web/1")]
     for one in found:
         assert one.memory_bytes is not None
         assert 20 * MIB < one.memory_bytes < 40 * MIB
