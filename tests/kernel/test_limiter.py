@@ -1,6 +1,6 @@
 """[limits] on the real kernel, whatever cgroup versions it has: each limit is seen to act.
 
-`tests/vm/test_limits.py` runs this file once more under a kernel of its own, where all is cgroup v2.
+`tests/vm/test_limits.py` runs this file once more in a machine where all is cgroup v2.
 """
 
 from __future__ import annotations
