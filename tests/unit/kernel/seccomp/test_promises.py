@@ -124,6 +124,7 @@ FACTS: list[tuple[str, tuple[int, ...], str, int]] = [
     ("prlimit64", (0, 7, 4096, 0), "stdio", EPERM),
     ("prlimit64", (5, 7, 4096, 0), "proc", EPERM),
     ("prlimit64", (5, 7, 0, 4096), "app proc", EPERM),
+    ("prlimit64", (5, 7, HIGH, 4096), "proc", EPERM),  # a pointer, in all its bits
     ("sched_setaffinity", (0, 8, 4096), "stdio", EPERM),
     ("sched_setaffinity", (5, 8, 4096), "app proc", EPERM),
     ("personality", (0xFFFFFFFF,), "app proc", EPERM),
@@ -232,6 +233,16 @@ def test_every_word_is_told_apart_by_some_fact() -> None:
     """A word without a line above would be a word that nobody has checked."""
     told = {word for _, _, words, _ in FACTS for some in words.split() for word in some.split("+")}
     assert told == EVERY
+
+
+@pytest.mark.parametrize("arch", sorted(AUDIT))
+@pytest.mark.parametrize("word", sorted(EVERY - {"namespace"}))
+def test_no_other_word_makes_a_namespace_of_any_kind(arch: str, word: str) -> None:
+    machine = Machine(seccomp.compile(arch, [word]))
+    for flag in (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000):
+        for call, others in (("clone", 17), ("clone", 0x3D0F00), ("unshare", 0x200)):
+            number = CALLS[arch][call]
+            assert machine.run(AUDIT[arch], number, [flag | others]).action == 0x50000 | EPERM
 
 
 @pytest.mark.parametrize("arch", sorted(AUDIT))
