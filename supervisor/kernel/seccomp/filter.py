@@ -101,6 +101,8 @@ def decisions(
     for call, rule in extra:
         found.setdefault(call, []).append(rule)
     for call, rule in ALWAYS:
+        if rule.action == VIOLATION and on_violation == "log":
+            rule = rule._replace(action=EPERM)  # no promise to be learned from it
         found.setdefault(call, []).append(rule)
     for call, rules in allowed.items():
         found.setdefault(call, []).extend(rules)
