@@ -8,13 +8,13 @@
 #include "keeper.h"
 
 static char *pointers[2 * MAX_LISTED + MAX_PID_VARIABLES + 2]; /* environment, NULL, arguments, NULL */
-static uint32_t variables, pid_variables; /* how many so far */
+static uint32_t done, variables, pid_variables; /* how many steps, and of those, so far */
 static int fd_steps;
 static char pid_variable[MAX_PID_VARIABLES][WIRE_MAX_NAME + 32];
 static gid_t groups[MAX_LISTED];
 
 static int failed(bool failure) { return failure ? errno : 0; }
-static int write_file(int directory, const char *path, const char *text) {
+int write_file(int directory, const char *path, const char *text) {
     int fd = openat(directory, path, O_WRONLY | O_CLOEXEC);
     return close_for(failed(fd < 0 || write(fd, text, strlen(text)) < 0), fd);
 }
@@ -71,6 +71,22 @@ static int add_pid_variable(const char *name) {
     return 0;
 }
 
+/* Any call of the table, with numbers, addresses within the plan, and what earlier calls returned there. */
+static int call(const int64_t *value, uint8_t *bytes) {
+    static const long calls[] = {WIRE_CALLS};
+    long argument[5];
+    int result;
+    for (int i = 0; i < 5; i++) {
+        argument[i] = value[4 + i];
+        if (value[3] >> 2 * i & CALL_ADDRESS) argument[i] = (long)(bytes + value[4 + i]);
+        else if (value[3] >> 2 * i & CALL_RESULT) argument[i] = *(int *)memcpy(&result, bytes + value[4 + i], sizeof result);
+    }
+    result = (int)syscall(calls[value[0]], argument[0], argument[1], argument[2], argument[3], argument[4]);
+    if (result < 0 && errno != value[1]) return errno;
+    if (value[2]) memcpy(bytes + value[2], &result, sizeof result);
+    return 0;
+}
+
 static int take_step(struct step *step, struct plan *plan) {
     const int64_t *value = step->number;
     const char *text = step->text[0];
@@ -98,6 +114,10 @@ static int take_step(struct step *step, struct plan *plan) {
     case STEP_CLOSE_FROM:
         syscall(SYS_close_range, (unsigned)value[0], ~0U, CLOSE_RANGE_CLOEXEC);
         return 0; /* fails before Linux 5.11, where only what the plan itself has placed higher stays open */
+    case STEP_CALL: return call(value, plan->bytes);
+    case STEP_ADDRESS: memcpy(plan->bytes + value[0], &(uint8_t *){plan->bytes + value[1]}, sizeof(void *)); return 0;
+    case STEP_HOLD: return hold((int)value[0], step->text);
+    case STEP_FORK: return bear_again(plan, value[0]);
     case STEP_NO_NEW_PRIVS: return failed(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     case STEP_EXEC:
         plan->report[2] = 0; /* as far as anybody will learn */
@@ -106,14 +126,18 @@ static int take_step(struct step *step, struct plan *plan) {
     return EINVAL;
 }
 
-_Noreturn void become(struct plan *plan) {
+_Noreturn void carry_on(struct plan *plan) {
     struct step step = {0};
-    uint32_t index = 0, error = 0;
-    variables = pid_variables = 0;
+    uint32_t error = 0;
+    while (next_step(&plan->steps, &step) && !(error = (uint32_t)take_step(&step, plan))) done++;
+    memcpy(plan->report, (uint32_t[]){done, step.code, error}, sizeof plan->report);
+    _exit(127);
+}
+
+_Noreturn void become(struct plan *plan) {
+    done = variables = pid_variables = 0;
     fd_steps = 0;
     pointers[0] = NULL;
     setrlimit(RLIMIT_NOFILE, &kept.nofile); /* cannot fail: it only goes down */
-    while (next_step(&plan->steps, &step) && !(error = (uint32_t)take_step(&step, plan))) index++;
-    memcpy(plan->report, (uint32_t[]){index, step.code, error}, sizeof plan->report);
-    _exit(127);
+    carry_on(plan);
 }

@@ -4,7 +4,7 @@
 
 Standard library only, and wire.py itself imports nothing: this runs before anything is built.
 A step's payload column becomes a format by which the keeper takes the step apart:
-`t` text, `u` u32, `i` i32, `U` u64, `#` the u32 count of the `*x` that follows.
+`t` text, `u` u32, `i` i32, `U` u64, `#` the u32 count of the `*x` that follows, `b` a u32 size and so many bytes.
 """
 
 import re
@@ -13,6 +13,7 @@ import sys
 from typing import Any
 
 TOKENS = (
+    (r"bytes", "b"),
     (r"u32 (count|argc)", "#"),
     (r"u32 \w+\.\.\.", "*u"),
     (r"[\w=]+\\0\.\.\.", "*t"),
@@ -47,11 +48,14 @@ def header(wire: dict[str, Any]) -> str:
         ("STATE", wire["CHILD_STATES"]),
         ("FLAG", wire["FLAGS"]),
         ("STEP", {name: code for name, code, _, _ in wire["STEPS"]}),
+        ("CALL", wire["CALL_KINDS"]),
     )
     for prefix, table in tables:
         lines.append("enum {")
         lines += [f"    {prefix}_{name} = {number}," for name, number in table.items()]
         lines.append("};")
+    lines.append(f"#define WIRE_CALL_COUNT {len(wire['CALLS'])}")
+    lines.append("#define WIRE_CALLS " + ", ".join(f"SYS_{name}" for name in wire["CALLS"]))
     lines.append("static const char *const STEP_FORMATS[] = {")
     for name, _, payload, _ in wire["STEPS"]:
         lines.append(f'    [STEP_{name}] = "{format_of(payload)}",')

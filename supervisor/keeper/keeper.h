@@ -32,6 +32,7 @@ enum { MAX_SPAWNERS = 32, MAX_ORDERS = 64 };
 struct in;
 struct step;
 struct plan;
+struct order;
 uint64_t get_number(struct in *in, size_t size);
 const char *get_text(struct in *in);
 struct outbox { /* one datagram in the making, with the descriptors it owns */
@@ -107,7 +108,8 @@ struct tables {
     struct ordered {
         struct plan { /* steps, what is found in them, and what the child needs for them */
             struct in { const uint8_t *at, *end; bool bad; } steps; /* bad: something was not there */
-            struct step { uint32_t code, count; int64_t number[4]; const char *text[2]; struct in list; } cgroup, log;
+            uint8_t *bytes; /* the steps, from the first: where calls find their data and leave results */
+            struct step { uint32_t code, count; int64_t number[9]; const char *text[3]; struct in list; } cgroup, log;
             int fd_steps, sent_count, targets; /* the latter: steps that overwrite a descriptor above 2 */
             int cgroup_fd, log_fd, writer, fds[MAX_FD_STEPS + WIRE_MAX_FDS]; /* for the FD steps, then those sent */
             uint32_t last, join; /* index of EXEC; the child goes to its cgroup itself, clone3 could not */
@@ -142,9 +144,12 @@ bool take_fields(struct in body, const char *format, struct step *fields); /* a 
 bool next_step(struct in *plan, struct step *step);
 int check_plan(struct plan *plan), adopt(int row, int pid);
 int launch(uint64_t launch, struct in payload, const int *sent, int sent_count);
-_Noreturn void become(struct plan *plan);
+_Noreturn void become(struct plan *plan), carry_on(struct plan *plan);
+int write_file(int directory, const char *path, const char *text);
 void launch_settle(int row, int pid, const uint32_t report[3]); /* it has executed, or never will */
-/* spawn.c: the processes that start others. */
+/* birth.c: how a process comes into the world; spawn.c: the processes that start others. */
+int give_birth(struct order *order, struct plan *plan), hold(int flags, const char *const maps[3]);
+int bear_again(struct plan *plan, bool shares_memory);
 bool spawn_room(void), spawners_idle(void), is_spawner(int pid), spawner_reaped(int pid);
 int spawn(int row, const struct plan *plan), spawner_child(int pid); /* -1, or the row whose process that is */
 void spawners_answer(void), spawners_retire(bool again);

@@ -1,6 +1,9 @@
 /* A small init for one command, as PID 1 of a container: starts it, passes signals on, reaps orphans,
  * ends as it ends. Called tini or dumb-init, it takes their options and environment and has their
  * habits (who gets a signal, the terminal, exit statuses); by any other name, tini's. */
+#include <linux/capability.h>
+#include <poll.h>
+#include <sys/signalfd.h>
 #include "keeper.h"
 
 static bool dumb, whole_group, subreaper, tell_reaped; /* dumb: dumb-init's habits */
@@ -108,8 +111,32 @@ static _Noreturn void run(char **argv) {
     }
 }
 
+/* Keeps namespaces for those who joined them. In a pid namespace it reaps whoever lost his parent, and ends, and
+ * with it the namespace, once the service has ended (process 2, which is the keeper's child) and no other is left. */
+static _Noreturn void hold_namespaces(void) {
+    const uint64_t all = ~UINT64_C(0);
+    const uint32_t header[2] = {_LINUX_CAPABILITY_VERSION_3}, none[6] = {0};
+    struct signalfd_siginfo info;
+    bool began = false;
+    close_from(0);
+    syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, 8);
+    struct pollfd of[2] = {{(int)syscall(SYS_signalfd4, -1, &all, 8, 0), POLLIN, 0}, {-1, POLLIN, 0}};
+    if (of[0].fd < 0 || chdir("/") || syscall(SYS_capset, header, none) || prctl(PR_SET_DUMPABLE, 0)) _exit(1);
+    while (poll(of, 2, -1) > 0) {
+        if (of[0].revents && read(of[0].fd, &info, sizeof info) > 0 && info.ssi_signo == (uint32_t)SIGRTMAX) {
+            of[1].fd = (int)syscall(SYS_pidfd_open, 2, 0);
+            began = true;
+        }
+        if (of[1].revents) of[1].fd = -1;
+        while (waitpid(-1, NULL, WNOHANG) > 0) {}
+        if (getpid() == 1 && began && of[1].fd < 0 && waitpid(-1, NULL, WNOHANG) < 0) _exit(0);
+    }
+    _exit(1);
+}
+
 _Noreturn void mini(char **argv) {
     const char *slash = strrchr(argv[0], '/'), *value;
+    if (argv[1] && !strcmp(argv[1], "--hold")) hold_namespaces();
     dumb = whole_group = !strcmp(slash ? slash + 1 : argv[0], "dumb-init");
     for (int sig = 0; sig < 32; sig++) /* -1: decided below */
         rewritten[sig] = dumb && (sig == SIGTSTP || sig == SIGTTIN || sig == SIGTTOU) ? -1 : sig;

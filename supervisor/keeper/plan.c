@@ -10,6 +10,11 @@ static struct in take_list(struct in *in, uint32_t count, char kind) {
     return list;
 }
 
+static void skip(struct in *in, uint64_t size) {
+    in->bad |= size > (size_t)(in->end - in->at);
+    if (!in->bad) in->at += size;
+}
+
 /* Takes `body` apart into `fields`; false unless it is exactly what the format says. */
 bool take_fields(struct in body, const char *format, struct step *fields) {
     int64_t *number = fields->number;
@@ -22,6 +27,7 @@ bool take_fields(struct in body, const char *format, struct step *fields) {
         case 'u': *number++ = (int64_t)get_number(&body, 4); break;
         case 'i': *number++ = (int32_t)get_number(&body, 4); break;
         case 'U': *number++ = (int64_t)get_number(&body, 8); break;
+        case 'b': skip(&body, get_number(&body, 4)); break;
         }
     return !body.bad && body.at == body.end;
 }
@@ -42,7 +48,15 @@ static bool is_cgroup_path(const char *path) {
     return false;
 }
 
-static int check_step(const struct step *step, int sent_count) {
+/* Addresses are offsets from the first step; each has room for the widest that is written there. */
+static bool is_call(const int64_t *number, int64_t size) {
+    bool good = number[0] < WIRE_CALL_COUNT && number[2] <= size;
+    for (int i = 0; i < 5; i++)
+        good &= !(number[3] >> 2 * i & 3) || (number[4 + i] >= 0 && number[4 + i] <= size);
+    return good;
+}
+
+static int check_step(const struct step *step, int sent_count, int64_t size) {
     const int64_t *number = step->number;
     const char *text = step->text[0] ? step->text[0] : "-", *more = step->text[1] ? step->text[1] : "";
     bool good = *text, target = number[0] >= 0 && number[0] < LOW;
@@ -55,6 +69,9 @@ static int check_step(const struct step *step, int sent_count) {
     case STEP_OPEN: good &= target; break;
     case STEP_FD: return !target ? EINVAL : store_find(text) < 0 ? ENOENT : 0;
     case STEP_SENT_FD: good = target && number[1] < sent_count; break;
+    case STEP_CALL: good = is_call(number, size); break;
+    case STEP_ADDRESS: good = number[0] <= size && number[1] <= size; break;
+    case STEP_HOLD: good = true; break;
     case STEP_EXEC: good &= step->count > 0; break;
     }
     return good ? 0 : EINVAL;
@@ -63,13 +80,14 @@ static int check_step(const struct step *step, int sent_count) {
 int check_plan(struct plan *plan) {
     int fd_steps = 0;
     const uint32_t with_target = 1u << STEP_OPEN | 1u << STEP_FD | 1u << STEP_SENT_FD;
-    const uint32_t several = with_target | 1u << STEP_RLIMIT | 1u << STEP_WRITE | 1u << STEP_ENV_PID;
+    const uint32_t several = with_target | 1u << STEP_RLIMIT | 1u << STEP_WRITE | 1u << STEP_ENV_PID
+                             | 1u << STEP_CALL | 1u << STEP_ADDRESS;
     struct in steps = plan->steps;
     struct step step = {0};
     uint32_t seen = 0, pid_variables = 0;
     for (plan->last = UINT32_MAX; steps.at < steps.end; plan->last++, seen |= 1u << step.code) {
         if (step.code == STEP_EXEC || !next_step(&steps, &step) || seen & ~several & 1u << step.code) return EINVAL;
-        int error = check_step(&step, plan->sent_count);
+        int error = check_step(&step, plan->sent_count, plan->steps.end - plan->steps.at - (int64_t)sizeof(void *));
         if (error) return error;
         pid_variables += step.code == STEP_ENV_PID;
         if (pid_variables > MAX_PID_VARIABLES || fd_steps == MAX_FD_STEPS) return EINVAL;

@@ -3,61 +3,15 @@
  * it shares the keeper's descriptors, of which the child copies only the few below LOW, so thousands of
  * log pipes cost a launch nothing. The child is born as its sibling: the keeper's. One that hangs in a step
  * (a dead NFS server) holds its spawner and nobody else: another is started. Orders lie in the tables. */
-#include <linux/close_range.h>
 #include <linux/futex.h>
-#include <linux/sched.h>
 #include "keeper.h"
 
 enum { PATIENCE_MS = 20, RETRY_MS = 10, GIVE_UP_MS = 500 };
 #define MS (SECOND / 1000)
-#ifdef __SANITIZE_ADDRESS__ /* which keeps books on each stack: a second process in it would confuse them */
-#define CLONE_SHARED_MEMORY 0
-#else
-#define CLONE_SHARED_MEMORY CLONE_VM
-#endif
 static bool wanted; /* a launch waits for room */
 static uint64_t moved_at, helped_at; /* when an order was last given or done; a spawner started for want of one */
 
 static struct plan *order_plan(const struct order *order) { return &tables->ordered[order - kept.orders].plan; }
-
-/* The call itself, not by way of libc: parent and child share the stack, and the child would overwrite
- * the address to which a function returns in the parent. */
-static inline __attribute__((always_inline)) long raw_clone(long call, long a, long b, long c) {
-#if defined(__x86_64__)
-    long result;
-    __asm__ volatile("xor %%r10d, %%r10d\n\txor %%r8d, %%r8d\n\tsyscall" : "=a"(result)
-                     : "a"(call), "D"(a), "S"(b), "d"(c) : "rcx", "r8", "r10", "r11", "memory");
-    return result;
-#elif defined(__aarch64__)
-    register long x8 __asm__("x8") = call, x0 __asm__("x0") = a, x1 __asm__("x1") = b, x2 __asm__("x2") = c;
-    register long x3 __asm__("x3") = 0, x4 __asm__("x4") = 0;
-    __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
-    return x0;
-#else
-#error "how a system call is made on this machine is not known here"
-#endif
-}
-
-static _Noreturn void be_child(struct plan *plan, bool shares_files) {
-    if (shares_files && syscall(SYS_close_range, LOW, ~0U, CLOSE_RANGE_UNSHARE) && unshare(CLONE_FILES)) {
-        plan->report[2] = (uint32_t)errno;
-        _exit(127);
-    }
-    become(plan);
-}
-
-static __attribute__((noinline)) int give_birth(struct order *order, struct plan *plan) {
-    /* A plan that needs descriptors from above LOW gets all. */
-    bool few = !plan->targets && !plan->fd_steps && !plan->sent_count && !plan->join;
-    uint64_t flags = CLONE_SHARED_MEMORY | CLONE_VFORK | CLONE_PARENT | CLONE_PARENT_SETTID | (few ? CLONE_FILES : 0);
-    struct clone_args how = {.flags = flags, .parent_tid = (uintptr_t)&order->child};
-    if (plan->cgroup_fd >= 0) how.flags |= CLONE_INTO_CGROUP, how.cgroup = (unsigned)plan->cgroup_fd;
-    long pid = plan->join || plan->cgroup_fd < 0
-                          ? raw_clone(SYS_clone, (long)(flags | SIGCHLD), 0, (long)&order->child)
-                          : raw_clone(SYS_clone3, (long)&how, sizeof how, 0);
-    if (pid == 0) be_child(plan, few);
-    return pid < 0 ? (int)-pid : 0;
-}
 
 /* The next order is whose taker is set first: so its spawner is known whenever that may die. */
 static struct order *next_order(int32_t me) {
@@ -145,7 +99,7 @@ static int fill_order(struct order *order, const struct plan *from) {
     int error = 0, writer = -1;
     order->foreign = 0;
     *plan = *from;
-    plan->steps = (struct in){memcpy(bytes, from->steps.at, size), bytes + size, false};
+    plan->steps = (struct in){memcpy(plan->bytes = bytes, from->steps.at, size), bytes + size, false};
     memcpy(plan->report, (uint32_t[]){plan->last, STEP_EXEC, EINTR}, sizeof plan->report); /* if it is killed */
     for (int i = 0; i < plan->fd_steps + plan->sent_count; i++)
         if ((plan->fds[i] = fcntl(plan->fds[i], F_DUPFD_CLOEXEC, LOW)) < 0) error = errno;

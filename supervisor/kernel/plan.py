@@ -15,7 +15,7 @@ CODES = {name: code for name, code, _, _ in STEPS}
 NAMES = {code: name for name, code, _, _ in STEPS}
 FIRST_LISTEN_FD = 3  # sd_listen_fds(3)
 NO_ID = 0xFFFFFFFF  # leave owner or group as it is
-_HEAD = Struct("<HHI")
+HEAD = Struct("<HHI")
 _U32 = Struct("<I")
 _I32 = Struct("<i")
 _LIMIT = Struct("<IIQQ")
@@ -35,6 +35,16 @@ class Identity(NamedTuple):
     groups: tuple[int, ...]
     home: str
     shell: str
+
+
+class Confinement(NamedTuple):
+    """The steps of a sandbox, by when they may be: `setup` makes namespaces, mounts and the bounds
+    of capabilities while the child may still do so; `settle` comes after the ids; `last`, after
+    no_new_privs, takes away what all others need."""
+
+    setup: tuple[Step, ...] = ()
+    settle: tuple[Step, ...] = ()
+    last: tuple[Step, ...] = ()
 
 
 class Launch(NamedTuple):
@@ -58,6 +68,7 @@ class Launch(NamedTuple):
     pid_vars: tuple[str, ...] = ()  # variables that hold the service's own pid
     sent_fd: int = -1  # target of the descriptor that is sent along; -1: none
     close_from: int = FIRST_LISTEN_FD
+    confinement: Confinement = Confinement()
 
 
 def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads right
@@ -79,9 +90,11 @@ def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads ri
     if launch.cpu >= 0:
         steps.append(Step("AFFINITY", (launch.cpu,)))
     steps.append(Step("UMASK", (launch.umask,)))
+    steps += launch.confinement.setup
     if who.uid is not None:
         steps.append(Step("GROUPS", who.groups))
         steps += (Step("GID", (who.gid,)), Step("UID", (who.uid,)))
+    steps += launch.confinement.settle
     steps.append(Step("DIRECTORY", (launch.directory or "/",)))
     steps.append(Step("ENV", tuple(f"{k}={v}" for k, v in launch.env)))
     steps += [Step("ENV_PID", (name,)) for name in launch.pid_vars]
@@ -92,6 +105,7 @@ def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads ri
     steps += (
         Step("CLOSE_FROM", (launch.close_from,)),
         Step("NO_NEW_PRIVS"),
+        *launch.confinement.last,
         Step("EXEC", (launch.program, *launch.command)),
     )
     return steps
@@ -127,14 +141,16 @@ def _payload(name: str, args: tuple[object, ...]) -> bytes:
         return _I32.pack(args[0]) + _U32.pack(args[1])
     if name == "RLIMIT":
         return _LIMIT.pack(args[0], 0, args[1], args[2])
+    if name == "HOLD":
+        return _U32.pack(args[0]) + b"".join(map(_text, args[1:]))
     if name in ("OOM_SCORE", "NICE"):
         return _I32.pack(args[0])
-    return _U32.pack(args[0])  # AFFINITY, UMASK, GID, UID, CLOSE_FROM
+    return _U32.pack(args[0])  # AFFINITY, UMASK, GID, UID, FORK, CLOSE_FROM
 
 
 def _encode(step: Step) -> bytes:
     payload = _payload(*step)
-    return _HEAD.pack(CODES[step.name], 0, len(payload)) + payload
+    return HEAD.pack(CODES[step.name], 0, len(payload)) + payload
 
 
 # Steps that nearly every plan has, encoded once.
@@ -157,7 +173,12 @@ class PlanTooLong(Exception):
 
 def encode(steps: list[Step], max_frame: int = MAX_FRAME) -> bytes:
     """The bytes of a plan that fits, with its key, a frame of `max_frame`. Raises PlanTooLong."""
-    plan = b"".join([_COMMON.get(step) or _encode(step) for step in steps])
+    if any(step.name == "CALL" for step in steps):
+        from supervisor.kernel.calls import encode as encode_calls
+
+        plan = encode_calls(steps, _encode)
+    else:
+        plan = b"".join([_COMMON.get(step) or _encode(step) for step in steps])
     limit = max_frame - 256
     if len(plan) > limit:
         raise PlanTooLong(len(plan), limit)
@@ -186,6 +207,12 @@ def describe(step: Step) -> str:
         "CLOSE_FROM": "close_range({0}, ~0)",
         "NO_NEW_PRIVS": "prctl(PR_SET_NO_NEW_PRIVS)",
     }
+    if name == "CALL":
+        return f"{args[0]}(2): {args[-1]}"
+    if name == "HOLD":
+        return f"clone(2) of a holder in new namespaces, flags {int(str(args[0])):#x}; setns(2)"
+    if name == "FORK":
+        return "clone(2): the service's own process" + ("" if args[0] else ", a memory of its own")
     if name == "UMASK":
         return f"umask({int(str(args[0])):03o})"
     if name == "GROUPS":

@@ -77,5 +77,35 @@ STEPS = (
     ("SENT_FD", 18, "i32 target u32 index", "the index-th descriptor sent with the plan as target"),
     ("CLOSE_FROM", 19, "u32 first", "close every descriptor from this number on, at exec"),
     ("NO_NEW_PRIVS", 20, "", "prctl(PR_SET_NO_NEW_PRIVS)"),
+    # The system call of that row of CALLS; `kinds`, two bits for each argument, say what it is:
+    # 0 a number, 1 the address of that offset, 2 the i32 at that offset. Offsets are from the first
+    # step's first byte. The result goes as an i32 to the offset `result` (0: nowhere), -1 if the call
+    # failed with the errno `tolerated`; any other ends the launch.
+    (
+        "CALL",
+        23,
+        "u32 row u32 tolerated u32 result u32 kinds u64 a u64 b u64 c u64 d u64 e bytes",
+        "a system call; its data are the bytes, or those of other calls",
+    ),
+    ("ADDRESS", 24, "u32 at u32 of", "write the 64-bit address of the offset `of` at the offset `at`"),
+    # Has to come after CGROUP, and before what is to be open or inherited.
+    (
+        "HOLD",
+        25,
+        "u32 flags setgroups\\0 uid_map\\0 gid_map\\0",
+        "have a holder in new namespaces (CLONE_NEW...), with these maps, and join them",
+    ),
+    ("FORK", 26, "u32 shared", "the rest as a child; 0: with a memory of its own"),
     ("EXEC", 21, "u32 argc, path\\0, argument\\0...", "execve"),
 )
+
+CALL_KINDS = {"NUMBER": 0, "ADDRESS": 1, "RESULT": 2}
+
+# The only system calls that a CALL step may make, by row: new ones go to the end.
+CALLS = (
+    "unshare", "setns", "open_tree", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount",
+    "pivot_root", "umount2", "chroot", "openat", "openat2", "mkdirat", "mknodat", "symlinkat", "fchdir",
+    "fchown", "fchmod", "close", "sethostname", "setdomainname", "capset", "prctl", "keyctl",
+    "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "bpf", "setsid",
+    "sched_setscheduler", "socket", "ioctl", "pidfd_open", "seccomp", "dup3",
+)  # fmt: skip

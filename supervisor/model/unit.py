@@ -10,6 +10,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from supervisor.model.sandbox import Network, Sandbox, Secret
+
 Until = Literal["started", "ready", "finished"]
 Kind = Literal["service", "task", "group"]
 When = Literal["always", "on-failure", "on-abnormal", "never"]
@@ -199,3 +201,7 @@ class Unit(Struct, frozen=True, gc=False, omit_defaults=True):
     listen: tuple[Listen, ...] = ()
     logs: Logs = Logs()
     limits: Limits | None = None
+    sandbox: Sandbox | None = None
+    network: Network | None = None
+    root: str = ""
+    secrets: tuple[Secret, ...] = ()
