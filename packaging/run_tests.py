@@ -26,8 +26,9 @@ LINTERS = {
 }
 FOLDERS = ("law", "unit", "model", "keeper", "kernel", "scenario", "vm", "fault", "fuzz")
 
-# Not part of `make test`: figures are compared by a person, and need a quiet machine.
-OTHER_FOLDERS = ("bench",)
+# Not run by itself. bench: figures are compared by a person, and need a quiet machine. native: the
+# probe program, which tests of other folders run.
+OTHER_FOLDERS = ("bench", "native")
 
 
 class Result:
