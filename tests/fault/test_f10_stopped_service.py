@@ -10,6 +10,7 @@ from pathlib import Path
 from tests.fault.lifecycle import both_modes, supervisor, wait_for_death
 from tests.stack import children
 
+DEAF_S = 10  # what the usual ladder gives to one that does not hear SIGTERM
 # One process in the main one's group, one in a session of its own.
 FAMILY = "command = ['/bin/sh', '-c', 'sleep 1000 & setsid sleep 1000 & wait']\n"
 
@@ -38,4 +39,4 @@ def test_f10_a_stopped_service_hears_sigterm(mode: str) -> None:
             took = time.monotonic() - began
             assert all(wait_for_death(one, 0) for one in family)
             assert stack.row("one")["last_exit"] == "killed by SIGTERM"
-            assert took < 1, f"{method}: {took:.3f} s, as long as one that is deaf"
+            assert took < DEAF_S / 2, f"{method}: {took:.3f} s, as long as one that is deaf"

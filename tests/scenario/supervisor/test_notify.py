@@ -28,7 +28,7 @@ def test_a_start_that_never_gets_ready_is_ended(tmp_path: Path, speaker: Speaker
 
 
 def test_more_time_is_given_to_who_asks_for_it(tmp_path: Path, speaker: Speaker) -> None:
-    with Stack(tmp_path, {"one": speaker.unit + NOTIFY + 'timeout = "1s"\n'}) as stack:
+    with Stack(tmp_path, {"one": speaker.unit + NOTIFY + 'timeout = "5s"\n'}) as stack:
         first = stack.wait("one", "starting")["deadline_ns"]
         speaker.tell("notify EXTEND_TIMEOUT_USEC=30000000")
         stack.until(lambda: stack.row("one")["deadline_ns"] > first + 10**10, "a later deadline")
@@ -75,8 +75,7 @@ def test_a_hung_service_is_replaced(tmp_path: Path, speaker: Speaker) -> None:
         first = speaker.facts(stack, "start")
         assert first["env"]["WATCHDOG_USEC"] == "400000"
         assert first["env"]["WATCHDOG_PID"] == str(first["pid"])
-        speaker.tell("notify READY=1")
-        stack.wait("one", "running")
+        speaker.tell("notify READY=1")  # only then is it watched
         speaker.facts(stack, "start", 2)
         row = stack.row("one")
         assert row["last_exit"].startswith("killed by SIGABRT")

@@ -42,7 +42,7 @@ def keeper(tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
 
 
 def wait_for(path: Path) -> str:
-    end = time.monotonic() + 10
+    end = time.monotonic() + 20
     while not (path.exists() and path.read_text()):
         assert time.monotonic() < end, f"{path} never came"
         time.sleep(0.01)
@@ -57,7 +57,7 @@ def test_without_a_terminal_it_becomes_the_keeper_with_manager_and_logger(
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=ROOT) as process:
         pid, *argv = json.loads(wait_for(keeper / "argv"))
         process.terminate()
-        said, _ = process.communicate(timeout=10)
+        said, _ = process.communicate(timeout=20)
     assert (process.returncode, said) == (0, b"")
     assert pid == process.pid
     first, second = (argv.index("--"), len(argv) - 1 - argv[::-1].index("--"))

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.terminal import ROOT, Terminal
-from tests.unit.cli.fake import FakeSupervisor, instance
+from tests.terminal import PATIENCE_S, ROOT, Terminal
+from tests.unit.cli.fake import FakeSupervisor, instance, transition
 
 CALM = {"NO_COLOR": "1"}
 
@@ -74,16 +75,19 @@ def progress(seconds: int, **fields: Any) -> dict[str, Any]:
 def test_waiting_names_what_for_counts_down_and_leaves_only_the_result(
     fake: FakeSupervisor,
 ) -> None:
+    counted = threading.Event()
+
     def start(_: object) -> Iterator[dict[str, Any]]:
         yield {"progress": [progress(48), progress(9, key="web", state="waiting",
                                                    waiting_for=["db"])]}
-        time.sleep(1.3)
+        counted.wait(PATIENCE_S)
         yield {"results": [{"key": "db", "ok": True, "message": "running", "code": 0}]}
 
     fake.answers["Start"] = start
     terminal = Terminal(["start", "db"], CALM)
     terminal.until("db: waiting for ready, 48 s left; web: waiting for db")
     terminal.until("db: waiting for ready, 47 s left")
+    counted.set()
     assert terminal.end() == 0
     assert terminal.lines == ["db: running", ""]
 
@@ -146,15 +150,18 @@ def test_a_reader_that_leaves_early_is_no_failure(runtime: Path) -> None:
     assert done.stdout.splitlines()[1:] == ["0"]
 
 
-def test_ctrl_c_while_following_ends_quietly(fake: FakeSupervisor) -> None:
+def test_ctrl_c_while_following_ends_quietly(fake: FakeSupervisor, runtime: Path) -> None:
     def events(_: object) -> Iterator[dict[str, Any]]:
         yield {"ready": True}
+        yield {"event": transition(1, "web", "starting", "up", "ready")}
         time.sleep(30)
 
     fake.answers["Events"] = events
-    for words in (["events"], ["logs", "-f"]):
+    (runtime / "logs" / "web").mkdir(parents=True)
+    (runtime / "logs" / "web" / f"{0:016x}.log").write_bytes(b"hello\n")
+    for words, shown in ((["events"], "starting -> up"), (["logs", "-f"], "hello")):
         terminal = Terminal(words, CALM)
-        time.sleep(0.3)
+        terminal.until(shown)
         terminal.interrupt()
         assert terminal.end() == 130
         assert "Traceback" not in terminal.raw

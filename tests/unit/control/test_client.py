@@ -262,7 +262,7 @@ def test_patience_ends(loop: Loop) -> None:
     started = time.monotonic()
     with connect(loop.directory) as control, pytest.raises(Silent) as caught:
         control.call("Why", {"unit": "web"}, timeout_s=0.2)
-    assert 0.2 <= time.monotonic() - started < 2
+    assert 0.2 <= time.monotonic() - started < 10
     assert caught.value.code == 5
 
 

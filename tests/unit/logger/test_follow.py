@@ -43,7 +43,7 @@ def open_follower(
         follower.close()
 
 
-def take(follower: Follower, count: int, seconds: float = 5) -> list[Record]:
+def take(follower: Follower, count: int, seconds: float = 20) -> list[Record]:
     """Wait for that many records."""
     found: list[Record] = []
     deadline = time.monotonic() + seconds
@@ -146,7 +146,7 @@ def test_a_line_whose_end_does_not_come_is_shown_all_the_same(
     web.put(b"Password: ", T)
     begun = time.monotonic()
     assert texts(take(follower, 1)) == [b"Password: "]
-    assert 0.5 < time.monotonic() - begun < 3
+    assert 0.5 < time.monotonic() - begun < 10
 
 
 def test_bytes_that_never_get_an_entry_are_shown_all_the_same(
