@@ -1,12 +1,34 @@
-"""What this kernel and this supervisor can enforce, found out by trying, once."""
+"""What this kernel and this supervisor can enforce, found out by trying, once.
+
+The tries are a child's: what they load (ctypes) and change (a user namespace) ends with it, so that
+the supervisor stays as small as it was.
+"""
 from __future__ import annotations
 
+import os
+from functools import cache
 from typing import NamedTuple
+
+from supervisor.kernel.host import read, read_long
+
+CAP_SYS_ADMIN = 21
+_FIRST_USER_NAMESPACE = ["0", "0", "4294967295"]
+_CREATE_RULESET, _VERSION = 444, 1  # landlock_create_ruleset, the same on x86-64 and arm64
+_NUMBERS = {"x86_64": (317, 321, 250), "aarch64": (277, 280, 219)}  # seccomp, bpf, keyctl
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+_SECCOMP_GET_ACTION_AVAIL, _SECCOMP_RET_KILL_PROCESS = 2, 0x80000000
+_CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
+_BPF_PROG_LOAD, _BPF_PROG_TYPE_CGROUP_DEVICE = 5, 15
+_RETURN_1 = bytes.fromhex("b7000000010000009500000000000000")  # r0 = 1; exit
+
+
+_TRIES = 5
 
 
 class Facts(NamedTuple):
     """`landlock`: its ABI, 0 where there is none. `root`: the supervisor has CAP_SYS_ADMIN in the
-    first user namespace. `user_namespaces`: it may make one."""
+    first user namespace. `user_namespaces`: it may make one, and mount in it. `capabilities`: its
+    effective ones; `inherited`: those that it hands down by itself; bit n for number n."""
 
     arch: str  # as os.uname().machine
     kernel: tuple[int, int]
@@ -17,3 +39,99 @@ class Facts(NamedTuple):
     time_namespaces: bool
     cgroup_bpf: bool  # programs on a v2 group: devices, addresses
     devices_v1: str  # the mounted v1 devices hierarchy, "" if there is none
+    capabilities: int = 0
+    inherited: int = 0
+    last_capability: int = 40  # CAP_CHECKPOINT_RESTORE, Linux 5.9
+    keyrings: bool = True  # containers often refuse keyctl
+
+
+@cache
+def facts() -> Facts:
+    """This host's: tried at the first call, known at the next."""
+    machine = os.uname()
+    effective, inherited = held()
+    ids = read("/proc/self/uid_map").split()
+    landlock, seccomp, users, programs, keyrings = _tried(machine.machine)
+    return Facts(
+        machine.machine,
+        release(machine.release),
+        bool(effective >> CAP_SYS_ADMIN & 1) and ids == _FIRST_USER_NAMESPACE,
+        landlock,
+        bool(seccomp),
+        bool(users),
+        os.path.exists("/proc/self/ns/time_for_children"),
+        bool(programs),
+        devices_v1(read_long("/proc/self/mountinfo")),
+        effective,
+        inherited,
+        last_capability(),
+        bool(keyrings),
+    )
+
+
+def held() -> tuple[int, int]:
+    """The supervisor's effective capabilities, and those that it hands down at execve."""
+    known = dict(line.split(":\t", 1) for line in read("/proc/self/status").splitlines())
+    effective, inheritable, ambient = (
+        int(known.get(name, "0"), 16) for name in ("CapEff", "CapInh", "CapAmb")
+    )
+    return effective, inheritable | ambient
+
+
+def last_capability() -> int:
+    return int(read("/proc/sys/kernel/cap_last_cap").strip() or 40)
+
+
+def release(text: str) -> tuple[int, int]:
+    """"6.18.44-rc1+" is (6, 18)."""
+    major, minor = f"{text}.0".split(".")[:2]
+    digits = len(minor) - len(minor.lstrip("0123456789"))
+    return int(major), int(minor[:digits] or 0)
+
+
+def devices_v1(mountinfo: str) -> str:
+    """Where the devices controller of cgroup v1 is mounted."""
+    for line in mountinfo.splitlines():
+        left, _, right = line.partition(" - ")
+        kind, _, options = right.split(" ", 2)
+        if kind == "cgroup" and "devices" in options.split(","):
+            return left.split()[4]
+    return ""
+
+
+def _tried(machine: str) -> bytes:
+    """Landlock's ABI; whether there are filters, user namespaces, programs on groups, key rings."""
+    reader, writer = os.pipe2(os.O_CLOEXEC)
+    pid = os.fork()
+    if not pid:
+        try:
+            os.write(writer, bytes(_tries(machine)))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    try:
+        found = os.read(reader, _TRIES)
+    finally:
+        os.close(reader)
+        os.waitpid(pid, 0)
+    return found if len(found) == _TRIES else bytes(_TRIES)  # a try killed it: trust in none
+
+
+def _tries(machine: str) -> list[int]:
+    import ctypes
+
+    libc = ctypes.CDLL(None)
+    call, size = libc.syscall, ctypes.c_size_t
+    seccomp, bpf, keyctl = _NUMBERS.get(machine, (-1, -1, -1))
+    action = ctypes.c_uint32(_SECCOMP_RET_KILL_PROCESS)
+    code, licence = ctypes.create_string_buffer(_RETURN_1), ctypes.create_string_buffer(b"GPL")
+    program = (ctypes.c_uint64 * 16)(  # union bpf_attr: type and count of instructions, addresses
+        _BPF_PROG_TYPE_CGROUP_DEVICE | len(_RETURN_1) // 8 << 32,
+        ctypes.addressof(code), ctypes.addressof(licence),
+    )  # fmt: skip
+    landlock = call(_CREATE_RULESET, None, size(0), _VERSION)
+    filters = call(seccomp, _SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(action))
+    loaded = call(bpf, _BPF_PROG_LOAD, program, 128)
+    keyrings = call(keyctl, _KEYCTL_JOIN_SESSION_KEYRING, None)
+    users = libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS)  # last: this process is another then
+    return [max(0, landlock), filters == 0, users == 0, loaded >= 0, keyrings > 0]

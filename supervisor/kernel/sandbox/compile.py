@@ -1,0 +1,98 @@
+"""All mechanisms of a unit's sandbox, in the one order that is safe.
+
+Law: who may still do a thing does it before that right is gone. So namespaces come first, mounts
+before ids, the bounding set before the ids too (it takes CAP_SETPCAP), capabilities after them (a
+change of ids changes them), Landlock after every file is in place (a domain that limits files can
+mount nothing), and the system call filter last of all, since it refuses what the others need.
+
+A mechanism that this kernel lacks is never left out in silence: `require` decides whether the unit
+is refused, or runs and says what is missing.
+"""
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from supervisor.kernel.calls import call, fork, hold
+from supervisor.kernel.plan import Confinement, Step
+from supervisor.kernel.sandbox import capabilities, memory
+from supervisor.kernel.sandbox.part import CannotConfine, Context, Part
+from supervisor.model.policy import Policy
+
+_KEYCTL_JOIN_SESSION_KEYRING = 1
+_NAMESPACES = {
+    0x00000080: "time", 0x00020000: "mount", 0x02000000: "cgroup", 0x04000000: "host name",
+    0x08000000: "ipc", 0x10000000: "user", 0x20000000: "pid", 0x40000000: "network",
+}  # fmt: skip
+
+
+class Confined(NamedTuple):
+    """`env`: variables that the sandbox adds. `missing`: (key, why) of what is not enforced, empty
+    unless the unit has require = "best"."""
+
+    confinement: Confinement
+    env: tuple[tuple[str, str], ...]
+    mechanisms: tuple[tuple[str, str], ...]
+    missing: tuple[tuple[str, str], ...]
+
+
+def confine(policy: Policy, ctx: Context) -> Confined:
+    """What makes this policy true for one launch. Looks only. Raises CannotConfine."""
+    parts = [part(policy, ctx) for part in mechanisms()]
+    missing = tuple(one for part in parts for one in part.missing)
+    if missing and policy.require == "all":
+        raise CannotConfine(
+            "; ".join(f"{key}: {why}" for key, why in missing)
+            + '; with require = "best" it starts without'
+        )
+    setup = [*_births(parts)]
+    for part in parts:
+        setup += part.setup
+    return Confined(
+        Confinement(
+            tuple(setup),
+            tuple(step for part in parts for step in part.settle),
+            tuple(step for part in parts for step in part.last),
+        ),
+        tuple(pair for part in parts for pair in part.env),
+        tuple(row for part in parts for row in part.mechanisms),
+        missing,
+    )
+
+
+def mechanisms() -> tuple[Callable[[Policy, Context], Part], ...]:
+    """In the order of their steps within setup, settle and last."""
+    return (keyring, capabilities.part, memory.part)
+
+
+def keyring(policy: Policy, ctx: Context) -> Part:
+    """A session keyring of its own: the supervisor's, which it would inherit, has the keys of
+    whoever started that."""
+    if policy.level == "off" or not ctx.facts.keyrings:  # without keyctl there is nothing to use
+        return Part()
+    join = call("keyctl", _KEYCTL_JOIN_SESSION_KEYRING, words="a session keyring of its own")
+    return Part(setup=(join,))
+
+
+def _births(parts: list[Part]) -> list[Step]:
+    """Namespaces that are entered at birth, and the process that is born in them."""
+    holds = joins = 0
+    own_memory = False
+    for part in parts:
+        holds |= part.holds
+        joins |= part.joins
+        own_memory |= part.own_memory
+    steps = []
+    if holds:
+        steps.append(hold(holds))
+    if joins:
+        steps.append(call("unshare", joins, words="new namespaces: " + namespaces(joins)))
+    if holds or own_memory:
+        # The session of SESSION is that of the process which this one replaces.
+        steps += (fork(shared=not own_memory), call("setsid", words="a session of its own"))
+    return steps
+
+
+def namespaces(flags: int) -> str:
+    """The names of CLONE_NEW... flags."""
+    return ", ".join(name for flag, name in _NAMESPACES.items() if flags & flag)
