@@ -48,7 +48,7 @@ class Controllers:
         """Find what an earlier manager of this supervisor had in use, and no more."""
         handed = read(f"{self.base}/cgroup.subtree_control").split() if self.base else []
         for name in NAMES:
-            top, _ = self._legacy(name)
+            top, _ = self.legacy(name)
             if name in handed or (top and os.path.isdir(top)):
                 self.find(name)
 
@@ -57,7 +57,7 @@ class Controllers:
             why = self._unified(controller) if self.base else ""
             if isinstance(why, Found):
                 return why
-            top, above = self._legacy(controller)
+            top, above = self.legacy(controller)
             if top:
                 make_v1(top, above, controller)
                 if read(f"{top}/memory.use_hierarchy").strip() == "0":  # Linux before 5.11
@@ -132,8 +132,9 @@ class Controllers:
 
     # --- v1 ---
 
-    def _legacy(self, controller: str) -> tuple[str, str]:
-        """Our directory in the controller's own hierarchy, and the one above; "" if it has none."""
+    def legacy(self, controller: str) -> tuple[str, str]:
+        """Our directory in the controller's own v1 hierarchy, made or not, and the one above; "" if
+        it has none."""
         name = _V1_NAMES.get(controller, controller)
         for line in read_long(f"{self._proc}/self/mountinfo").splitlines():
             left, _, right = line.partition(" - ")

@@ -33,9 +33,11 @@ class Context(NamedTuple):
 
 
 class Part(NamedTuple):
-    """`setup`, `settle`, `last`: see plan.Confinement. `mechanisms`: (key, what enforces it, with
+    """`first`: what takes the host's own view and privileges, before all namespaces. `setup`,
+    `settle`, `last`: see plan.Confinement. `mechanisms`: (key, what enforces it, with
     its limits), for explain. `missing`: (key, why not, and what would enforce it)."""
 
+    first: tuple[Step, ...] = ()
     setup: tuple[Step, ...] = ()
     settle: tuple[Step, ...] = ()
     last: tuple[Step, ...] = ()
