@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 
 import pytest
 
@@ -66,6 +67,16 @@ def test_the_table_names_every_action_of_the_probe() -> None:
     words = {word for action in ACTIONS.values() for step in action.steps
              for each in step.promises.split() for word in each.split("+")}
     assert words <= set(WORDS)
+
+
+def test_an_action_is_known_by_its_number_too() -> None:
+    number = list(ACTIONS).index("getrandom")
+    with probe.World() as world:
+        said = subprocess.check_output(world.command(str(number)), text=True)
+        unknown = subprocess.run(world.command(str(len(ACTIONS))), capture_output=True, check=False)
+    assert said == "getrandom ok\n"
+    assert unknown.returncode == 2
+    assert not unknown.stdout
 
 
 def test_without_a_policy_what_is_certain_on_any_kernel_works(bare: dict[str, str]) -> None:

@@ -91,8 +91,7 @@ static int execute_by_loader(const struct action *a)
 {
 	if (!given.loader)
 		return absent("no dynamic loader was given");
-	char *const arguments[] = {
-		(char *)given.loader, (char *)given.dynamic, (char *)a->name, "ok", NULL};
+	char *const arguments[] = {(char *)given.loader, "/bin/echo", (char *)a->name, "ok", NULL};
 	return failed(execv(given.loader, arguments));
 }
 

@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-struct given given = {.dynamic = "/bin/echo"};
+struct given given;
 
 static const struct { const char *name; const struct action *actions; } groups[] = {
 	{"file", file_actions},       {"metadata", metadata_actions}, {"exec", exec_actions},
@@ -63,10 +63,7 @@ const char *path(enum place place, const char *name)
 	static char made[4][4096];
 	static unsigned turn;
 	char *into = made[turn++ % 4];
-	if (place == WRITE && given.write)
-		snprintf(into, sizeof made[0], "%s/%s", given.write, name);
-	else
-		snprintf(into, sizeof made[0], "%s/%s/%s", given.dir, places[place], name);
+	snprintf(into, sizeof made[0], "%s/%s/%s", given.dir, places[place], name);
 	return into;
 }
 
@@ -163,11 +160,10 @@ static void list(void)
 static int option(char **arguments)
 {
 	const struct { const char *name, **text; int *number; } options[] = {
-		{"--filter", &given.filter, NULL},      {"--write", &given.write, NULL},
-		{"--loader", &given.loader, NULL},      {"--dynamic", &given.dynamic, NULL},
-		{"--block", &given.block, NULL},        {"--abstract", &given.abstract, NULL},
-		{"--port", NULL, &given.port},          {"--other-port", NULL, &given.other_port},
-		{"--peer", NULL, &given.peer},          {"--stranger", NULL, &given.stranger},
+		{"--filter", &given.filter, NULL},   {"--loader", &given.loader, NULL},
+		{"--block", &given.block, NULL},     {"--abstract", &given.abstract, NULL},
+		{"--port", NULL, &given.port},       {"--other-port", NULL, &given.other_port},
+		{"--peer", NULL, &given.peer},       {"--stranger", NULL, &given.stranger},
 	};
 	for (size_t i = 0; i < sizeof options / sizeof *options; i++)
 		if (arguments[1] && !strcmp(arguments[0], options[i].name)) {
@@ -182,7 +178,7 @@ static int option(char **arguments)
 
 int main(int count, char **arguments)
 {
-	given.self = *arguments++;
+	arguments++;
 	if (count == 2 && !strcmp(*arguments, "--list")) {
 		list();
 		return 0;

@@ -33,8 +33,7 @@ enum { ABSENT = -1 };
 int absent(const char *why);
 
 struct given {
-	const char *dir, *write, *filter;
-	const char *self, *loader, *dynamic, *block, *abstract;
+	const char *dir, *filter, *loader, *block, *abstract;
 	int port, other_port;
 	pid_t peer, stranger;
 };
