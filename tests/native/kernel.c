@@ -70,7 +70,7 @@ static int account(const struct action *a)
 static int sync_quotas(const struct action *a)
 {
 	(void)a;
-	return failed(quotactl(QCMD(Q_SYNC, USRQUOTA), NULL, 0, NULL));
+	return failed(quotactl((int)QCMD((unsigned)Q_SYNC, USRQUOTA), NULL, 0, NULL));
 }
 
 /* What it is. */
