@@ -25,7 +25,7 @@ _DROP_INS = ".toml.d"
 
 
 def run(call: Call) -> int:
-    found = [_load(path) if path else _bad("''", "cannot check it: that is no path; name one")
+    found = [load(path) if path else _bad("''", "cannot check it: that is no path; name one")
              for path in call.words]
     everywhere = {name for one in found for name in one.units}
     count = len({unit.source for one in found for unit in one.units.values()})
@@ -70,7 +70,8 @@ def _among_neighbours(
     return [], []
 
 
-def _load(path: str) -> Loaded:
+def load(path: str) -> Loaded:
+    """A unit file with its drop-ins, or a directory; what is wrong is among its problems."""
     try:
         facts = os.stat(path)
     except (OSError, ValueError) as error:

@@ -145,6 +145,14 @@ COMMANDS = (
         " of each key.", JSON, words="UNIT", complete="unit",
     ),
     Command(
+        "audit", "audit", "Show how exposed units are, and the key that would help most.", JSON,
+        words="[UNIT...]", complete="unit",
+        more="The figure is on the scale of `systemd-analyze security`, by its checks and weights,"
+        " from 0.0 to 10.0; less is better. One UNIT: also every check that adds to it. A word with"
+        " a `/`, or that ends in .toml, is a unit file or a directory of them, which is read as it"
+        " is, as for a supervisor that runs as root; then no supervisor is asked.",
+    ),
+    Command(
         "why", "causes", "Show the chain of causes of a unit's present state.", JSON,
         words="UNIT", complete="unit",
     ),
@@ -189,7 +197,6 @@ LATER = {
     "unmask": "set `autostart = true` in the unit file, then `unboxed reload`",
     "plan": "`unboxed check DIR` finds errors without changing anything",
     "apply": "`unboxed reload` takes all unit files or, if one is wrong, none",
-    "audit": "`unboxed explain UNIT` shows what a unit is launched with",
     "ports": "`unboxed status UNIT` shows a unit's listeners",
     "graph": "`unboxed status` shows what a unit waits for, `unboxed why UNIT` the causes",
     "top": "`unboxed status` shows figures, `unboxed events` changes",

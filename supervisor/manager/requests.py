@@ -84,6 +84,21 @@ class Requests:
             else:
                 self._refuse(call, f"explain {inst.key}")
 
+    def audit(self, call: Call, what: ask.Named) -> None:
+        from supervisor.manager.audits import audits
+
+        world = self._sup.world
+        try:
+            keys = select.keys(world, what.units or ("*",)) if world.instances else []
+        except select.NothingThere as nothing:
+            self._no_unit(call, nothing.pattern)
+            return
+        except select.TooMuch as exc:
+            call.fail(say.Failed(str(exc)))
+            return
+        names = dict.fromkeys(world.instances[key].unit for key in keys)
+        call.reply(audits(self._sup, [name for name in names if call.permits(name)]))
+
     def events(self, call: Call, what: ask.Nothing) -> None:
         self._streams.append(call)
         call.closed = lambda: self._streams.remove(call)

@@ -225,6 +225,37 @@ class Explanation(Struct, frozen=True, gc=False):
     keys: tuple[Mechanism, ...]
 
 
+class AuditCheck(Struct, frozen=True, gc=False):
+    """`badness` of `range`, 0 is good; None: not applicable. `exposure`: its share, in points."""
+
+    name: str
+    badness: int | None
+    range: int
+    exposure: float
+
+
+class NextKey(Struct, frozen=True, gc=False):
+    """`exposure`: what the unit's would be with this one more key."""
+
+    key: str
+    value: str
+    exposure: float
+
+
+class UnitAudit(Struct, frozen=True, gc=False):
+    """`exposure` from 0.0 to 10.0, less is better. `checks`: if one unit was asked for."""
+
+    unit: str
+    exposure: float
+    word: str
+    cheapest: NextKey | None = None
+    checks: tuple[AuditCheck, ...] = ()
+
+
+class Audits(Struct, frozen=True, gc=False):
+    audits: tuple[UnitAudit, ...]
+
+
 class Changed(Struct, frozen=True, gc=False):
     """`file`: the drop-in that has it now. `results`: of each instance that runs."""
 

@@ -1,0 +1,88 @@
+"""`unboxed audit`: how exposed units are, on the scale of `systemd-analyze security`."""
+from __future__ import annotations
+
+from supervisor.cli.call import BAD_USAGE, DONE, FAILED, Call, Failure
+from supervisor.cli.screen import Screen, clean, table
+from supervisor.cli.server import Server, print_json
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_COLOURS = {"UNSAFE": "31;1", "DANGEROUS": "31;1", "EXPOSED": "33", "MEDIUM": ""}
+_GOOD = "32"
+
+
+def run(call: Call) -> int:
+    files = [word for word in call.words if "/" in word or word.endswith(".toml")]
+    if files and len(files) != len(call.words):
+        raise Failure("cannot audit units and files at once; name one of the two", BAD_USAGE)
+    if files:
+        found = of_files(files)
+    else:
+        with Server(call, f"audit {' '.join(call.words) or 'units'}") as server:
+            found = server.call("Audit", {"units": list(call.words)})["audits"]
+    if call.flag("json"):
+        print_json({"audits": found})
+    else:
+        _show(found, Screen())
+    return DONE
+
+
+def of_files(paths: Sequence[str]) -> list[dict[str, Any]]:
+    """The same of unit files, by what they say alone. Raises Failure."""
+    from supervisor.cli.check import load
+    from supervisor.config.audit import audit
+
+    units = []
+    for path in paths:
+        loaded = load(path)
+        if loaded.problems:
+            where = "\n".join(map(str, loaded.problems))
+            raise Failure(f"cannot audit {path}: it has errors\n{where}", FAILED)
+        units += [unit for unit in loaded.units.values() if unit.kind != "group"]
+    found = []
+    for one in [audit(unit, root=True) for unit in units]:
+        cheapest = one.cheapest
+        found.append({
+            "unit": one.unit, "exposure": one.tenths / 10, "word": one.word,
+            "cheapest": cheapest and {
+                "key": cheapest.key, "value": cheapest.value, "exposure": cheapest.tenths / 10},
+            "checks": [
+                {"name": check.name, "badness": check.badness, "range": check.range,
+                 "exposure": round(check.share / 10, 3)}
+                for check in (one.checks if len(units) == 1 else ())
+            ],
+        })
+    return found
+
+
+def _show(found: Sequence[dict[str, Any]], screen: Screen) -> None:
+    rows = [
+        (clean(one["unit"]), f"{one['exposure']:.1f}", one["word"], _next(one["cheapest"]))
+        for one in sorted(found, key=lambda one: -one["exposure"])
+    ]
+    head, *lines = table(("UNIT", "EXPOSURE", "", "CHEAPEST NEXT KEY"), rows, right=(1,))
+    print(screen.paint("  ".join(head).rstrip(), "head"))
+    for line, row in zip(lines, rows, strict=True):
+        line[2] = screen.paint(line[2], _COLOURS.get(row[2], _GOOD))
+        print("  ".join(line).rstrip())
+    if len(found) == 1 and found[0]["checks"]:
+        _checks(found[0]["checks"], screen)
+
+
+def _checks(checks: Sequence[dict[str, Any]], screen: Screen) -> None:
+    """What adds to the figure, most first."""
+    bad = sorted((check for check in checks if check["badness"]), key=lambda one: -one["exposure"])
+    if not bad:
+        return
+    print("\n" + screen.paint("What adds to it, by the names of systemd's settings", "head"))
+    for check in bad:
+        print(f"  {check['exposure']:4.2f}  {check['name']}")
+
+
+def _next(cheapest: dict[str, Any] | None) -> str:
+    if cheapest is None:
+        return "-"
+    return f"{cheapest['key']} = {cheapest['value']}: {cheapest['exposure']:.1f}"
