@@ -1,9 +1,10 @@
 """All mechanisms of a unit's sandbox, in the one order that is safe.
 
-Law: who may still do a thing does it before that right is gone. So namespaces come first, mounts
-before ids, the bounding set before the ids too (it takes CAP_SETPCAP), capabilities after them (a
-change of ids changes them), Landlock after every file is in place (a domain that limits files can
-mount nothing), and the system call filter last of all, since it refuses what the others need.
+Law: who may still do a thing does it before that right is gone. So what takes the host's own view
+comes first, then namespaces, mounts before ids, the bounding set before the ids too (it takes
+CAP_SETPCAP), capabilities after them (a change of ids changes them), Landlock after every file is
+in place (a domain that limits files can mount nothing), and the system call filter last of all,
+since it refuses what the others need.
 
 A mechanism that this kernel lacks is never left out in silence: `require` decides whether the unit
 is refused, or runs and says what is missing.
@@ -13,18 +14,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from supervisor.kernel.calls import call, fork, hold
+from supervisor.kernel.calls import call
 from supervisor.kernel.plan import Confinement, Step
-from supervisor.kernel.sandbox import capabilities, memory
+from supervisor.kernel.sandbox import addresses, capabilities, devices, memory, namespaces
 from supervisor.kernel.sandbox.part import CannotConfine, Context, Part
 from supervisor.model.policy import Policy
 
 _KEYCTL_JOIN_SESSION_KEYRING = 1
-_NAMESPACES = {
-    0x00000080: "time", 0x00020000: "mount", 0x02000000: "cgroup", 0x04000000: "host name",
-    0x08000000: "ipc", 0x10000000: "user", 0x20000000: "pid", 0x40000000: "network",
-}  # fmt: skip
-
 
 class Confined(NamedTuple):
     """`env`: variables that the sandbox adds. `missing`: (key, why) of what is not enforced, empty
@@ -45,7 +41,8 @@ def confine(policy: Policy, ctx: Context) -> Confined:
             "; ".join(f"{key}: {why}" for key, why in missing)
             + '; with require = "best" it starts without'
         )
-    setup = [*_births(parts)]
+    setup = [step for part in parts for step in part.first]
+    setup += _births(parts, policy, ctx)
     for part in parts:
         setup += part.setup
     return Confined(
@@ -60,9 +57,17 @@ def confine(policy: Policy, ctx: Context) -> Confined:
     )
 
 
+def prepare(policy: Policy, ctx: Context) -> None:
+    """Make what has to be there before a launch; `confine` finds it then. Raises CannotConfine."""
+    for one in (devices.prepare, namespaces.prepare):
+        one(policy, ctx)
+
+
 def mechanisms() -> tuple[Callable[[Policy, Context], Part], ...]:
     """In the order of their steps within setup, settle and last."""
-    return (keyring, capabilities.part, memory.part)
+    return (
+        devices.part, addresses.part, namespaces.part, keyring, capabilities.part, memory.part,
+    )  # fmt: skip
 
 
 def keyring(policy: Policy, ctx: Context) -> Part:
@@ -74,7 +79,7 @@ def keyring(policy: Policy, ctx: Context) -> Part:
     return Part(setup=(join,))
 
 
-def _births(parts: list[Part]) -> list[Step]:
+def _births(parts: list[Part], policy: Policy, ctx: Context) -> list[Step]:
     """Namespaces that are entered at birth, and the process that is born in them."""
     holds = joins = 0
     own_memory = False
@@ -82,17 +87,4 @@ def _births(parts: list[Part]) -> list[Step]:
         holds |= part.holds
         joins |= part.joins
         own_memory |= part.own_memory
-    steps = []
-    if holds:
-        steps.append(hold(holds))
-    if joins:
-        steps.append(call("unshare", joins, words="new namespaces: " + namespaces(joins)))
-    if holds or own_memory:
-        # The session of SESSION is that of the process which this one replaces.
-        steps += (fork(shared=not own_memory), call("setsid", words="a session of its own"))
-    return steps
-
-
-def namespaces(flags: int) -> str:
-    """The names of CLONE_NEW... flags."""
-    return ", ".join(name for flag, name in _NAMESPACES.items() if flags & flag)
+    return namespaces.birth(holds, joins, own_memory, policy, ctx)
