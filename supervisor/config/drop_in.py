@@ -11,6 +11,7 @@ from supervisor.config.report import Layer, problems
 from supervisor.model.unit import Unit
 
 _MAX_DROP_INS = 256  # in one directory
+_KEEPS_EMPTY = ("sandbox", "network")  # where an empty list says that nothing is allowed
 _MAX_TOTAL_BYTES = 256 * 1024  # of one unit with all its drop-ins
 
 
@@ -51,7 +52,7 @@ def merge(under: dict[str, Any], over: dict[str, Any], *, clears: bool = True) -
         below = under.get(key)
         if type(value) is dict:
             copy: dict[str, Any] = dict(below) if type(below) is dict else {}
-            merge(copy, value, clears=clears)
+            merge(copy, value, clears=clears and key not in _KEEPS_EMPTY)
             under[key] = copy
         elif clears and value == []:
             under.pop(key, None)

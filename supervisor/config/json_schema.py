@@ -4,7 +4,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from supervisor.config.limits import IO
 from supervisor.config.schema import LISTEN, UNIT
 from supervisor.config.shapes import EDGE, READY
 from supervisor.config.table import Key, Table
@@ -39,6 +38,7 @@ _RLIMIT = {
         {"type": "string", "pattern": f"^{_AMOUNT}(:{_AMOUNT})?$"},
     ]
 }
+_IDS = {"type": "string", "pattern": "^[0-9]+:[0-9]+:[0-9]+$"}
 _TEXT = {"type": "string"}
 _WORDS = {"type": "array", "items": _TEXT}
 _COMMAND = {"anyOf": [{"type": "string", "minLength": 1}, _WORDS]}
@@ -103,6 +103,7 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
     "boolean": lambda _: {"type": "boolean"},
     "choice": lambda key: {"enum": list(key.type.detail)},
     "command": lambda _: _COMMAND,
+    "capability": lambda _: {"type": "string", "pattern": "^[A-Za-z_]+$"},
     "cpus": lambda _: {"type": "string", "pattern": "^[0-9][0-9, -]*$"},
     "decimal": _number("number"),
     "duration": lambda _: _DURATION,
@@ -110,12 +111,15 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
         "type": "object",
         "additionalProperties": {"anyOf": [_TEXT, {"type": "integer"}]},
     },
+    "entries": lambda key: {"type": "array", "items": _table(key.type.detail)},
     "hooks": lambda _: {"type": "array", "items": {**_WORDS, "minItems": 1}},
+    "id_map": lambda _: {
+        "anyOf": [{"const": "auto"}, _IDS, {"type": "array", "items": _IDS, "minItems": 1}]
+    },
     "instances": lambda _: {
         "anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": "cores"}]
     },
     "integer": _number("integer"),
-    "io": lambda _: {"type": "array", "items": _table(IO)},
     "ladder": lambda _: _WORDS,
     "limit": lambda key: {"anyOf": [{"const": "none"}, _table(key.type.detail)]},
     "list": _list,
@@ -124,6 +128,8 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
     "negatable": lambda _: _TEXT,
     "path": lambda _: {"type": "string", "pattern": "^/"},
     "percent": lambda _: {"type": "string", "pattern": "^[0-9]+(\\.[0-9])?%$"},
+    "place": lambda _: {"type": "string", "pattern": "^[/@]"},
+    "port": lambda _: {"type": "string", "pattern": ":([0-9]{1,5}|\\*)$"},
     "rate": lambda _: _RATE,
     "ready": _ready,
     "regex": lambda _: {"type": "string", "minLength": 1},
@@ -131,10 +137,15 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
     "reload": lambda key: {"anyOf": [{"const": "restart"}, _table(key.type.detail)]},
     "rlimit": lambda _: _RLIMIT,
     "rlimits": _rlimits,
+    "secrets": lambda _: {
+        "type": "object",
+        "additionalProperties": {"type": "string", "pattern": "^/"},
+    },
     "signal": lambda _: _SIGNAL,
     "size": lambda _: _SIZE,
     "table": lambda key: _table(key.type.detail),
     "tables": lambda _: {"type": "array", "items": _table(LISTEN)},
     "text": lambda _: _TEXT,
     "unit": lambda _: _UNIT_NAME,
+    "users": lambda key: _table(key.type.detail),
 }

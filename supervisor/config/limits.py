@@ -259,7 +259,7 @@ LIMITS = Table(
     ),
     Key(
         "io",
-        Type(_io, "io", "list of `{path, read, write, read_iops, write_iops}`", IO),
+        Type(_io, "entries", "list of `{path, read, write, read_iops, write_iops}`", IO),
         "io",
         "",
         "bytes and operations a second. Of two paths on one disk the lower figure counts; on "

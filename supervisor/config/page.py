@@ -2,6 +2,8 @@
 from __future__ import annotations
 
 from supervisor.config.limits import IO
+from supervisor.config.promises import PROMISES
+from supervisor.config.sandbox import OPENED, USERS
 from supervisor.config.schema import LIMIT, UNIT, walk
 from supervisor.config.shapes import EDGE
 from supervisor.config.table import Key, Table
@@ -36,7 +38,9 @@ command = "/srv/shop/bin/web --port 8080"
 - A **regular expression** is one of Python's `re`, matched against the bytes of a line.
 
 `{instance}`, `{unit}` and `{port:NAME}` (the port of the tcp or udp listener NAME) are filled in
-in commands, hooks, `env` values, `env_files` and `directory`. All other braces are text.
+in commands, hooks, `env` values, `env_files`, `directory`, `root`, `secrets`, the paths of
+`[sandbox]` and `[network] unix`; the first two in names of `[sandbox]` too. All other braces are
+text.
 
 ## Where they are found
 Directories, highest rank first: `/etc/unboxed/units`, `units` in the runtime directory (transient
@@ -46,7 +50,8 @@ lower rank.
 
 A **drop-in** is a file `NAME.toml.d/*.toml` in any of them. Drop-ins are merged over the unit in
 order of their file names: tables merge, texts, numbers and lists replace, and an empty list takes
-the key away, so that its default holds again. Of two with the same file name the one of higher
+the key away, so that its default holds again; but in `[sandbox]` and `[network]` an empty list is
+one that allows nothing. Of two with the same file name the one of higher
 rank counts.
 
 Directories and files must belong to root or to the supervisor's user, and not be writable by
@@ -75,6 +80,12 @@ def units_page() -> str:
             elif key.name == "limits":
                 text += "\nOf an entry of `io`:\n\n" + _TABLE + "".join(map(_row, IO.keys))
                 text += _LIMITS
+            elif key.name == "sandbox":
+                text += "\nOf an entry of `open`:\n\n" + _TABLE + "".join(map(_row, OPENED.keys))
+                text += "\nOf `users`:\n\n" + _TABLE + "".join(map(_row, USERS.keys))
+                text += _SANDBOX.format(", ".join(f"`{word}`" for word in PROMISES))
+            elif key.name == "network":
+                text += _NETWORK
     text += "\n## Not supported yet\nThese keys are known, and refused until a later version:\n\n"
     return text + "".join(_later_lines()) + "\n" + _TOGETHER
 
@@ -86,6 +97,32 @@ that this host cannot enforce is never ignored: see `require`. A key that is wri
 refused; the defaults of `tasks` and `oom` hold where the host can, for units that have this section
 (it may be empty). What runs is changed by `unboxed set`; what a key is in the kernel says
 [limits.md](limits.md).
+"""
+
+_SANDBOX = """
+The levels, each with all of the one before it:
+
+- `off`: nothing, not even that set-user-id programs do nothing for it.
+- `base`: no new privileges; no capabilities, unless they are listed or `user = "root"` is written.
+- `app`: a dynamic user (unless `user` or `users` is written); the whole file system read-only but
+  its own directories and `write`; no /home, /root and /run/user; a private /tmp; in /proc its own
+  processes only; no devices but those that every program expects; the promise `app`; no signals
+  and no abstract sockets to strangers.
+- `strict`: nothing but the promises, paths and ports that are listed, and the program itself.
+
+Promises: {}. `app` is all that servers and their runtimes use, and stands for a list that is too
+long; the others are OpenBSD's pledge words, and words for what Linux has besides.
+
+In `read`, `write` and `exec`, `@state`, `@runtime`, `@cache` and `@logs` are the directories of
+these keys (one with the unit's name, if there is none), `@tmp` is a private /tmp, and `@self` is
+the program, its interpreter and loader, and the libraries that they load. What may be written may
+be read. What each key is in the kernel says [sandbox.md](sandbox.md).
+"""
+
+_NETWORK = """
+Networks are numbers, as in `"10.0.0.0/8:5432"`, `"[fd00::/8]:443"` or `"udp:10.0.0.1:53"`; names
+are not looked up. A rule without a protocol is for tcp. An empty list allows nothing; without the
+key all is allowed, but at the sandbox level `strict` nothing.
 """
 
 _ENVIRONMENT = """
@@ -121,6 +158,20 @@ _TOGETHER = """\
 - `limits.memory_min` is at most `memory_high`, and that at most `memory`; `restart.memory_budget`
   is below `limits.memory`; `limits.cpus` and `pin` exclude each other.
 - Two listeners of a unit differ in name and in address.
+- Two units do not claim one port, by `[[listen]]` or `network.listen`, unless one of them conflicts
+  with the other, or both listeners have `reuse_port`. Neither of the two is started.
+- `sandbox.level = "strict"` needs `promises`; `level = "off"` excludes `promises`, `read`, `write`,
+  `exec`, `view`, `jit = false`, and `network.listen`, `connect` and `unix`.
+- Below level `app`, `on_violation` needs `promises`, and `view` needs `read`, `write` or `exec`.
+- `user = "dynamic"` excludes `users` and level `off`; with a dynamic user, also that of level
+  `app`, there is no `group` and no promise `id`.
+- `sandbox.open` gives no descriptor twice, none that a listener gets (they are passed from 3 on),
+  and not that of `start.ready`.
+- Where `promises` are written, `network.listen` needs `inet` among them, `connect` `inet` or `dns`,
+  `unix` `unix`, and `gpus` needs `device`; the promise `app` has all of them.
+- `network.mode = "none"` excludes `listen` and `connect`; `address` needs `mode = "private"` and
+  one instance.
+- `tmp = "shared"` excludes `@tmp`.
 - A unit does not name itself in `[needs]`, and does not conflict with what it needs.
 """
 

@@ -60,39 +60,6 @@ PLANNED = (
         overlap: skip, queue, kill, or a number""",
     ),
     _later(
-        "sandbox",
-        """level: off, base, app or strict
-        promises: pledge words
-        read: paths it may read
-        write: paths it may write
-        exec: paths it may execute
-        view: hide or deny other paths
-        open: files opened for it
-        processes: see all, own or hidden ones
-        ipc: own namespace
-        hostname: own namespace
-        time: own namespace
-        cgroup: own namespace
-        tmp: shared or private
-        state: directory made for it
-        runtime: directory made for it
-        cache: directory made for it
-        users: user namespace
-        devices: that it may use
-        gpus: that it may use
-        capabilities: that it keeps
-        jit: memory both written and executed
-        on_violation: errno, kill or log
-        require: refuse what cannot be enforced""",
-    ),
-    _later(
-        "network",
-        """mode: host, none or private
-        listen: what it may bind
-        connect: what it may reach
-        unix: sockets it may connect to""",
-    ),
-    _later(
         "agent",
         """receives: what it is told of those it is attached to
         cursor: acknowledged log reading

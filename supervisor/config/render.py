@@ -6,7 +6,7 @@ which are written as tables. Imported only when somebody asks.
 """
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from supervisor.config.address import ONLY_FOR
@@ -15,6 +15,7 @@ from supervisor.config.rules import OF_GROUPS
 from supervisor.config.schema import UNIT
 from supervisor.config.shapes import EDGE
 from supervisor.config.table import Key, Table
+from supervisor.model.sandbox import MappedRange, PortRule
 from supervisor.model.unit import Edge, Listen, Ready, Reload, RestartLimit, Rung, Unit
 from supervisor.model.values import duration_text, signal_name
 
@@ -27,8 +28,9 @@ def describe(unit: Unit) -> list[tuple[str, str]]:
         if key.later or (unit.kind == "group" and key.name not in OF_GROUPS):
             continue
         value = getattr(unit, key.field)
-        if key.type.form == "env":
-            rows += [(f"env.{_name(name)}", quote(text)) for name, text in value]
+        if key.type.form in _NAMED:
+            pairs = _NAMED[key.type.form](value)
+            rows += [(f"{key.name}.{_name(name)}", quote(text)) for name, text in pairs]
         elif key.type.form == "tables":
             for index, item in enumerate(value):
                 rows += _describe(key.type.detail, item, f"listen[{index}].")
@@ -50,8 +52,15 @@ def _describe(table: Table, value: Any, above: str) -> Iterator[tuple[str, str]]
             if value.family not in families:
                 continue
         field = _field(key, value)
-        if key.default or field not in {"", None, ()}:
+        if key.default or key.type.form == "address" or field != _unset(key, value):
             yield above + key.name, _text(key, field)
+
+
+def _unset(key: Key, value: Any) -> Any:
+    """What the field of a key holds in a unit that does not have it."""
+    fields, defaults = value.__struct_fields__, value.__struct_defaults__
+    index = fields.index(key.field) - len(fields)
+    return defaults[index] if -index <= len(defaults) else None
 
 
 def to_toml(unit: Unit) -> str:
@@ -61,9 +70,10 @@ def to_toml(unit: Unit) -> str:
     top = ""
     for key in _changed(UNIT, unit, {"name": unit.name, "source": unit.source}):
         value = getattr(unit, key.field)
-        if key.type.form == "env":
-            lines = [f"{_name(name)} = {quote(text)}\n" for name, text in value]
-            tables.append("\n[env]\n" + "".join(lines))
+        if key.type.form in _NAMED:
+            pairs = _NAMED[key.type.form](value)
+            lines = [f"{_name(name)} = {quote(text)}\n" for name, text in pairs]
+            tables.append(f"\n[{key.name}]\n" + "".join(lines))
         elif key.type.form == "tables":
             tables += [f"\n[[{key.name}]]\n" + _lines(key.type.detail, item) for item in value]
         elif isinstance(key.type.detail, Table) and not _is_word(value):
@@ -253,13 +263,35 @@ def _rlimits(value: tuple[tuple[str, int, int], ...], _: Any) -> str:
     return "{" + ", ".join(parts) + "}"
 
 
-def _io(value: tuple[Any, ...], table: Any) -> str:
+def _entries(value: tuple[Any, ...], table: Any) -> str:
     entries = []
     for one in value:
         fields = [(key, getattr(one, key.field)) for key in table.keys]
         pairs = [f"{key.name} = {_text(key, field)}" for key, field in fields if field is not None]
         entries.append("{" + ", ".join(pairs) + "}")
     return "[" + ", ".join(entries) + "]"
+
+
+def port_text(rule: PortRule) -> str:
+    """A rule of `listen` or `connect`, as a unit file has it."""
+    port = f"{rule.port or '*'}"
+    if not rule.network:
+        return f"{rule.protocol}:{port}"
+    network = f"[{rule.network}]" if ":" in rule.network else rule.network
+    return f"{network}:{port}" if rule.protocol == "tcp" else f"{rule.protocol}:{network}:{port}"
+
+
+def _id_map(value: tuple[MappedRange, ...], _: Any) -> str:
+    if not value:
+        return '"auto"'
+    return _words(tuple(f"{one.inside}:{one.outside}:{one.count}" for one in value), None)
+
+
+# Tables whose keys are the unit's own: the name and text of each.
+_NAMED: dict[str, Callable[[Any], Iterable[tuple[str, str]]]] = {
+    "env": lambda value: value,
+    "secrets": lambda value: ((one.name, one.file) for one in value),
+}
 
 
 def _instances(value: int, _: Any) -> str:
@@ -270,15 +302,17 @@ _FORMS: dict[str, Callable[[Any, Any], str]] = {
     "account": _quoted,
     "address": _quoted,
     "boolean": lambda value, _: "true" if value else "false",
+    "capability": _quoted,
     "choice": _quoted,
     "command": _words,
     "cpus": _quoted,
     "decimal": _number,
     "duration": lambda value, _: quote(duration_text(value)),
+    "entries": _entries,
     "hooks": _hooks,
+    "id_map": _id_map,
     "instances": _instances,
     "integer": _number,
-    "io": _io,
     "ladder": _ladder,
     "limit": _limit,
     "list": _list,
@@ -286,7 +320,9 @@ _FORMS: dict[str, Callable[[Any, Any], str]] = {
     "mode": lambda value, _: quote(f"{value:03o}"),
     "negatable": _quoted,
     "path": _quoted,
+    "place": _quoted,
     "percent": lambda value, _: quote(f"{value // 10}.{value % 10}%".replace(".0%", "%")),
+    "port": lambda value, _: quote(port_text(value)),
     "rate": lambda value, _: quote(f"{size_text(value)}/s"),
     "ready": _ready,
     "regex": _quoted,
@@ -298,4 +334,5 @@ _FORMS: dict[str, Callable[[Any, Any], str]] = {
     "size": lambda value, _: quote(size_text(value)) if value else "0",
     "text": _quoted,
     "unit": _quoted,
+    "users": lambda value, table: _inline(table, value),
 }

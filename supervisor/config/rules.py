@@ -22,10 +22,20 @@ def check(unit: Unit, given: Collection[str], refused: Collection[str]) -> list[
     """The contradictions in `unit`. `given`: top-level keys that were accepted; `refused`: those
     that were not, so that `unit` holds their defaults."""
     faults: list[Fault] = []
-    for keys, rule in _RULES:
+    for keys, rule in _RULES if not _isolated(unit) else (*_RULES, *_of_isolation()):
         if not refused or not any(key in refused for key in keys):
             faults += rule(unit, given)
     return faults
+
+
+def _isolated(unit: Unit) -> bool:
+    return unit.sandbox is not None or unit.network is not None or unit.user == "dynamic"
+
+
+def _of_isolation() -> _Rules:
+    from supervisor.config.isolation import RULES
+
+    return RULES
 
 
 def _command(unit: Unit, given: Collection[str]) -> list[Fault]:
@@ -161,7 +171,8 @@ def _limits(unit: Unit, _: Collection[str]) -> list[Fault]:
 
 
 _Rule = Callable[[Unit, Collection[str]], list[Fault]]
-_RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
+_Rules = tuple[tuple[tuple[str, ...], _Rule], ...]
+_RULES: _Rules = (
     (("command", "kind"), _command),
     (("kind",), _group),
     (("kind", "restart"), _task),

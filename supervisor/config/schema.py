@@ -23,6 +23,7 @@ from supervisor.config.values import (
     INSTANCES,
     PATH,
     UNIT_NAME,
+    USER,
     VIRTUALIZATION,
     WORD,
     choice,
@@ -31,6 +32,7 @@ from supervisor.config.values import (
     listed,
     negatable,
 )
+from supervisor.model.sandbox import Secret
 from supervisor.model.unit import (
     Conditions,
     Listen,
@@ -371,11 +373,40 @@ CONDITIONS = Table(
 )
 
 
+# --- what few units have: loaded with the first of them ---
+
 
 def _limits() -> Table:
     from supervisor.config.limits import LIMITS
 
     return LIMITS
+
+
+def _sandbox() -> Table:
+    from supervisor.config.sandbox import SANDBOX
+
+    return SANDBOX
+
+
+def _network() -> Table:
+    from supervisor.config.network import NETWORK
+
+    return NETWORK
+
+
+def _secrets(value: object) -> tuple[Secret, ...]:
+    from supervisor.config.network import secrets
+
+    return secrets(value)
+
+
+def _root(value: object) -> str:
+    from supervisor.config.sandbox import absolute
+
+    found = absolute(value)
+    if found == "/":
+        raise Refused('cannot use "/": that is the host itself; remove it')
+    return found
 
 
 # --- the unit ---
@@ -404,14 +435,34 @@ UNIT = Table(
     Key("pin", BOOLEAN, "pin", "false", "give each instance a core of its own"),
     Key("directory", PATH, "directory", "", "the working directory; else /"),
     Key("umask", MODE, "umask", '"077"', "permissions that new files do not get"),
-    Key("user", ACCOUNT, "user", "", "whom it runs as; else the supervisor's user"),
+    Key(
+        "user",
+        USER,
+        "user",
+        "",
+        "whom it runs as; else the supervisor's user. `dynamic`: a user that is nobody else and "
+        "owns nothing when it starts",
+    ),
     Key("group", ACCOUNT, "group", "", "its group; else the user's"),
     Key("groups", listed(ACCOUNT, 64), "groups", "[]", "further groups"),
     Key("env", ENV, "env", "{}", "its environment, beside what is listed below; nothing else"),
     Key("env_files", listed(PATH), "env_files", "[]", "files of `NAME=value` lines; read at start"),
     Key("attach", later("attach"), "", "", "this unit is an agent of those units"),
-    Key("secrets", later("secrets"), "", "", "files that only it can read"),
-    Key("root", later("root"), "", "", "a directory to run in as root file system"),
+    Key(
+        "secrets",
+        Type(_secrets, "secrets", "table of absolute paths"),
+        "secrets",
+        "{}",
+        "files whose content it finds, under these names and readable by its user only, in the "
+        "directory `CREDENTIALS_DIRECTORY`; never in the environment, never on a disk",
+    ),
+    Key(
+        "root",
+        Type(_root, "path", "absolute path"),
+        "root",
+        "",
+        "a directory that is its root file system: an unpacked image",
+    ),
     Key("needs", section(NEEDS), "needs", "", "relations to other units"),
     Key(
         "conditions",
@@ -446,11 +497,19 @@ UNIT = Table(
         "",
         "what it may use, all its processes together; nothing is limited in a unit without it",
     ),
+    Key(
+        "sandbox",
+        section(Late(_sandbox)),
+        "sandbox",
+        "",
+        "what it may see and do; a unit without it has level `base`",
+    ),
+    Key("network", section(Late(_network)), "network", "", "what it may bind and reach"),
     *PLANNED,
 )
 
 
-_HOLDS_KEYS = frozenset(("table", "tables", "reload", "limit", "ready", "later"))
+_HOLDS_KEYS = frozenset(("table", "tables", "reload", "limit", "ready", "users", "later"))
 
 
 def walk(table: Table = UNIT, above: str = "") -> Iterator[tuple[str, Key]]:

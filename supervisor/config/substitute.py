@@ -34,3 +34,15 @@ def texts(unit: Unit) -> Iterator[tuple[str, str]]:
         yield "stop.command", text
     for text in unit.reload.command:
         yield "reload.command", text
+    yield "root", unit.root
+    for secret in unit.secrets:
+        yield f"secrets.{secret.name}", secret.file
+    if unit.sandbox is not None:
+        for key in ("read", "write", "exec"):
+            for text in getattr(unit.sandbox, key) or ():
+                yield f"sandbox.{key}", text
+        for opened in unit.sandbox.open:
+            yield "sandbox.open", opened.path
+    if unit.network is not None:
+        for text in unit.network.unix or ():
+            yield "network.unix", text

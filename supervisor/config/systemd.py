@@ -56,7 +56,7 @@ listen.name FileDescriptorName
 logs StandardOutput
 logs.stderr StandardError
 attach JoinsNamespaceOf
-secrets LoadCredential SetCredential
+secrets LoadCredential SetCredential ImportCredential
 root RootDirectory RootImage
 limits.memory MemoryMax MemoryLimit
 limits.memory_high MemoryHigh
@@ -75,19 +75,30 @@ limits.files LimitNOFILE
 limits.core LimitCORE
 limits.rlimits LimitNPROC LimitMEMLOCK LimitSTACK LimitAS
 limits.slice Slice
-sandbox.level ProtectSystem ProtectKernelTunables ProtectKernelModules ProtectControlGroups
-sandbox.view ProtectHome InaccessiblePaths
+sandbox.level ProtectSystem ProtectHome ProtectKernelTunables ProtectKernelModules ProtectKernelLogs
+sandbox.level ProtectControlGroups ProtectClock ProtectHostname RemoveIPC
+sandbox.view InaccessiblePaths TemporaryFileSystem
 sandbox.tmp PrivateTmp
-sandbox.devices PrivateDevices DeviceAllow
-sandbox.read ReadOnlyPaths
-sandbox.write ReadWritePaths
-sandbox.promises SystemCallFilter
+sandbox.devices PrivateDevices DeviceAllow DevicePolicy
+sandbox.read ReadOnlyPaths BindReadOnlyPaths
+sandbox.write ReadWritePaths BindPaths
+sandbox.exec ExecPaths NoExecPaths
+sandbox.open OpenFile
+sandbox.promises SystemCallFilter RestrictAddressFamilies RestrictNamespaces RestrictRealtime
+sandbox.promises RestrictSUIDSGID SystemCallArchitectures LockPersonality KeyringMode
+sandbox.on_violation SystemCallErrorNumber SystemCallLog
 sandbox.capabilities CapabilityBoundingSet AmbientCapabilities
 sandbox.jit MemoryDenyWriteExecute
+sandbox.processes ProtectProc ProcSubset PrivatePIDs
+sandbox.ipc PrivateIPC
+sandbox.users PrivateUsers
 sandbox.runtime RuntimeDirectory
 sandbox.state StateDirectory
 sandbox.cache CacheDirectory
+sandbox.logs LogsDirectory
 network.mode PrivateNetwork
+network.listen SocketBindAllow SocketBindDeny
+network.connect IPAddressAllow IPAddressDeny
 schedule.calendar OnCalendar
 schedule.every OnUnitActiveSec
 schedule.after_boot OnBootSec
@@ -95,11 +106,11 @@ schedule.jitter RandomizedDelaySec
 schedule.catch_up Persistent
 """
 _WORDS = {
-    "DynamicUser": "systemd's DynamicUser is not supported yet; write the name of a user in `user`",
+    "DynamicUser": "systemd's DynamicUser is `user = \"dynamic\"` here",
     "RemainAfterExit": 'a `kind = "task"` that has finished counts as done; remove it',
     "PIDFile": "processes are found without one; remove it",
     "Delegate": "each instance has a cgroup of its own, and may make others in it; remove it",
-    "NoNewPrivileges": "it is always so; remove it",
+    "NoNewPrivileges": 'it is so at every sandbox.level but "off"; remove it',
     "SyslogIdentifier": "a log has its unit's name; remove it",
 }
 

@@ -121,7 +121,7 @@ def account(value: object) -> str:
             "write the name"
         )
     if value == "dynamic":
-        raise Refused('cannot use "dynamic": not supported yet; write the name of a user')
+        raise Refused('cannot use "dynamic" here: only the key user can have that; write a name')
     if value == "":
         raise Refused('cannot use "": a name is empty; write one, or remove the key')
     if (
@@ -135,6 +135,10 @@ def account(value: object) -> str:
             f"{MAX_USER_NAME} of a-z, A-Z, 0-9, '.', '_' and '-', and begins with a letter or '_'"
         )
     return value
+
+
+def _user(value: object) -> str:
+    return "dynamic" if value == "dynamic" else account(value)
 
 
 def _documentation(value: object) -> str:
@@ -230,6 +234,7 @@ DOCUMENTATION = Type(_documentation, "text", "links or man pages")
 PATH = Type(path, "path", "absolute path")
 UNIT_NAME = Type(unit_name, "unit", "unit name")
 ACCOUNT = Type(account, "account", "user or group name")
+USER = Type(_user, "account", "user name, or `dynamic`")
 REGEX = Type(_regex, "regex", "regular expression")
 WORD = Type(_word, "text", "word")
 VIRTUALIZATION = Type(_virtualization, "text", "`none`, `vm`, `container`, or one kind of them")

@@ -78,6 +78,8 @@ class Launcher:
         only, so nothing is opened. Raises CannotLaunch."""
         if role == "ready":
             return self._watch_plan(unit, inst), False
+        if unit.sandbox or unit.network or unit.root or unit.secrets or unit.user == "dynamic":
+            raise CannotLaunch("[sandbox], [network], root and secrets are not supported yet")
         who = self._identity(unit)
         names = {"{instance}": str(inst.index), "{unit}": unit.name}
         env = {

@@ -5,20 +5,25 @@ may become stricter only with a new VERSION, which the change log names.
 """
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from supervisor.model.sandbox import Network, OnViolation, Opened, Sandbox, Users
 from supervisor.model.unit import Unit
 
 VERSION = 1
+_BASE = Sandbox()
+_HOST = Network()
 
 
 class Policy(Struct, frozen=True, gc=False):
     """`promises` empty: system calls are not filtered; ("app",): the base list of level app.
     `read`, `write`, `exec` None: not limited. `read_only`: the whole tree but `write`.
-    `capabilities` None: all that its user has. `devices` None: all."""
+    `capabilities` None: all that its user has. `devices` None: all. A list of paths that names
+    @state, @runtime, @cache, @logs or @tmp asks for that directory: it has the unit's name."""
 
     level: Literal["off", "base", "app", "strict"]
     no_new_privileges: bool
@@ -71,6 +76,11 @@ def resolve(unit: Unit) -> Policy:
     else:
         capabilities = box.capabilities or (None if _asks_for_root(unit, box) else ())
     limited = strict or box.read is not None or box.exec is not None
+    named = {*(box.read or ()), *(box.write or ()), *(box.exec or ())}
+
+    def directories(word: str, names: tuple[str, ...]) -> tuple[str, ...]:
+        return names or ((unit.name,) if word in named else ())
+
     writes = box.write if box.write is not None or not app else ()
     return Policy(
         box.level,
@@ -89,11 +99,11 @@ def resolve(unit: Unit) -> Policy:
         _hostname(unit.name, box.hostname),
         box.time == "own",
         box.cgroup == "own",
-        box.tmp == "private" if box.tmp else app,
-        box.state,
-        box.runtime,
-        box.cache,
-        box.logs,
+        box.tmp == "private" if box.tmp else app or "@tmp" in named,
+        directories("@state", box.state),
+        directories("@runtime", box.runtime),
+        directories("@cache", box.cache),
+        directories("@logs", box.logs),
         box.users,
         box.devices if box.devices is not None else () if app or box.gpus else None,
         box.gpus,
@@ -111,11 +121,42 @@ def resolve(unit: Unit) -> Policy:
 def plain(unit: Unit) -> bool:
     """Whether nothing of the unit's isolation needs more than level base gives by itself."""
     return (
-        unit.sandbox is None
-        and unit.network is None
+        (unit.sandbox is None or unit.sandbox == _BASE)
+        and (unit.network is None or unit.network == _HOST)
         and not unit.root
         and not unit.secrets
         and unit.user != "dynamic"
+    )
+
+
+def fill(policy: Policy, names: Mapping[str, str]) -> Policy:
+    """The policy with `{instance}` and its like replaced in its paths and names. `names`: each
+    with its braces."""
+
+    def text(value: str) -> str:
+        if "{" in value:
+            for name, filled in names.items():
+                value = value.replace(name, filled)
+        return value
+
+    def texts(values: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return None if values is None else tuple(map(text, values))
+
+    network = policy.network
+    return replace(
+        policy,
+        read=texts(policy.read),
+        write=texts(policy.write),
+        exec=texts(policy.exec),
+        open=tuple(replace(one, path=text(one.path)) for one in policy.open),
+        hostname=text(policy.hostname),
+        state=texts(policy.state),
+        runtime=texts(policy.runtime),
+        cache=texts(policy.cache),
+        logs=texts(policy.logs),
+        devices=texts(policy.devices),
+        network=replace(network, unix=texts(network.unix)),
+        root=text(policy.root),
     )
 
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
+from supervisor.config.promises import NO_WORDS
 from supervisor.kernel.seccomp import tables
 from supervisor.kernel.seccomp.bpf import ARCH, JEQ, NR, Label, Program, decide, search
 from supervisor.kernel.seccomp.general import ABSENT, ALWAYS, INSTEAD, opening
@@ -30,7 +31,7 @@ from supervisor.kernel.seccomp.rule import (
     Rules,
     check,
 )
-from supervisor.kernel.seccomp.words import IMPLIED, NO_WORDS, WORDS
+from supervisor.kernel.seccomp.words import IMPLIED, WORDS
 
 
 class Arch(NamedTuple):

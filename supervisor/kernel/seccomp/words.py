@@ -303,20 +303,3 @@ WORDS: dict[str, Word] = {
             "fsmount fspick mount_setattr statmount listmount"),
     ),
 }
-
-# Words that are known and refused, each with what to say instead.
-NO_WORDS = {
-    "tmppath": 'a filter sees no paths; use tmp = "private" with rpath, wpath and cpath',
-    "getpw": "on Linux this is reading /etc/passwd: use rpath, and unix for nscd or sssd",
-    "ps": 'on Linux this is reading /proc: use rpath, and see the key "processes"',
-    "vminfo": "on Linux this is reading /proc: use rpath",
-    "error": 'this is the key on_violation = "errno", the default',
-    "prot_exec": "this is the key jit = true",
-    "audio": "use device, and name the devices",
-    "video": "use device, and name the devices",
-    "drm": "use device, and name the cards in gpus",
-    "disklabel": "OpenBSD only",
-    "pf": "OpenBSD only",
-    "vmm": "OpenBSD only; /dev/kvm is device, and named in devices",
-    "wroute": "use route; changing routes needs the capability CAP_NET_ADMIN",
-}

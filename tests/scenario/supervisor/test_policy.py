@@ -248,7 +248,7 @@ def test_try_runs_a_command_as_a_unit_and_leaves_nothing(tmp_path: Path) -> None
         stack.until(said, "its line")
         assert said() == b"hello you\n"
         with pytest.raises(Refused) as refused:
-            stack.call("Try", command=["/bin/true"], keys={"sandbox": {"level": "app"}})
+            stack.call("Try", command=["/bin/true"], keys={"sandbox": {"level": "strict"}})
         assert refused.value.name == "InvalidUnits"
     assert not (tmp_path / "rt").exists()
 

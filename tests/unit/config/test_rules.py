@@ -125,6 +125,7 @@ VALUES = {
     "command": '"x"', "instances": "2", "pin": "true", "directory": '"/"', "umask": '"022"',
     "user": '"a"', "group": '"a"', "groups": '["a"]', "env": "{}", "env_files": "[]", "start": "{}",
     "restart": "{}", "stop": "{}", "reload": "{}", "listen": "[]", "logs": "{}",
+    "sandbox": "{}", "network": "{}", "root": '"/x"', "secrets": "{}",
 }  # fmt: skip
 
 

@@ -13,9 +13,12 @@ from supervisor.config.generate import files
 from supervisor.config.json_schema import json_schema
 from supervisor.config.limits import IO, LIMITS
 from supervisor.config.load import load_text
+from supervisor.config.network import NETWORK
+from supervisor.config.sandbox import OPENED, SANDBOX, USERS
 from supervisor.config.schema import LIMIT, LISTEN, LOGS, RELOAD, RESTART, START, STOP, UNIT, walk
 from supervisor.config.shapes import EDGE
 from supervisor.config.table import Key, Refused, Table
+from supervisor.model import sandbox as isolation
 from supervisor.model import unit as model
 
 DOCS = Path(__file__).parents[3] / "docs"
@@ -39,10 +42,17 @@ DELIVERED = [
     "limits.cpu_weight", "limits.cpus", "limits.io_weight", "limits.io", "limits.tasks",
     "limits.oom", "limits.oom_score_adjust", "limits.nice", "limits.files", "limits.core",
     "limits.rlimits", "limits.require", "limits.slice",
+    "secrets", "root", "sandbox.level",
+    "sandbox.promises", "sandbox.read", "sandbox.write", "sandbox.exec", "sandbox.view",
+    "sandbox.open", "sandbox.processes", "sandbox.ipc", "sandbox.hostname", "sandbox.time",
+    "sandbox.cgroup", "sandbox.tmp", "sandbox.state", "sandbox.runtime", "sandbox.cache",
+    "sandbox.logs", "sandbox.users", "sandbox.users.map", "sandbox.devices", "sandbox.gpus",
+    "sandbox.capabilities", "sandbox.jit", "sandbox.on_violation", "sandbox.require",
+    "network.mode", "network.listen", "network.connect", "network.unix", "network.address",
 ]  # fmt: skip
 
 LATER = [
-    "attach", "secrets", "root", "start.ready.http", "start.ready.tcp", "start.ready.exec",
+    "attach", "start.ready.http", "start.ready.tcp", "start.ready.exec",
     "listen.on_demand", "listen.idle_stop", "logs.max_age", "logs.compress", "logs.stderr",
     "logs.on_full", "logs.rate", "logs.to", "rollout", "rollout.strategy",
     "rollout.max_unavailable", "rollout.auto_rollback", "rollout.watch", "release",
@@ -51,17 +61,11 @@ LATER = [
     "health.start_period", "health.then", "health.live", "health.ready", "schedule",
     "schedule.calendar", "schedule.cron", "schedule.every", "schedule.after_boot",
     "schedule.timezone", "schedule.jitter", "schedule.catch_up", "schedule.overlap",
-    "sandbox", "sandbox.level",
-    "sandbox.promises", "sandbox.read", "sandbox.write", "sandbox.exec", "sandbox.view",
-    "sandbox.open", "sandbox.processes", "sandbox.ipc", "sandbox.hostname", "sandbox.time",
-    "sandbox.cgroup", "sandbox.tmp", "sandbox.state", "sandbox.runtime", "sandbox.cache",
-    "sandbox.users", "sandbox.devices", "sandbox.gpus", "sandbox.capabilities", "sandbox.jit",
-    "sandbox.on_violation", "sandbox.require", "network", "network.mode", "network.listen",
-    "network.connect", "network.unix", "agent", "agent.receives", "agent.cursor",
-    "agent.share",
+    "agent", "agent.receives", "agent.cursor", "agent.share",
 ]  # fmt: skip
 
-SECTIONS = {"needs", "conditions", "start", "restart", "stop", "listen", "logs", "limits"}
+SECTIONS = {"needs", "conditions", "start", "restart", "stop", "listen", "logs", "limits",
+            "sandbox", "network"}
 
 
 def test_every_key_of_the_design_is_known() -> None:
@@ -80,9 +84,7 @@ def test_a_key_of_a_later_version_is_refused_by_name(path: str, value: str) -> N
         text, line = f"{path} = {value}", 2
     found = load_text("web", f'command = "/x"\n{text}', "f")
     lines = [str(problem) for problem in found.problems]  # type: ignore[union-attr]
-    if path in {"rollout", "release", "health", "schedule", "sandbox", "network"} or (
-        path == "agent"
-    ):
+    if path in {"rollout", "release", "health", "schedule", "agent"}:
         message = f"f:2: {path}.a: cannot use" if "a =" in value else f"f:2: {path}: cannot accept"
         assert lines[0].startswith(message)
         return
@@ -103,6 +105,10 @@ def _tables() -> list[tuple[Table, Any]]:
         (LOGS, model.Logs()),
         (LIMITS, model.Limits()),
         (IO, model.IoLimit("/x", 1)),
+        (SANDBOX, isolation.Sandbox()),
+        (OPENED, isolation.Opened("/x", 3)),
+        (USERS, isolation.Users()),
+        (NETWORK, isolation.Network()),
         (UNIT.keys[[key.name for key in UNIT.keys].index("needs")].type.detail, model.Needs()),
         (
             UNIT.keys[[key.name for key in UNIT.keys].index("conditions")].type.detail,
@@ -282,6 +288,38 @@ core = 0
 rlimits = {stack = "8MiB", cpu = "60s:unlimited", nproc = 50}
 slice = "agents"
 require = "best"
+[secrets]
+"db.key" = "/etc/web/{instance}.key"
+[sandbox]
+level = "app"
+promises = ["inet", "unix", "rpath", "device"]
+read = ["/srv/web", "@self"]
+write = "@state"
+exec = []
+view = "deny"
+open = [{path = "/etc/web.key", fd = 5}, {path = "/var/x", fd = 6, mode = "append"}]
+processes = "own"
+ipc = "own"
+hostname = "web-{instance}"
+time = "host"
+cgroup = "own"
+tmp = "private"
+state = "web"
+runtime = ["web", "{unit}-{instance}"]
+cache = []
+logs = "web"
+users = {map = ["0:100000:65536", "65536:200000:1"]}
+devices = ["/dev/fuse"]
+gpus = ["nvidia0", "amd1"]
+capabilities = ["NET_BIND_SERVICE", "cap_net_raw", "CAP_SYS_TIME"]
+jit = false
+on_violation = "kill"
+require = "best"
+[network]
+mode = "private"
+listen = ["tcp:8080", "udp:*"]
+connect = ["tcp:443", "10.0.0.0/8:5432", "[fd00::/8]:443", "udp:10.0.0.1:53", "127.0.0.1:*"]
+unix = "/run/postgresql"
 """
 
 
@@ -289,7 +327,8 @@ def test_the_json_schema_accepts_what_the_parser_accepts() -> None:
     assert isinstance(load_text("web", FULL, "f"), model.Unit)
     assert _valid(json_schema(), tomli.loads(FULL))
     for text in ('reload = "restart"', 'start.ready = "fd:7"', 'restart.limit = "none"',
-                 'limits.cpus = "0-3,8"'):
+                 'limits.cpus = "0-3,8"', 'sandbox.users.map = "auto"', 'sandbox.gpus = "all"',
+                 'root = "/srv/image"', 'user = "dynamic"', 'network.address = "10.9.0.2/30"'):
         assert _valid(json_schema(), tomli.loads(text))
 
 

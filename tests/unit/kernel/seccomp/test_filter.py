@@ -5,10 +5,11 @@ import time
 
 import pytest
 
+from supervisor.config.promises import NO_WORDS
 from supervisor.kernel.seccomp import filter as seccomp
 from supervisor.kernel.seccomp import network
 from supervisor.kernel.seccomp import rule as r
-from supervisor.kernel.seccomp.words import NO_WORDS, WORDS
+from supervisor.kernel.seccomp.words import WORDS
 from tests.unit.kernel.seccomp.machine import Machine
 from tests.unit.kernel.seccomp.oracle import AUDIT, CALLS, FOREIGN, Oracle, telling
 
