@@ -53,6 +53,9 @@ ANSWERS: dict[str, Any] = {
     "Explain": report.Explanation(
         (report.Step("exec", "/bin/web"),), (report.Mechanism("umask", "077", "umask(2)"),)
     ),
+    "Audit": report.Audits((
+        report.UnitAudit("web", 7.0, "MEDIUM", report.NextKey("sandbox.level", '"app"', 1.4)),
+    )),
     "ReloadUnits": report.UnitsReloaded(("a",), (), ("b",)), "Try": report.Tried("try-1"),
     "ShutdownNow": report.Done(), "Upgrade": report.Done(),
     **dict.fromkeys(

