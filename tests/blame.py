@@ -26,6 +26,11 @@ class Watch:
         self._stolen = _stolen_s()
         self._began = time.monotonic()
 
+    def also(self, pid: int) -> None:
+        """A process that began since works at it too."""
+        self._paths.append(Path(f"/proc/{pid}/schedstat"))
+        self._queued.append(0.0)
+
     def wall_s(self) -> float:
         return time.monotonic() - self._began
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from tests.fault.lifecycle import SLEEP, need_program, need_root, supervisor, wait_for_death
+from tests.blame import Watch
+from tests.fault.lifecycle import (
+    SLEEP,
+    need_program,
+    need_root,
+    supervisor,
+    three,
+    wait_for_death,
+)
 from tests.stack import Stack, children
 
 SHORT_LADDER = '[stop]\nladder = ["TERM", "200ms", "KILL"]\n'
@@ -21,11 +28,12 @@ HUNG_FUSE = Path(__file__).with_name("hung_fuse.py")
 
 
 def others_stop(stack: Stack, times: int) -> None:
+    mine = three(stack).values()
     for _ in range(times):
         stack.call("Start", units=["other"], wait=True)
-        began = time.monotonic()
+        watch = Watch(*mine)
         stack.call("Stop", units=["other"], wait=True)
-        took = time.monotonic() - began
+        took = watch.blamed_s()
         assert stack.row("other")["state"] == "stopped"
         assert took < UNAFFECTED_S, f"another unit's stop took {took:.3f} s"
 

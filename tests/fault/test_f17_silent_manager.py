@@ -47,14 +47,14 @@ def test_stopped_manager_is_found_out_by_a_nudge() -> None:
 
 def test_manager_that_goes_on_acknowledging_is_left_alone() -> None:
     """Each acknowledgement shows life: only silence for the whole time counts."""
-    with Keeper(UNBOXED_PING_TIMEOUT_MS="500") as keeper:
+    with Keeper(UNBOXED_PING_TIMEOUT_MS="2000") as keeper:
         manager = keeper.manager()
         count = 12
         for launch in range(1, count):
             manager.run(launch, f"task{launch}", plan("/bin/true"))
             manager.expect("EXITED", tag=launch)
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        ours.settimeout(0.1)  # a tenth of a second between two of them, twice the patience in all
+        ours.settimeout(0.4)  # that long between two of them, twice the patience in all
         for launch in range(1, count):
             manager.send(frame("ACK", launch))
             try:

@@ -20,7 +20,7 @@ from tests.stack import ROOT, Refused, Stack, alive
 
 LIVES = 3  # at a time, each with its share of the places
 TRIES = 3  # some are called only when two things happen in a certain order
-PATIENCE_S = 5.0  # for what takes a few ms
+PATIENCE_S = 20.0  # for what takes a few ms
 # Its first statement is what tells for whose sake it works; nothing of it can raise before.
 NEVER = {"Performer.perform"}
 VICTIM = """

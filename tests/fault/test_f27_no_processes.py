@@ -17,7 +17,7 @@ from tests.stack import Stack, alive, own
 
 LIMITS = "RLIMIT_NPROC, pids.max and pid_max limit them"
 REFUSED = f"the keeper refused it: no process is left ({LIMITS})"
-SECONDS, SHARE = 1.0, 0.02
+SECONDS, SHARE = 3.0, 0.02
 UNITS = {
     "calm": SLEEP,
     "ended": SLEEP + "[restart]\ndelay = 0\n",

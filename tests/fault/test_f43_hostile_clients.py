@@ -19,6 +19,7 @@ from supervisor.control.client import connect
 from supervisor.control.server import PER_UID
 from supervisor.model import report
 from supervisor.model.request import Call
+from tests.blame import Watch
 from tests.control_kit import DESCRIPTION, WEB, Loop, message
 
 P99_S = 0.050
@@ -177,14 +178,14 @@ def hostile(directory: str, *kinds: Callable[[], None]) -> Iterator[None]:
             os.waitpid(child, 0)
 
 
-def p99_s(directory: str) -> float:
-    """Of a client that connects, asks and leaves."""
+def p99_s(directory: str, pid: int) -> float:
+    """Of a client that connects, asks and leaves, less the time without a processor."""
     times = []
     for _ in range(CALLS):
-        started = time.monotonic()
+        watch = Watch(pid)
         with connect(directory) as client:
             assert client.call("Status", timeout_s=10)["instances"]
-        times.append(time.monotonic() - started)
+        times.append(watch.blamed_s())
     return sorted(times)[CALLS * 99 // 100]
 
 
@@ -201,12 +202,12 @@ def test_hostile_clients_delay_nobody_and_cost_little(
     if expensive_calls in kinds and os.geteuid() != 0:
         pytest.skip("needs root: the supervisor's own user may take all the time it wants")
     directory, pid = served
-    p99_s(directory)
+    p99_s(directory, pid)
     before = memory_kb(pid)
     with hostile(directory, *kinds):
         time.sleep(0.2)  # they have begun
         p99s: list[float] = []
         while not p99s or (min(p99s) >= P99_S and len(p99s) < ROUNDS):
-            p99s.append(p99_s(directory))
+            p99s.append(p99_s(directory, pid))
         assert min(p99s) < P99_S
         assert memory_kb(pid) - before < MEMORY_KB

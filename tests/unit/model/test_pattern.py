@@ -21,7 +21,7 @@ def test_characters_of_regular_expressions_and_shells_are_themselves() -> None:
 
 
 def test_a_hostile_pattern_costs_next_to_nothing() -> None:
-    started = time.perf_counter()
+    started = time.process_time()
     assert not matches("*a" * 64, "a" * 63)
     assert not matches("*" * 128 + "b", "a" * 63)
-    assert time.perf_counter() - started < 0.05
+    assert time.process_time() - started < 0.05
