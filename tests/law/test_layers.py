@@ -40,6 +40,7 @@ LIBRARIES = {
     "tomli": {"config", "control"},  # unit files; access.toml
     "msgspec": {"model", "config", "core", "kernel", "control", "manager", "cli"},
     "click": {"cli"},
+    "pyroute2": {"kernel"},  # of a private network, if there is one
 }
 
 

@@ -16,7 +16,14 @@ from typing import NamedTuple
 
 from supervisor.kernel.calls import call
 from supervisor.kernel.plan import Confinement, Step
-from supervisor.kernel.sandbox import addresses, capabilities, devices, memory, namespaces
+from supervisor.kernel.sandbox import (
+    addresses,
+    capabilities,
+    devices,
+    memory,
+    namespaces,
+    private_net,
+)
 from supervisor.kernel.sandbox.part import CannotConfine, Context, Part
 from supervisor.model.policy import Policy
 
@@ -59,14 +66,15 @@ def confine(policy: Policy, ctx: Context) -> Confined:
 
 def prepare(policy: Policy, ctx: Context) -> None:
     """Make what has to be there before a launch; `confine` finds it then. Raises CannotConfine."""
-    for one in (devices.prepare, namespaces.prepare):
+    for one in (devices.prepare, namespaces.prepare, private_net.prepare):
         one(policy, ctx)
 
 
 def mechanisms() -> tuple[Callable[[Policy, Context], Part], ...]:
     """In the order of their steps within setup, settle and last."""
     return (
-        devices.part, addresses.part, namespaces.part, keyring, capabilities.part, memory.part,
+        devices.part, addresses.part, private_net.part, namespaces.part, keyring,
+        capabilities.part, memory.part,
     )  # fmt: skip
 
 
