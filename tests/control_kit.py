@@ -56,6 +56,7 @@ ANSWERS: dict[str, Any] = {
     "Audit": report.Audits((
         report.UnitAudit("web", 7.0, "MEDIUM", report.NextKey("sandbox.level", '"app"', 1.4)),
     )),
+    "Ports": report.PortsReply((report.InstancePorts("web", "web", 42, "host"),)),
     "ReloadUnits": report.UnitsReloaded(("a",), (), ("b",)), "Try": report.Tried("try-1"),
     "ShutdownNow": report.Done(), "Upgrade": report.Done(),
     **dict.fromkeys(

@@ -153,6 +153,12 @@ COMMANDS = (
         " is, as for a supervisor that runs as root; then no supervisor is asked.",
     ),
     Command(
+        "ports", "ports", "Show who listens and who is connected, and who may.", JSON,
+        words="[UNIT...]", complete="unit",
+        more="Sockets of the whole host by the units that have them; those of others by process, as"
+        " far as you may see whose they are (root may). With a UNIT only its own. " + UNITS,
+    ),
+    Command(
         "why", "causes", "Show the chain of causes of a unit's present state.", JSON,
         words="UNIT", complete="unit",
     ),
@@ -197,7 +203,6 @@ LATER = {
     "unmask": "set `autostart = true` in the unit file, then `unboxed reload`",
     "plan": "`unboxed check DIR` finds errors without changing anything",
     "apply": "`unboxed reload` takes all unit files or, if one is wrong, none",
-    "ports": "`unboxed status UNIT` shows a unit's listeners",
     "graph": "`unboxed status` shows what a unit waits for, `unboxed why UNIT` the causes",
     "top": "`unboxed status` shows figures, `unboxed events` changes",
     "exec": "`unboxed try -- COMMAND` runs a command as a unit of its own",

@@ -87,17 +87,30 @@ class Requests:
     def audit(self, call: Call, what: ask.Named) -> None:
         from supervisor.manager.audits import audits
 
+        found = self._seen(call, what)
+        if found is not None:
+            call.reply(audits(self._sup, list(dict.fromkeys(inst.unit for inst in found))))
+
+    def ports(self, call: Call, what: ask.Named) -> None:
+        from supervisor.manager.ports import ports
+
+        found = self._seen(call, what)
+        if found is not None:
+            call.reply(ports(self._sup, found))
+
+    def _seen(self, call: Call, what: ask.Named) -> list[Instance] | None:
+        """Those of the instances named (or of all) that the peer may see. None: answered."""
         world = self._sup.world
         try:
-            keys = select.keys(world, what.units or ("*",)) if world.instances else []
+            keys = select.keys(world, what.units) if what.units else list(world.instances)
         except select.NothingThere as nothing:
             self._no_unit(call, nothing.pattern)
-            return
+            return None
         except select.TooMuch as exc:
             call.fail(say.Failed(str(exc)))
-            return
-        names = dict.fromkeys(world.instances[key].unit for key in keys)
-        call.reply(audits(self._sup, [name for name in names if call.permits(name)]))
+            return None
+        every = [world.instances[key] for key in keys]
+        return [inst for inst in every if call.permits(inst.unit)]
 
     def events(self, call: Call, what: ask.Nothing) -> None:
         self._streams.append(call)

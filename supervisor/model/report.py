@@ -256,6 +256,24 @@ class Audits(Struct, frozen=True, gc=False):
     audits: tuple[UnitAudit, ...]
 
 
+class InstancePorts(Struct, frozen=True, gc=False):
+    """`network`: host, none or private. `listen`, `connect`: what its rules allow; None: anything.
+    `pids`: all of its processes, where no cgroup tells whose they are."""
+
+    key: str
+    unit: str
+    pid: int
+    network: str
+    listeners: tuple[ListenerStatus, ...] = ()
+    listen: tuple[str, ...] | None = None
+    connect: tuple[str, ...] | None = None
+    pids: tuple[int, ...] = ()
+
+
+class PortsReply(Struct, frozen=True, gc=False):
+    instances: tuple[InstancePorts, ...]
+
+
 class Changed(Struct, frozen=True, gc=False):
     """`file`: the drop-in that has it now. `results`: of each instance that runs."""
 

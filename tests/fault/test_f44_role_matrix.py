@@ -37,7 +37,7 @@ from tests.control_kit import INTERFACE, Desk, Loop, as_user
 # What each method needs. Those that need none answer everybody, with what is private left out.
 NEEDS: dict[str, Role] = {
     "Status": NONE, "Describe": NONE, "Events": NONE, "Why": NONE,
-    "Explain": OBSERVE, "Audit": OBSERVE,
+    "Explain": OBSERVE, "Audit": OBSERVE, "Ports": OBSERVE,
     "Start": OPERATE, "Stop": OPERATE, "Restart": OPERATE, "Reload": OPERATE, "Kill": OPERATE,
     "Freeze": OPERATE, "Thaw": OPERATE, "ResetFailed": OPERATE,
     "ReloadUnits": ADMIN, "Set": ADMIN, "Try": ADMIN, "Shutdown": ADMIN, "ShutdownNow": ADMIN,
