@@ -69,6 +69,9 @@ class Launch(NamedTuple):
     sent_fd: int = -1  # target of the descriptor that is sent along; -1: none
     close_from: int = FIRST_LISTEN_FD
     confinement: Confinement = Confinement()
+    no_new_privs: bool = True
+    opens: tuple[tuple[int, int, str], ...] = ()  # target, flags, path: by the host's own view
+    owner: tuple[int, int] | None = None  # uid and gid of its log's pipe; None: `identity`'s
 
 
 def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads right
@@ -79,7 +82,7 @@ def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads ri
         steps.append(Step("CGROUP", (launch.cgroup,)))
     if launch.stream:
         owner = (NO_ID, NO_ID) if who.uid is None else (who.uid, who.gid)
-        steps.append(Step("LOG", (launch.stream, launch.log_options, *owner)))
+        steps.append(Step("LOG", (launch.stream, launch.log_options, *(launch.owner or owner))))
     steps += [Step("WRITE", (path, "0")) for path in launch.joins]
     steps += (Step("SIGNALS", (0,)), Step("SESSION"))
     if launch.oom_score is not None:
@@ -90,6 +93,7 @@ def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads ri
     if launch.cpu >= 0:
         steps.append(Step("AFFINITY", (launch.cpu,)))
     steps.append(Step("UMASK", (launch.umask,)))
+    steps += [Step("OPEN", row) for row in launch.opens]
     steps += launch.confinement.setup
     if who.uid is not None:
         steps.append(Step("GROUPS", who.groups))
@@ -102,13 +106,10 @@ def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads ri
     steps += [Step("FD", pair) for pair in launch.fds]
     if launch.sent_fd >= 0:
         steps.append(Step("SENT_FD", (launch.sent_fd, 0)))
-    steps += (
-        Step("CLOSE_FROM", (launch.close_from,)),
-        Step("NO_NEW_PRIVS"),
-        *launch.confinement.last,
-        Step("EXEC", (launch.program, *launch.command)),
-    )
-    return steps
+    steps.append(Step("CLOSE_FROM", (launch.close_from,)))
+    if launch.no_new_privs:
+        steps.append(Step("NO_NEW_PRIVS"))
+    return [*steps, *launch.confinement.last, Step("EXEC", (launch.program, *launch.command))]
 
 
 def _text(value: object) -> bytes:
