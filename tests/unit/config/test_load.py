@@ -8,6 +8,7 @@ import pytest
 
 from supervisor.config.load import iter_units, load_table, load_text, read_unit, read_units
 from supervisor.config.problem import Broken
+from supervisor.model.sandbox import Network, Sandbox
 from supervisor.model.unit import Limits, Unit
 
 
@@ -253,6 +254,17 @@ def test_an_empty_list_takes_a_key_away(dirs: list[Path]) -> None:
     assert _read(dirs)[0]["web"] == Unit("web", f"{dirs[0]}/web.toml", command=("/bin/x",))
     _write(dirs[0] / "web.toml.d" / "b.toml", "command = []\n")
     assert "without a command" in _read(dirs)[1][0]
+
+
+def test_an_empty_list_of_isolation_allows_nothing(dirs: list[Path]) -> None:
+    """To take such a key away would open what the unit file had closed."""
+    sandbox = '[sandbox]\nread = "/srv"\n[network]\nconnect = "tcp:80"\n'
+    _write(dirs[0] / "web.toml", f'command = "/bin/x"\n{sandbox}')
+    drop_in = "sandbox.read = []\nnetwork.connect = []\nsandbox.capabilities = []\n"
+    _write(dirs[0] / "web.toml.d" / "a.toml", drop_in)
+    unit = _read(dirs)[0]["web"]
+    assert unit.sandbox == Sandbox(read=(), capabilities=())
+    assert unit.network == Network(connect=())
 
 
 def test_an_empty_unit_may_get_its_command_from_a_drop_in(dirs: list[Path]) -> None:

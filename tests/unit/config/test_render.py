@@ -6,11 +6,23 @@ from typing import Any
 import tomli
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from supervisor.config.load import load_text
 from supervisor.config.problem import Broken
 from supervisor.config.render import describe, to_toml
+from supervisor.model.capabilities import CAPABILITIES
 from supervisor.model.rlimits import RLIMITS, UNLIMITED
+from supervisor.model.sandbox import (
+    AT_WORDS,
+    MappedRange,
+    Network,
+    Opened,
+    PortRule,
+    Sandbox,
+    Secret,
+    Users,
+)
 from supervisor.model.unit import (
     Conditions,
     Edge,
@@ -190,6 +202,65 @@ def limits(draw: st.DrawFn, *, pin: bool, budget_bytes: int) -> Limits:
     )
 
 
+SEGMENT = st.from_regex(r"[a-z_][A-Za-z0-9._-]{0,8}", fullmatch=True)
+PLAIN_PATH = st.lists(SEGMENT, max_size=3).map(lambda parts: "/" + "/".join(parts))
+PLACES = unique(PLAIN_PATH | st.sampled_from([word for word in AT_WORDS if word != "@tmp"]))
+OWN = st.sampled_from(["host", "own"])
+RANGES = [MappedRange(0, 100000, 65536), MappedRange(65536, 10, 1), MappedRange(4294967294, 0, 1)]
+USERS = st.builds(Users, st.just(()) | unique(st.sampled_from(RANGES)))
+PROTOCOL = st.sampled_from(["tcp", "udp"])
+PORT = st.integers(0, 65535)
+RULES = unique(st.builds(PortRule, PROTOCOL, PORT))
+WHERE = st.sampled_from(["", "10.0.0.0/8", "127.0.0.1/32", "::/0", "fd00::/8", "::1/128"])
+
+
+@st.composite
+def sandboxes(draw: st.DrawFn) -> Sandbox:
+    """Of level app, which most keys go with."""
+
+    def some(strategy: st.SearchStrategy[Any]) -> Any:
+        return draw(st.none() | strategy)
+
+    opened = st.builds(
+        Opened, PLAIN_PATH, st.integers(10, 19),
+        st.sampled_from(["read", "write", "append", "read-write"]))
+    words = st.sampled_from(["app", "rpath", "exec"])
+    cards = unique(st.sampled_from(["nvidia0", "amd255"])) | st.just(("all",))
+    return Sandbox(
+        level="app",
+        promises=some(unique(words).map(lambda some: ("inet", *some))),
+        read=some(PLACES),
+        write=some(PLACES),
+        exec=some(PLACES),
+        view=some(st.sampled_from(["hide", "deny"])),
+        open=draw(unique(opened, lambda one: one.fd)),
+        processes=some(st.sampled_from(["host", "own", "hidden"])),
+        ipc=some(OWN),
+        hostname=some(st.sampled_from(["host", "own", "a.b", "{unit}-{instance}"])),
+        time=some(OWN),
+        cgroup=some(OWN),
+        tmp=some(st.sampled_from(["shared", "private"])),
+        state=draw(unique(SEGMENT)),
+        runtime=draw(unique(SEGMENT)),
+        cache=draw(unique(SEGMENT)),
+        logs=draw(unique(SEGMENT)),
+        users=some(USERS),
+        devices=some(unique(PLAIN_PATH.map(lambda path: "/dev/x" + path.rstrip("/")))),
+        gpus=draw(cards),
+        capabilities=some(unique(st.sampled_from(CAPABILITIES))),
+        jit=some(st.booleans()),
+        on_violation=draw(st.sampled_from(["errno", "kill", "log"])),
+        require=draw(st.sampled_from(["all", "best"])),
+    )
+
+
+def networks() -> st.SearchStrategy[Network]:
+    rules = st.none() | RULES
+    reach = st.none() | unique(st.builds(PortRule, PROTOCOL, PORT, WHERE))
+    paths = st.none() | unique(PLAIN_PATH)
+    return st.builds(Network, st.sampled_from(["host", "private"]), rules, reach, paths)
+
+
 ENV_NAME = st.from_regex(r"[A-Za-z0-9_.-]{1,8}", fullmatch=True)
 
 
@@ -205,6 +276,15 @@ def units(draw: st.DrawFn) -> Unit:
     can_drain = listen and all(one.reuse_port for one in listen)
     pin = draw(st.booleans())
     restart = some(restarts(), Restart())
+    sandbox = draw(st.none() | sandboxes())
+    if sandbox is not None and sandbox.gpus and sandbox.promises:
+        sandbox = replace(sandbox, promises=("device", *sandbox.promises))
+    network = draw(st.none() | networks())
+    if network is not None and network.unix and sandbox is not None and sandbox.promises:
+        network = replace(network, unix=())
+    secrets = draw(st.dictionaries(SEGMENT, PLAIN_PATH, max_size=3))
+    dynamic = draw(st.booleans()) and (sandbox is None or sandbox.users is None)
+    no_group = dynamic or (sandbox is not None and sandbox.users is None)
     budget_bytes = restart.memory_budget_bytes
     return Unit(
         name="web",
@@ -217,8 +297,8 @@ def units(draw: st.DrawFn) -> Unit:
         pin=pin,
         directory=some(PATH, ""),
         umask=draw(st.integers(0, 0o777)),
-        user=some(ACCOUNT, ""),
-        group=some(ACCOUNT, ""),
+        user="dynamic" if dynamic else some(ACCOUNT, ""),
+        group="" if no_group else some(ACCOUNT, ""),
         groups=some(unique(ACCOUNT), ()),
         env=tuple(sorted(draw(st.dictionaries(ENV_NAME, TEXT, max_size=3)).items())),
         env_files=some(unique(PATH), ()),
@@ -236,6 +316,10 @@ def units(draw: st.DrawFn) -> Unit:
         listen=listen,
         logs=some(logs(), Logs()),
         limits=some(limits(pin=pin, budget_bytes=budget_bytes), None),
+        sandbox=sandbox,
+        network=network,
+        root=some(PLAIN_PATH.filter(lambda path: path != "/"), ""),
+        secrets=tuple(Secret(name, file) for name, file in sorted(secrets.items())),
     )
 
 
@@ -288,3 +372,15 @@ def test_a_percentage_is_written_exactly() -> None:
         again = load_text("web", to_toml(unit), "")
         assert isinstance(again, Unit)
         assert again.limits == unit.limits
+
+
+def test_what_is_allowed_nothing_is_described_so() -> None:
+    """An empty list is not the default of these keys, so it must be seen."""
+    unit = Unit(
+        "web", command=("/bin/x",), sandbox=Sandbox(read=(), capabilities=()),
+        network=Network(connect=()),
+    )  # fmt: skip
+    rows = dict(describe(unit))
+    assert rows["sandbox.read"] == rows["sandbox.capabilities"] == rows["network.connect"] == "[]"
+    assert not {"sandbox.write", "sandbox.devices", "network.listen"} & rows.keys()
+    assert load_text("web", to_toml(unit), "") == unit
