@@ -2,7 +2,7 @@
  * Where it needs namespaces that take a birth (a pid namespace is its children's only, a user namespace
  * wants its maps from outside), the first child makes a holder, joins its namespaces, and bears the service
  * as another child of the keeper's, which so learns its end and signals it as if there were nobody between.
- * The holder is the init of a pid namespace: it reaps, and ends when nobody else is left (mini.c). */
+ * The holder is the init of a pid namespace, and ends when nobody else is left (mini.c). */
 #include <linux/close_range.h>
 #include <linux/sched.h>
 #include "keeper.h"
@@ -12,10 +12,9 @@
 #else
 #define CLONE_SHARED_MEMORY CLONE_VM
 #endif
-static int holder, held; /* its pid, 0: none; the namespaces that it was made for */
 
 /* The call itself, not by way of libc: parent and child share the stack, and the child would overwrite
- * the address to which a function returns in the parent. */
+ * the address to which a function returns in the parent; nor does it do anything in the parent's frame. */
 static inline __attribute__((always_inline)) long raw_clone(long call, long a, long b, long c) {
 #if defined(__x86_64__)
     long result;
@@ -27,12 +26,10 @@ static inline __attribute__((always_inline)) long raw_clone(long call, long a, l
     register long x3 __asm__("x3") = 0, x4 __asm__("x4") = 0;
     __asm__ volatile("svc #0" : "+r"(x0) : "r"(x8), "r"(x1), "r"(x2), "r"(x3), "r"(x4) : "memory");
     return x0;
-#else
-#error "how a system call is made on this machine is not known here"
-#endif
+#endif /* on any other machine it is not known here how a system call is made */
 }
 
-static _Noreturn void be_child(struct plan *plan, bool shares_files) {
+static __attribute__((noinline)) _Noreturn void be_child(struct plan *plan, bool shares_files) {
     if (shares_files && syscall(SYS_close_range, LOW, ~0U, CLOSE_RANGE_UNSHARE) && unshare(CLONE_FILES)) {
         plan->report[2] = (uint32_t)errno;
         _exit(127);
@@ -53,29 +50,32 @@ __attribute__((noinline)) int give_birth(struct order *order, struct plan *plan)
     return pid < 0 ? (int)-pid : 0;
 }
 
-/* In the first child: a process in new namespaces, which this one joins; the maps may be empty. */
-__attribute__((noinline)) int hold(int flags, const char *const maps[3]) {
+/* In the first child: a process in new namespaces, which this one joins; the maps may be empty. They are
+ * joined when it is told so by the socket, whose other end closes as the service executes, or fails (or a
+ * step puts something else there: the service is born by then, and that is all that matters). */
+int hold(int flags, const char *const maps[3]) {
     static const char *const files[] = {"setgroups", "uid_map", "gid_map"};
-    static char path[32], *argv[] = {"unboxed-init", "--hold", NULL};
-    long pid = raw_clone(SYS_clone, flags | CLONE_SHARED_MEMORY | CLONE_VFORK | CLONE_PARENT | SIGCHLD, 0, 0);
-    if (pid == 0) execve("/proc/self/exe", argv, argv + 2), _exit(1);
-    if (pid < 0) return (int)-pid;
-    holder = (int)pid, held = flags;
+    static char path[32], byte, *argv[] = {"unboxed-init", "--hold", NULL};
+    int ends[2];
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) return errno;
+    long pid = syscall(SYS_clone, flags | CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0 && !dup2(ends[1], 0)) execve("/proc/self/exe", argv, argv + 2);
+    if (pid == 0) _exit(127);
+    if (pid < 0) return errno;
+    close(ends[1]);
     int proc = open(strcat(strcpy(path, "/proc/"), number(pid)), O_PATH | O_DIRECTORY | O_CLOEXEC);
     int error = proc < 0 ? errno : 0, pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
     for (int i = 0; i < 3 && !error; i++) error = *maps[i] ? write_file(proc, files[i], maps[i]) : 0;
     if (!error && (pidfd < 0 || setns(pidfd, flags))) error = errno;
-    if (error) kill(holder, SIGKILL);
+    if (!error && (send(ends[0], "", 1, MSG_NOSIGNAL) != 1 || recv(ends[0], &byte, 1, 0) != 1)) error = ECHILD;
     return close_for(close_for(error, proc), pidfd);
 }
 
-/* The rest of the plan by another child of the keeper. That never returns here: this one still needs its stack. */
-__attribute__((noinline)) int bear_again(struct plan *plan, bool shares_memory) {
+/* The rest of the plan by another child of the keeper, with a memory and a stack of its own, since
+ * this one can be killed before that executes, and the spawner would go on in the shared ones. */
+int bear_again(struct plan *plan) {
     struct order *order = &kept.orders[(struct ordered *)plan - tables->ordered];
-    long flags = (shares_memory ? CLONE_SHARED_MEMORY : 0) | CLONE_VFORK | CLONE_PARENT | CLONE_PARENT_SETTID;
-    long pid = raw_clone(SYS_clone, flags | SIGCHLD, 0, (long)&order->child);
-    if (pid == 0) carry_on(plan);
-    if (pid > 0 && holder) kill(holder, held & CLONE_NEWPID ? SIGRTMAX : SIGKILL); /* it is there: await its end */
+    long pid = syscall(SYS_clone, CLONE_VFORK | CLONE_PARENT | CLONE_PARENT_SETTID | SIGCHLD, 0, &order->child, 0, 0);
     if (pid > 0) _exit(0);
-    return (int)-pid;
+    return pid < 0 || setsid() < 0 ? errno : 0;
 }

@@ -2,16 +2,15 @@
  * Runs on checked bytes in the memory of a spawner, which waits meanwhile and finds out from the report
  * which step failed. All that is static here is the spawner's own, and is used anew by the next child.
  * What steps need has numbers at LOW or above, targets are below: none overwrites what another needs. */
-#include <grp.h>
 #include <linux/close_range.h>
 #include <linux/openat2.h>
 #include "keeper.h"
 
+enum { SET_MDWE = 65 }; /* of prctl(2), newer than the headers may be */
 static char *pointers[2 * MAX_LISTED + MAX_PID_VARIABLES + 2]; /* environment, NULL, arguments, NULL */
-static uint32_t done, variables, pid_variables; /* how many steps, and of those, so far */
-static int fd_steps;
+static struct { uint32_t done, variables, pid_variables, fd_steps; } so_far;
 static char pid_variable[MAX_PID_VARIABLES][WIRE_MAX_NAME + 32];
-static gid_t groups[MAX_LISTED];
+static bool own_memory; /* else it is the spawner's */
 
 static int failed(bool failure) { return failure ? errno : 0; }
 int write_file(int directory, const char *path, const char *text) {
@@ -22,10 +21,6 @@ int write_file(int directory, const char *path, const char *text) {
 static int use_log(int writer, int64_t uid, int64_t gid) {
     if ((uid != -1 || gid != -1) && fchown(writer, (uid_t)uid, (gid_t)gid)) return errno;
     return failed(dup2(writer, 1) < 0 || dup2(1, 2) < 0);
-}
-static int set_groups(struct step *step) {
-    for (uint32_t i = 0; i < step->count; i++) groups[i] = (gid_t)get_number(&step->list, 4);
-    return failed(setgroups(step->count, groups));
 }
 
 /* All three of the kernel's ids, looked at again: a process that keeps one is not what was asked for. */
@@ -54,90 +49,84 @@ static int open_at(int target, int flags, const char *path) {
     int fd = open(path, flags, 0666), error = fd < 0 ? errno : place(fd, target);
     return close_for(error, fd == target ? -1 : fd);
 }
-static int pin(size_t cpu) {
-    cpu_set_t cpus = {0};
-    CPU_SET(cpu, &cpus);
-    return failed(sched_setaffinity(0, sizeof cpus, &cpus));
-}
 static char **list_texts(struct step *step, char **to) {
     for (uint32_t i = 0; i < step->count; i++) to[i] = (char *)(uintptr_t)get_text(&step->list);
     to[step->count] = NULL;
     return to;
 }
 static int add_pid_variable(const char *name) {
-    char *variable = strcat(strcpy(pid_variable[pid_variables++], name), "=");
-    pointers[variables++] = strcat(variable, number(getpid()));
-    pointers[variables] = NULL;
+    char *variable = strcat(strcpy(pid_variable[so_far.pid_variables++], name), "=");
+    pointers[so_far.variables++] = strcat(variable, number(getpid()));
+    pointers[so_far.variables] = NULL;
     return 0;
 }
 
-/* Any call of the table, with numbers, addresses within the plan, and what earlier calls returned there. */
-static int call(const int64_t *value, uint8_t *bytes) {
+static int bound(uint64_t keep) { /* for good: what is gone from the bounding set, no exec brings back */
+    for (int one = 0; one < 64; one++)
+        if (!(keep >> one & 1) && prctl(PR_CAPBSET_DROP, one, 0, 0, 0)) return one && errno == EINVAL ? 0 : errno;
+    return 0;
+}
+
+/* Any call of the table, with numbers, addresses within the plan's data, and what earlier calls left there. */
+static int call(const int64_t *value, uint8_t *data) {
     static const long calls[] = {WIRE_CALLS};
-    long argument[5];
+    long a[5];
     int result;
     for (int i = 0; i < 5; i++) {
-        argument[i] = value[4 + i];
-        if (value[3] >> 2 * i & CALL_ADDRESS) argument[i] = (long)(bytes + value[4 + i]);
-        else if (value[3] >> 2 * i & CALL_RESULT) argument[i] = *(int *)memcpy(&result, bytes + value[4 + i], sizeof result);
+        int64_t kind = value[3] >> 2 * i & 3;
+        a[i] = kind == CALL_ADDRESS ? (long)(data + value[4 + i]) : value[4 + i];
+        if (kind == CALL_RESULT) a[i] = *(int *)memcpy(&result, data + a[i], sizeof result);
     }
-    result = (int)syscall(calls[value[0]], argument[0], argument[1], argument[2], argument[3], argument[4]);
+    if (calls[value[0]] == SYS_prctl && a[0] == SET_MDWE && !own_memory) return EPERM; /* the next service's too */
+    result = (int)syscall(calls[value[0]], a[0], a[1], a[2], a[3], a[4]);
     if (result < 0 && errno != value[1]) return errno;
-    if (value[2]) memcpy(bytes + value[2], &result, sizeof result);
+    memcpy(data + value[2], &result, sizeof result);
     return 0;
 }
 
 static int take_step(struct step *step, struct plan *plan) {
     const int64_t *value = step->number;
     const char *text = step->text[0];
-    struct rlimit limit = {(rlim_t)value[2], (rlim_t)value[3]};
+    uint8_t *data = (uint8_t *)(uintptr_t)plan->data.at;
     switch (step->code) {
     case STEP_CGROUP: return !plan->join ? 0 : write_file(plan->cgroup_fd, "cgroup.procs", "0");
     case STEP_LOG: return use_log(plan->writer, value[0], value[1]);
     case STEP_SIGNALS: return reset_signals((uint64_t)value[0]);
     case STEP_SESSION: return failed(setsid() < 0);
-    case STEP_OOM_SCORE: return write_file(AT_FDCWD, "/proc/self/oom_score_adj", number(value[0]));
     case STEP_WRITE: return write_file(AT_FDCWD, text, step->text[1]);
-    case STEP_RLIMIT: return failed(setrlimit((__rlimit_resource_t)value[0], &limit));
-    case STEP_NICE: return failed(setpriority(PRIO_PROCESS, 0, (int)value[0]));
-    case STEP_AFFINITY: return pin((size_t)value[0]);
     case STEP_UMASK: umask((mode_t)value[0]); return 0;
-    case STEP_GROUPS: return set_groups(step);
+    case STEP_BOUND: return bound((uint64_t)value[0]);
     case STEP_GID: return set_ids(SYS_setresgid, SYS_getresgid, (unsigned)value[0]);
     case STEP_UID: return set_ids(SYS_setresuid, SYS_getresuid, (unsigned)value[0]);
     case STEP_DIRECTORY: return enter(text);
-    case STEP_ENV: list_texts(step, pointers); variables = step->count; return 0;
+    case STEP_ENV: list_texts(step, pointers); so_far.variables = step->count; return 0;
     case STEP_ENV_PID: return add_pid_variable(text);
     case STEP_OPEN: return open_at((int)value[0], (int)value[1], text);
-    case STEP_FD: return place(plan->fds[fd_steps++], (int)value[0]);
+    case STEP_FD: return place(plan->fds[so_far.fd_steps++], (int)value[0]);
     case STEP_SENT_FD: return place(plan->fds[plan->fd_steps + value[1]], (int)value[0]);
     case STEP_CLOSE_FROM:
         syscall(SYS_close_range, (unsigned)value[0], ~0U, CLOSE_RANGE_CLOEXEC);
         return 0; /* fails before Linux 5.11, where only what the plan itself has placed higher stays open */
-    case STEP_CALL: return call(value, plan->bytes);
-    case STEP_ADDRESS: memcpy(plan->bytes + value[0], &(uint8_t *){plan->bytes + value[1]}, sizeof(void *)); return 0;
+    case STEP_DATA: plan->data = step->list; return 0;
+    case STEP_ADDRESS: memcpy(data + value[0], &(uint8_t *){data + value[1]}, sizeof(void *)); return 0;
+    case STEP_CALL: return call(value, data);
     case STEP_HOLD: return hold((int)value[0], step->text);
-    case STEP_FORK: return bear_again(plan, value[0]);
+    case STEP_FORK: own_memory = true; return bear_again(plan);
     case STEP_NO_NEW_PRIVS: return failed(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     case STEP_EXEC:
         plan->report[2] = 0; /* as far as anybody will learn */
-        return failed(execve(text, list_texts(step, pointers + variables + 1), pointers));
+        return failed(execve(text, list_texts(step, pointers + so_far.variables + 1), pointers));
     }
     return EINVAL;
 }
 
-_Noreturn void carry_on(struct plan *plan) {
+_Noreturn void become(struct plan *plan) {
     struct step step = {0};
     uint32_t error = 0;
-    while (next_step(&plan->steps, &step) && !(error = (uint32_t)take_step(&step, plan))) done++;
-    memcpy(plan->report, (uint32_t[]){done, step.code, error}, sizeof plan->report);
-    _exit(127);
-}
-
-_Noreturn void become(struct plan *plan) {
-    done = variables = pid_variables = 0;
-    fd_steps = 0;
+    memset(&so_far, 0, sizeof so_far);
     pointers[0] = NULL;
     setrlimit(RLIMIT_NOFILE, &kept.nofile); /* cannot fail: it only goes down */
-    carry_on(plan);
+    while (next_step(&plan->steps, &step) && !(error = (uint32_t)take_step(&step, plan))) so_far.done++;
+    memcpy(plan->report, (uint32_t[]){so_far.done, step.code, error}, sizeof plan->report);
+    _exit(127);
 }

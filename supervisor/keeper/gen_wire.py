@@ -4,7 +4,7 @@
 
 Standard library only, and wire.py itself imports nothing: this runs before anything is built.
 A step's payload column becomes a format by which the keeper takes the step apart:
-`t` text, `u` u32, `i` i32, `U` u64, `#` the u32 count of the `*x` that follows, `b` a u32 size and so many bytes.
+`t` text, `u` u32, `i` i32, `U` u64, `#` the u32 count of the texts that `*` is, `b` all the rest.
 """
 
 import re
@@ -15,8 +15,7 @@ from typing import Any
 TOKENS = (
     (r"bytes", "b"),
     (r"u32 (count|argc)", "#"),
-    (r"u32 \w+\.\.\.", "*u"),
-    (r"[\w=]+\\0\.\.\.", "*t"),
+    (r"[\w=]+\\0\.\.\.", "*"),
     (r"\w+\\0", "t"),
     (r"u64 \w+", "U"),
     (r"u32( \w+)?", "u"),

@@ -28,13 +28,7 @@ enum { MAX_LISTED = 16384, MAX_FD_STEPS = 192, MAX_PID_VARIABLES = 8 }; /* of on
 enum { MAX_SPAWNERS = 32, MAX_ORDERS = 64 };
 #define SECOND UINT64_C(1000000000)
 
-/* bytes.c: taking frames apart and putting them together. */
-struct in;
-struct step;
-struct plan;
-struct order;
-uint64_t get_number(struct in *in, size_t size);
-const char *get_text(struct in *in);
+/* bytes.c: putting frames together and, further below, taking them apart. */
 struct outbox { /* one datagram in the making, with the descriptors it owns */
     uint32_t length;
     int fd_count, fds[WIRE_MAX_FDS];
@@ -108,7 +102,7 @@ struct tables {
     struct ordered {
         struct plan { /* steps, what is found in them, and what the child needs for them */
             struct in { const uint8_t *at, *end; bool bad; } steps; /* bad: something was not there */
-            uint8_t *bytes; /* the steps, from the first: where calls find their data and leave results */
+            struct in data; /* of the calls: what they point to, and where they leave results */
             struct step { uint32_t code, count; int64_t number[9]; const char *text[3]; struct in list; } cgroup, log;
             int fd_steps, sent_count, targets; /* the latter: steps that overwrite a descriptor above 2 */
             int cgroup_fd, log_fd, writer, fds[MAX_FD_STEPS + WIRE_MAX_FDS]; /* for the FD steps, then those sent */
@@ -139,19 +133,21 @@ int store_find(const char *name); /* row, or -1 */
 int store_put(const char *name, const char *options, int fd, uint8_t flags); /* takes fd */
 int store_drop(const char *name);
 void child_remove(int row), store_remove(int row);
+uint64_t get_number(struct in *in, size_t size);
+const char *get_text(struct in *in);
 /* plan.c reads and checks launch plans; launch.c and child.c carry them out. */
 bool take_fields(struct in body, const char *format, struct step *fields); /* a format as in wire.h */
 bool next_step(struct in *plan, struct step *step);
 int check_plan(struct plan *plan), adopt(int row, int pid);
 int launch(uint64_t launch, struct in payload, const int *sent, int sent_count);
-_Noreturn void become(struct plan *plan), carry_on(struct plan *plan);
+_Noreturn void become(struct plan *plan);
 int write_file(int directory, const char *path, const char *text);
 void launch_settle(int row, int pid, const uint32_t report[3]); /* it has executed, or never will */
 /* birth.c: how a process comes into the world; spawn.c: the processes that start others. */
 int give_birth(struct order *order, struct plan *plan), hold(int flags, const char *const maps[3]);
-int bear_again(struct plan *plan, bool shares_memory);
-bool spawn_room(void), spawners_idle(void), is_spawner(int pid), spawner_reaped(int pid);
-int spawn(int row, const struct plan *plan), spawner_child(int pid); /* -1, or the row whose process that is */
+int bear_again(struct plan *plan);
+bool spawn_room(void), spawners_idle(void), spawner_reaped(int pid);
+int spawn(int row, const struct plan *plan), find_spawner(int pid), find_child(int pid); /* -1, or a row */
 void spawners_answer(void), spawners_retire(bool again);
 uint64_t spawners_tick(void); /* when next to look, 0: never */
 void reap(int hint); /* everything that has ended; perhaps it is this pid alone */
@@ -171,9 +167,9 @@ bool end_all(int status, bool by_itself), life_ending(void); /* end_all: false i
 /* reexec.c: one keeper becoming another. */
 int reexec_ask(const char *path, uint64_t tag); /* -1: answered later */
 void reexec_tick(void), reexec_take_over(const char *fds), reexec_watch(void); /* fds: "TABLES,OLD" */
-/* main.c: the one epoll. Functions as epoll_ctl(2); mini.c: tini, dumb-init and the like. */
+/* main.c: the one epoll, and what is waited for; mini.c: tini, dumb-init and the like. */
 enum { WATCH_SIGNALS = PEERS, WATCH_NUDGE, WATCH_SPAWNER }; /* and MANAGER, LOGGER, with: */
 #define PEER_EVENTS(who) (EPOLLRDHUP | ((who) == MANAGER ? EPOLLIN | EPOLLET : 0u)) /* the logger says nothing */
-int watch(int fd, int kind, uint32_t events, uint64_t which), rewatch(int fd, int kind, uint32_t events);
+int watch(int fd, int kind, uint32_t events);
 void unwatch(int fd);
 _Noreturn void mini(char **argv);

@@ -65,7 +65,7 @@ static void become_main(struct child *child, int row, int pid) {
 int adopt(int row, int pid) {
     if (row < 0 || pid <= 1 || kill(pid, 0)) return ESRCH;
     if (!children[row].settled || find_row(child_pid, (uint64_t)pid) >= 0
-        || pid == kept.peers[MANAGER].pid || pid == kept.peers[LOGGER].pid || is_spawner(pid))
+        || pid == kept.peers[MANAGER].pid || pid == kept.peers[LOGGER].pid || find_spawner(pid) >= 0)
         return EBUSY;
     if (is_our_child(pid)) return become_main(&children[row], row, pid), 0;
     children[row].heir = pid; /* its parent must end first: only of our own do we learn the end */
@@ -88,9 +88,10 @@ void reap(int hint) {
     struct rusage used;
     int status, pid;
     for (; (pid = wait4(hint, &status, WNOHANG, &used)) > 0 || hint > 0; hint = -1) {
-        int row = pid > 0 ? find_row(child_pid, (uint64_t)pid) : -1;
-        if (pid > 0) life_reaped();
-        if (row < 0 && pid > 0 && (row = spawner_child(pid)) < 0 && !spawner_reaped(pid)) peer_reaped(pid, status);
+        if (pid <= 0) continue;
+        int row = find_child(pid);
+        life_reaped();
+        if (row < 0 && !spawner_reaped(pid)) peer_reaped(pid, status);
         if (row < 0) continue;
         struct child *child = &children[row];
         child->layout.user_ms = milliseconds(used.ru_utime);

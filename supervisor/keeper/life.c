@@ -47,7 +47,7 @@ static void start(int who) {
             setsockopt(ends[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size); /* unprivileged: as it is */
         }
     peer->sock = ends[0];
-    if (ends[0] >= 0 && ends[1] >= 0 && !watch(ends[0], who, PEER_EVENTS(who), 0)) pid = fork_self();
+    if (ends[0] >= 0 && ends[1] >= 0 && !watch(ends[0], who, PEER_EVENTS(who))) pid = fork_self();
     if (pid == 0) become_peer(peer_argv[who], ends[1]);
     peer->pid = pid > 0 ? pid : 0;
     if (pid < 0) {
@@ -84,14 +84,14 @@ bool flush(int who) {
     if (!error || box->stalled) return !error;
     if (error == EAGAIN || error == ENOBUFS || error == ENOMEM || error == ETOOMANYREFS) {
         box->stalled = now_ns() + SECOND; /* then tried again: only of a full socket an event tells */
-        rewatch(kept.peers[who].sock, who, EPOLLRDHUP | (error == EAGAIN ? EPOLLOUT : 0));
+        watch(kept.peers[who].sock, who, EPOLLRDHUP | (error == EAGAIN ? EPOLLOUT : 0));
     } else peer_lost(who);
     return false;
 }
 
 void unstall(int who) {
     boxes[who].stalled = 0;
-    rewatch(kept.peers[who].sock, who, PEER_EVENTS(who));
+    watch(kept.peers[who].sock, who, PEER_EVENTS(who));
 }
 
 void life_signal(int sig, int pid, uint32_t uid) {
@@ -107,7 +107,7 @@ void life_signal(int sig, int pid, uint32_t uid) {
 
 void nudge_listen(bool on) {
     int row = store_find("nudge");
-    if (row >= 0) rewatch(stored_fd[row], WATCH_NUDGE, on ? EPOLLIN : 0);
+    if (row >= 0) watch(stored_fd[row], WATCH_NUDGE, on ? EPOLLIN : 0);
 }
 
 /* Deaf to further nudges until the manager has answered: a flood costs its sender more than us. */

@@ -1,19 +1,15 @@
 /* unboxed-init: the keeper (--supervise), and a small init for containers (anything else).
  * One thread, one loop, one epoll: signals (by signalfd: all are blocked, so none can end the keeper),
  * the manager, the logger, nudges, launches under way. With nothing pending it waits for ever. */
-#include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include "keeper.h"
 
 static int epoll = -1, signals = -1, ended_pid = -1; /* 0: no SIGCHLD came; a pid: perhaps of it alone */
 
-int watch(int fd, int kind, uint32_t events, uint64_t which) {
-    struct epoll_event event = {events, {.u64 = (uint64_t)kind << 56 | which}};
-    return epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event);
-}
-int rewatch(int fd, int kind, uint32_t events) {
-    struct epoll_event event = {events, {.u64 = (uint64_t)kind << 56}};
-    return epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
+int watch(int fd, int kind, uint32_t events) { /* for these, if it is watched already */
+    struct epoll_event event = {events, {.fd = kind}};
+    int error = epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event);
+    return error && errno == ENOENT ? epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) : error;
 }
 
 /* Explicitly, since a spawner that is just being made holds copies of what we close. */
@@ -30,7 +26,7 @@ static void take_signals(void) {
 }
 
 static void dispatch(const struct epoll_event *event) {
-    int kind = (int)(event->data.u64 >> 56);
+    int kind = event->data.fd;
     if (kind == WATCH_SIGNALS) take_signals();
     else if (kind == WATCH_NUDGE) life_nudged();
     else if (kind == WATCH_SPAWNER) spawners_answer();
@@ -64,14 +60,12 @@ static void prepare(int resume) {
         if (fcntl(fd, F_GETFD) < 0) open("/dev/null", fd ? O_WRONLY : O_RDONLY); /* perhaps there is none */
     epoll = lift(epoll_create1(EPOLL_CLOEXEC));
     signals = lift(signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK));
-    if ((!resume && !tables_make()) || epoll < 0 || signals < 0 || watch(signals, WATCH_SIGNALS, EPOLLIN, 0)
+    if ((!resume && !tables_make()) || epoll < 0 || signals < 0 || watch(signals, WATCH_SIGNALS, EPOLLIN)
+        || watch(kept.answers, WATCH_SPAWNER, EPOLLIN)
         || (getpid() != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) || getrlimit(RLIMIT_NOFILE, &limit))
         say("cannot start: ", strerrordesc_np(errno), NULL), _exit(1);
-    if (!resume) {
-        kept.nofile = limit;
-        kept.answers = lift(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    } else reexec_watch();
-    if (watch(kept.answers, WATCH_SPAWNER, EPOLLIN, 0)) say("cannot start: ", strerrordesc_np(errno), NULL), _exit(1);
+    if (resume) reexec_watch();
+    else kept.nofile = limit;
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit); /* cannot fail: a soft limit may go up to the hard one */
 }

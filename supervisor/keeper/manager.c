@@ -34,13 +34,12 @@ static int greet(int64_t version) {
 
 static int send_signal(int row, int sig, int64_t scope) {
     if (sig < 1 || sig > 64 || scope > 1) return EINVAL;
+    spawners_tick(); /* whose process is which by now */
     pid_t pid = row < 0 ? 0 : (pid_t)child_pid[row];
     if (!pid) return ESRCH;
-    if (child_pid[row] == UNBORN) { /* on its way; what would kill it is not forgotten for something else */
-        if (children[row].signal != SIGKILL) children[row].signal = (uint8_t)sig;
-        spawners_tick();
-        return NO_ANSWER;
-    }
+    if (!children[row].settled && children[row].signal != SIGKILL) /* what would kill it is not forgotten */
+        children[row].signal = (uint8_t)sig;
+    if (child_pid[row] == UNBORN) return NO_ANSWER; /* on its way */
     if (scope && !kill(-pid, sig)) return NO_ANSWER;
     return kill(pid, sig) ? errno : NO_ANSWER; /* also one that has no group of its own yet */
 }

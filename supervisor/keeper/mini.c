@@ -3,7 +3,6 @@
  * habits (who gets a signal, the terminal, exit statuses); by any other name, tini's. */
 #include <linux/capability.h>
 #include <poll.h>
-#include <sys/signalfd.h>
 #include "keeper.h"
 
 static bool dumb, whole_group, subreaper, tell_reaped; /* dumb: dumb-init's habits */
@@ -111,27 +110,24 @@ static _Noreturn void run(char **argv) {
     }
 }
 
-/* Keeps namespaces for those who joined them. In a pid namespace it reaps whoever lost his parent, and ends, and
- * with it the namespace, once the service has ended (process 2, which is the keeper's child) and no other is left. */
+/* Keeps namespaces for those who join them. It goes on as soon as it is told that they have been joined, without
+ * anything that the service could take from it, and until the far end of its socket closes: the service has
+ * executed then, or never will. In a pid namespace it stays until the service has ended (process 2, which is
+ * the keeper's child) and no other is left; whoever lost his parent is reaped by the kernel meanwhile. */
 static _Noreturn void hold_namespaces(void) {
     const uint64_t all = ~UINT64_C(0);
     const uint32_t header[2] = {_LINUX_CAPABILITY_VERSION_3}, none[6] = {0};
-    struct signalfd_siginfo info;
-    bool began = false;
-    close_from(0);
+    char byte;
+    close_from(1);
     syscall(SYS_rt_sigprocmask, SIG_SETMASK, &all, NULL, 8);
-    struct pollfd of[2] = {{(int)syscall(SYS_signalfd4, -1, &all, 8, 0), POLLIN, 0}, {-1, POLLIN, 0}};
-    if (of[0].fd < 0 || chdir("/") || syscall(SYS_capset, header, none) || prctl(PR_SET_DUMPABLE, 0)) _exit(1);
-    while (poll(of, 2, -1) > 0) {
-        if (of[0].revents && read(of[0].fd, &info, sizeof info) > 0 && info.ssi_signo == (uint32_t)SIGRTMAX) {
-            of[1].fd = (int)syscall(SYS_pidfd_open, 2, 0);
-            began = true;
-        }
-        if (of[1].revents) of[1].fd = -1;
-        while (waitpid(-1, NULL, WNOHANG) > 0) {}
-        if (getpid() == 1 && began && of[1].fd < 0 && waitpid(-1, NULL, WNOHANG) < 0) _exit(0);
-    }
-    _exit(1);
+    if (signal(SIGCHLD, SIG_IGN) == SIG_ERR || chdir("/") || read(0, &byte, 1) != 1
+        || syscall(SYS_capset, header, none) || prctl(PR_SET_DUMPABLE, 0) || write(0, "", 1) != 1)
+        _exit(1);
+    while (read(0, &byte, 1) > 0) {}
+    struct pollfd service = {getpid() == 1 ? (int)syscall(SYS_pidfd_open, 2, 0) : -1, POLLIN, 0};
+    while (service.fd >= 0 && poll(&service, 1, -1) < 1) {}
+    while (getpid() == 1 && (waitpid(-1, NULL, 0) > 0 || errno == EINTR)) {}
+    _exit(0);
 }
 
 _Noreturn void mini(char **argv) {

@@ -2,17 +2,10 @@
  * anything is done for it. The child walks the same bytes again with the same next_step(). */
 #include "keeper.h"
 
-static struct in take_list(struct in *in, uint32_t count, char kind) {
+static struct in take_texts(struct in *in, uint32_t count) {
     struct in list = *in;
-    for (; count && !in->bad; count--)
-        if (kind == 't') get_text(in);
-        else get_number(in, 4);
+    for (; count && !in->bad; count--) get_text(in);
     return list;
-}
-
-static void skip(struct in *in, uint64_t size) {
-    in->bad |= size > (size_t)(in->end - in->at);
-    if (!in->bad) in->at += size;
 }
 
 /* Takes `body` apart into `fields`; false unless it is exactly what the format says. */
@@ -22,12 +15,12 @@ bool take_fields(struct in body, const char *format, struct step *fields) {
     for (; *format; format++)
         switch (*format) {
         case '#': body.bad |= (fields->count = (uint32_t)get_number(&body, 4)) > MAX_LISTED; break;
-        case '*': fields->list = take_list(&body, fields->count, *++format); break;
+        case '*': fields->list = take_texts(&body, fields->count); break;
         case 't': *text++ = get_text(&body); break;
         case 'u': *number++ = (int64_t)get_number(&body, 4); break;
         case 'i': *number++ = (int32_t)get_number(&body, 4); break;
         case 'U': *number++ = (int64_t)get_number(&body, 8); break;
-        case 'b': skip(&body, get_number(&body, 4)); break;
+        case 'b': fields->list = body; body.at = body.end; break;
         }
     return !body.bad && body.at == body.end;
 }
@@ -48,29 +41,27 @@ static bool is_cgroup_path(const char *path) {
     return false;
 }
 
-/* Addresses are offsets from the first step; each has room for the widest that is written there. */
-static bool is_call(const int64_t *number, int64_t size) {
-    bool good = number[0] < WIRE_CALL_COUNT && number[2] <= size;
+/* Offsets are such that an address has room there, and of the data, so nothing is written over a step. */
+static bool is_call(const int64_t *number, int64_t last) {
+    bool good = number[0] < WIRE_CALL_COUNT && number[2] <= last && number[3] < 1 << 10;
     for (int i = 0; i < 5; i++)
-        good &= !(number[3] >> 2 * i & 3) || (number[4 + i] >= 0 && number[4 + i] <= size);
+        good &= !(number[3] >> 2 * i & 3) || (number[4 + i] >= 0 && number[4 + i] <= last);
     return good;
 }
 
-static int check_step(const struct step *step, int sent_count, int64_t size) {
+static int check_step(const struct step *step, int sent_count, int64_t last) {
     const int64_t *number = step->number;
     const char *text = step->text[0] ? step->text[0] : "-", *more = step->text[1] ? step->text[1] : "";
     bool good = *text, target = number[0] >= 0 && number[0] < LOW;
     switch (step->code) {
     case STEP_CGROUP: good = is_cgroup_path(text); break;
     case STEP_LOG: good &= strlen(text) <= WIRE_MAX_NAME - strlen("log:") && strlen(more) <= MAX_OPTIONS; break;
-    case STEP_AFFINITY: good = number[0] < CPU_SETSIZE; break;
-    case STEP_WRITE: good &= strlen(text) <= MAX_PATH; break;
     case STEP_ENV_PID: good &= strlen(text) <= WIRE_MAX_NAME && !strchr(text, '='); break;
     case STEP_OPEN: good &= target; break;
     case STEP_FD: return !target ? EINVAL : store_find(text) < 0 ? ENOENT : 0;
     case STEP_SENT_FD: good = target && number[1] < sent_count; break;
-    case STEP_CALL: good = is_call(number, size); break;
-    case STEP_ADDRESS: good = number[0] <= size && number[1] <= size; break;
+    case STEP_CALL: good = is_call(number, last); break;
+    case STEP_ADDRESS: good = number[0] <= last && number[1] <= last; break;
     case STEP_HOLD: good = true; break;
     case STEP_EXEC: good &= step->count > 0; break;
     }
@@ -78,24 +69,22 @@ static int check_step(const struct step *step, int sent_count, int64_t size) {
 }
 
 int check_plan(struct plan *plan) {
-    int fd_steps = 0;
     const uint32_t with_target = 1u << STEP_OPEN | 1u << STEP_FD | 1u << STEP_SENT_FD;
-    const uint32_t several = with_target | 1u << STEP_RLIMIT | 1u << STEP_WRITE | 1u << STEP_ENV_PID
-                             | 1u << STEP_CALL | 1u << STEP_ADDRESS;
+    const uint32_t several = with_target | 1u << STEP_WRITE | 1u << STEP_ENV_PID | 1u << STEP_CALL | 1u << STEP_ADDRESS;
     struct in steps = plan->steps;
     struct step step = {0};
     uint32_t seen = 0, pid_variables = 0;
     for (plan->last = UINT32_MAX; steps.at < steps.end; plan->last++, seen |= 1u << step.code) {
         if (step.code == STEP_EXEC || !next_step(&steps, &step) || seen & ~several & 1u << step.code) return EINVAL;
-        int error = check_step(&step, plan->sent_count, plan->steps.end - plan->steps.at - (int64_t)sizeof(void *));
+        int error = check_step(&step, plan->sent_count, plan->data.end - plan->data.at - (int64_t)sizeof(void *));
         if (error) return error;
         pid_variables += step.code == STEP_ENV_PID;
-        if (pid_variables > MAX_PID_VARIABLES || fd_steps == MAX_FD_STEPS) return EINVAL;
-        if (step.code == STEP_FD) plan->fds[fd_steps++] = stored_fd[store_find(step.text[0])];
+        if (pid_variables > MAX_PID_VARIABLES || plan->fd_steps == MAX_FD_STEPS) return EINVAL;
+        if (step.code == STEP_FD) plan->fds[plan->fd_steps++] = stored_fd[store_find(step.text[0])];
         plan->targets += (1u << step.code & with_target) && step.number[0] > 2;
         if (step.code == STEP_CGROUP) plan->cgroup = step;
         if (step.code == STEP_LOG) plan->log = step;
+        if (step.code == STEP_DATA) plan->data = step.list;
     }
-    plan->fd_steps = fd_steps;
     return step.code == STEP_EXEC ? 0 : EINVAL;
 }

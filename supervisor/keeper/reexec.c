@@ -78,7 +78,7 @@ void reexec_take_over(const char *fds) { /* before anything else is opened */
 void reexec_watch(void) { /* with the new epoll */
     int nudge = store_find("nudge");
     mark_all(FD_CLOEXEC);
-    for (int who = 0; who < PEERS; who++) watch(kept.peers[who].sock, who, PEER_EVENTS(who), 0);
+    for (int who = 0; who < PEERS; who++) watch(kept.peers[who].sock, who, PEER_EVENTS(who));
     spawners_retire(true);
-    if (nudge >= 0) watch(stored_fd[nudge], WATCH_NUDGE, kept.ping_sent ? 0 : EPOLLIN, 0);
+    if (nudge >= 0) watch(stored_fd[nudge], WATCH_NUDGE, kept.ping_sent ? 0 : EPOLLIN);
 }

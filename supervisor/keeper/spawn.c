@@ -60,9 +60,8 @@ static _Noreturn void serve(int32_t me, int keeper) {
 }
 
 static int start(void) { /* one more */
-    int i = 0, keeper = getpid();
-    while (i < MAX_SPAWNERS && kept.spawners[i].pid) i++;
-    if (i == MAX_SPAWNERS) return EAGAIN;
+    int i = find_spawner(0), keeper = getpid();
+    if (i < 0) return EAGAIN;
     kept.spawners[i].quit = 0;
     int pid = (int)syscall(SYS_clone, CLONE_FILES | SIGCHLD, 0, 0, 0, 0); /* not yet into the table, which is shared */
     if (pid == 0) serve(i + 1, keeper);
@@ -99,7 +98,7 @@ static int fill_order(struct order *order, const struct plan *from) {
     int error = 0, writer = -1;
     order->foreign = 0;
     *plan = *from;
-    plan->steps = (struct in){memcpy(plan->bytes = bytes, from->steps.at, size), bytes + size, false};
+    plan->steps = (struct in){memcpy(bytes, from->steps.at, size), bytes + size, false};
     memcpy(plan->report, (uint32_t[]){plan->last, STEP_EXEC, EINTR}, sizeof plan->report); /* if it is killed */
     for (int i = 0; i < plan->fd_steps + plan->sent_count; i++)
         if ((plan->fds[i] = fcntl(plan->fds[i], F_DUPFD_CLOEXEC, LOW)) < 0) error = errno;
@@ -135,11 +134,12 @@ int spawn(int row, const struct plan *plan) {
     return 0;
 }
 
-static int born(struct order *order) { /* the row of its child, or -1 */
-    int row = order->launch ? find_row(child_launch, order->launch) : -1;
-    if (row < 0 || !order->child || child_pid[row] != UNBORN || children[row].over) return row;
-    child_pid[row] = (uint64_t)(children[row].layout.pid = order->child);
-    if (children[row].signal) kill(order->child, children[row].signal);
+/* The row of its child, or -1. That child may change once: FORK makes another, and the first is nobody's then. */
+static int born(struct order *order) {
+    int row = order->launch ? find_row(child_launch, order->launch) : -1, child = order->child;
+    if (row < 0 || !child || child_pid[row] == (uint64_t)child || children[row].over) return row;
+    child_pid[row] = (uint64_t)(children[row].layout.pid = child);
+    if (children[row].signal) kill(child, children[row].signal);
     return row;
 }
 
@@ -151,9 +151,9 @@ static void quit(struct spawner *one) {
 static void settle(struct order *order) {
     int row = born(order);
     uint32_t *report = order_plan(order)->report;
-    if (!order->done && row >= 0 && order->child && !children[row].over) /* nobody would learn how it went on */
-        kill(order->child, SIGKILL);
     if (!order->done) report[2] = order->child ? EINTR : EAGAIN;
+    if (report[2] && row >= 0 && order->child && !children[row].over)
+        kill(order->child, SIGKILL); /* it ends by itself, unless who waited for it was killed */
     if (row >= 0) launch_settle(row, order->child, report);
     close_order(order);
     order->launch = 0;
@@ -169,23 +169,18 @@ void spawners_answer(void) {
         if (order->launch && __atomic_load_n(&order->done, __ATOMIC_ACQUIRE)) settle(order);
 }
 
-int spawner_child(int pid) {
-    for (struct order *order = kept.orders; order < kept.orders + MAX_ORDERS; order++)
-        if (order->launch && order->child == pid) {
-            int row = born(order);
-            if (row >= 0 && !children[row].over) return row; /* else another process has the number now */
-        }
-    return -1;
+int find_child(int pid) {
+    for (struct order *order = kept.orders; kept.given && order < kept.orders + MAX_ORDERS; order++) born(order);
+    return find_row(child_pid, (uint64_t)pid);
 }
-bool is_spawner(int pid) {
+int find_spawner(int pid) {
     int i = 0;
     while (i < MAX_SPAWNERS && kept.spawners[i].pid != pid) i++;
-    return i < MAX_SPAWNERS;
+    return i < MAX_SPAWNERS ? i : -1;
 }
 bool spawner_reaped(int pid) {
-    int i = 0;
-    while (i < MAX_SPAWNERS && kept.spawners[i].pid != pid) i++;
-    if (i == MAX_SPAWNERS) return false;
+    int i = find_spawner(pid);
+    if (i < 0) return false;
     for (struct order *order = kept.orders; order < kept.orders + MAX_ORDERS; order++)
         if (order->launch && order->taker == i + 1) settle(order);
     kept.spawners[i].pid = 0;

@@ -1,10 +1,11 @@
 /* The tables that survive REEXEC: children by key, and named descriptors.
  * They are mapped from a memfd, so that the next keeper has only to map it too, and no fork copies them.
  * Texts stand in one arena without holes; a dense array of hashes finds them. */
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include "keeper.h"
 
-enum { TABLES_VERSION = 3 }; /* to be raised with every change of struct tables */
+enum { TABLES_VERSION = 4 }; /* to be raised with every change of struct tables */
 struct tables *tables;
 int tables_fd;
 
@@ -19,6 +20,7 @@ bool tables_make(void) {
     const uint32_t head[] = {TABLES_VERSION, sizeof *tables};
     int fd = lift(memfd_create("unboxed-tables", MFD_CLOEXEC));
     if (fd < 0 || ftruncate(fd, sizeof *tables) || write(fd, head, sizeof head) < 0 || !tables_map(fd)) return false;
+    kept.answers = lift(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     kept.peers[MANAGER] = kept.peers[LOGGER] = (struct peer){.sock = -1, .next_start = 1};
     return true;
 }
@@ -101,7 +103,7 @@ void store_remove(int row) {
 int store_put(const char *name, const char *options, int fd, uint8_t flags) {
     int row = names_find(&stored, name);
     if (row >= 0) store_remove(row);
-    if (!strcmp(name, "nudge") && watch(fd, WATCH_NUDGE, EPOLLIN, 0)) return close_for(errno, fd);
+    if (!strcmp(name, "nudge") && watch(fd, WATCH_NUDGE, EPOLLIN)) return close_for(errno, fd);
     if ((row = names_add(&stored, name, options)) < 0) return close_for(ENOSPC, fd);
     stored_fd[row] = fd;
     stored_flags[row] = flags;

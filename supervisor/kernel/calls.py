@@ -1,24 +1,26 @@
-"""System calls of a launch plan: what the sandbox is made of, as data (steps CALL and ADDRESS).
+"""System calls of a launch plan: what the sandbox is made of, as data (steps DATA, ADDRESS, CALL).
 
-`call` makes a step; its arguments are numbers, bytes (their address is passed), what an earlier call
-returned (`Out`), or a structure made of all of these (`Struct`). `encode` gives every datum its place
-in the plan. The keeper knows no policy: it makes the calls of wire.CALLS that it is told to make.
+`call` makes a step; its arguments are numbers, bytes (their address is passed), what an earlier
+call returned (`Out`), or a structure made of all of these (`Struct`). `encode` gives every datum
+its place. The keeper knows no policy: it makes the calls of wire.CALLS that it is told to make.
 """
 from __future__ import annotations
 
 from _struct import Struct as _Layout
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from supervisor.kernel.plan import CODES, HEAD, Step
 from supervisor.kernel.wire import CALL_KINDS, CALLS
 
 _ROWS = {name: row for row, name in enumerate(CALLS)}
-_CALL = _Layout("<IIII5QI")
+_CALL = _Layout("<IIII5Q")
 _PAIR = _Layout("<II")
-_I32_MAX = 2**31 - 1
+_LIMIT = _Layout("<QQ")
 _U64 = 2**64 - 1
 _ARGUMENTS = 5
+_NOWHERE = bytes(4)  # offset 0: the results that nobody asks for
+_ROOM = bytes(8)  # each offset has room for an address
 
 
 class Out(NamedTuple):
@@ -41,11 +43,10 @@ class Struct(NamedTuple):
 
 
 Argument = int | str | bytes | Out | Struct
+_Call = tuple[str, tuple[Argument, ...], str, int, str]
 
 
-def call(
-    name: str, *args: Argument, words: str, result: str = "", tolerate: int = 0
-) -> Step:
+def call(name: str, *args: Argument, words: str, result: str = "", tolerate: int = 0) -> Step:
     """The step that makes this system call; all arguments that are not given are 0.
 
     `str`: a path or text, passed as its address with a NUL. `words` say in `explain` and in errors
@@ -63,129 +64,123 @@ def hold(flags: int, setgroups: str = "", uid_map: str = "", gid_map: str = "") 
     return Step("HOLD", (flags, setgroups, uid_map, gid_map))
 
 
-def fork(*, shared: bool = True) -> Step:
-    """The rest of the plan by a new child of the keeper. Not `shared`: with a memory of its own,
-    for what belongs to a memory (PR_SET_MDWE) or takes one (unshare of a user namespace)."""
-    return Step("FORK", (int(shared),))
+def fork() -> Step:
+    """The rest of the plan by a new child of the keeper, in a session and with a memory of its own
+    (what comes before runs in the keeper's: PR_SET_MDWE is refused there)."""
+    return Step("FORK")
 
 
-class _Places:
-    """Where in the plan every datum lies. The first pass measures, the second knows."""
+def lowered(step: Step) -> Step:
+    """The call that a step with a name of its own is made of."""
+    name, args = step
+    if name == "CALL":
+        return step
+    numbers = [int(str(arg)) for arg in args]
+    if name == "RLIMIT":
+        kind, soft, hard = numbers
+        return call("prlimit64", 0, kind, _LIMIT.pack(soft, hard), words="")
+    if name == "NICE":
+        return call("setpriority", 0, 0, numbers[0], words="")
+    if name == "AFFINITY":
+        mask = (1 << numbers[0]).to_bytes(numbers[0] // 64 * 8 + 8, "little")
+        return call("sched_setaffinity", 0, len(mask), mask, words="")
+    groups = b"".join(gid.to_bytes(4, "little") for gid in numbers)
+    return call("setgroups", len(numbers), groups, words="")
 
-    def __init__(self) -> None:
-        self.data: dict[object, int] = {}  # bytes, Struct or label -> offset from the first step
-        self.patched: set[Struct] = set()  # whose addresses have been written
-        self.inside: dict[str, Struct] = {}  # label -> the one structure that holds its number
 
-    def note(self, step: Step) -> None:
-        for arg in step.args[1] if step.name == "CALL" else ():  # type: ignore[attr-defined]
-            if isinstance(arg, Struct):
-                for part in arg.parts:
-                    if isinstance(part, Out) and self.inside.setdefault(part.label, arg) != arg:
+class _Data:
+    """The bytes that calls point to, each datum once, and where they lie."""
+
+    def __init__(self, steps: list[Step]) -> None:
+        self.bytes = bytearray(_NOWHERE)
+        self.addresses: list[bytes] = []  # ADDRESS steps
+        self._places: dict[object, int] = {}  # bytes, Struct or label -> offset
+        self._inside: dict[str, Struct] = {}  # label -> the one structure that holds its number
+        for step in steps:
+            for arg in step.args[1] if step.name == "CALL" else ():  # type: ignore[attr-defined]
+                for part in arg.parts if isinstance(arg, Struct) else ():
+                    if isinstance(part, Out) and self._inside.setdefault(part.label, arg) != arg:
                         raise ValueError(f"{part.label} is part of two structures")
 
+    def put(self, content: bytes) -> int:
+        return self._places.get(content) or self._add(content, content)
 
-def encode(steps: list[Step], plain: Callable[[Step], bytes]) -> bytes:
-    """The bytes of a plan with calls. `plain` encodes all other steps. Raises ValueError for an Out
-    that no earlier call has as its result."""
-    places = _Places()
-    for step in steps:
-        places.note(step)
+    def number(self, label: str) -> int:
+        """Where the result with this label lies."""
+        if label in self._inside:
+            self.struct(self._inside[label])
+        return self._places.get(label) or self._add(label, bytes(4))
+
+    def struct(self, struct: Struct) -> int:
+        if struct not in self._places:
+            # Its numbers are written into it, so it is a place of its own, whatever its bytes.
+            at = self._add(struct, b"".join(map(_bytes, struct.parts)))
+            for part in struct.parts:
+                if isinstance(part, Out):
+                    self._places[part.label] = at
+                elif isinstance(part, Address):
+                    pair = _PAIR.pack(at, self.put(part.data))
+                    self.addresses.append(HEAD.pack(CODES["ADDRESS"], 0, _PAIR.size) + pair)
+                at += len(_bytes(part))
+        return self._places[struct]
+
+    def _add(self, key: object, content: bytes) -> int:
+        at = self._places[key] = len(self.bytes)
+        self.bytes += content
+        return at
+
+
+def _bytes(part: bytes | Out | Address) -> bytes:
+    return part if isinstance(part, bytes) else bytes(4 if isinstance(part, Out) else 8)
+
+
+def encode(steps: list[Step], named: frozenset[str], plain: Callable[[Step], bytes]) -> bytes:
+    """The bytes of a plan with calls: DATA and all ADDRESS, then a step for each of `steps`, so
+    that `lead` is all that stands before. `named`: those that are `lowered`; `plain` encodes all
+    others. Raises ValueError for an Out that no earlier call has as its result."""
+    data = _Data(steps)
     made: set[str] = set()
-    chunks: list[bytes] = []
-    at = 0
-    for step in steps:
-        chunk = plain(step) if step.name != "CALL" else _one(step, at, places, made)
-        chunks.append(chunk)
-        at += len(chunk)
-    return b"".join(chunks)
+    body = b"".join([
+        _one(lowered(step), data, made) if step.name in named else plain(step) for step in steps
+    ])  # fmt: skip
+    size = len(data.bytes) + len(_ROOM)
+    head = HEAD.pack(CODES["DATA"], 0, size) + data.bytes + _ROOM
+    return b"".join((head, *data.addresses, body))
 
 
-def _one(step: Step, at: int, places: _Places, made: set[str]) -> bytes:
-    """A CALL, with the ADDRESS steps that its structures need before it."""
-    name, args, result, tolerate, _ = step.args
-    assert isinstance(args, tuple) and isinstance(tolerate, int) and isinstance(name, str)
-    addresses = _addresses(args, places)
-    start = at + len(addresses) * (HEAD.size + _PAIR.size) + HEAD.size + _CALL.size
-    blob = bytearray()
-
-    def put(key: object, content: bytes) -> int:
-        """The offset of a datum, which is added to this call's if the plan has none yet."""
-        if key not in places.data:
-            places.data[key] = start + len(blob)
-            blob.extend(content)
-        return places.data[key]
-
-    def place(struct: Struct) -> int:
-        known = struct in places.data
-        offset = put(struct, _bytes(struct))
-        for label, inner in _labels(struct) if not known else ():
-            places.data.setdefault(label, offset + inner)
-        return offset
-
+def _one(step: Step, data: _Data, made: set[str]) -> bytes:
+    name, args, result, tolerate, _ = cast(_Call, step.args)
     kinds, values = 0, [0] * _ARGUMENTS
     for index, arg in enumerate(args):
-        kind = "NUMBER"
+        kind = "ADDRESS"
         if isinstance(arg, int):
-            values[index] = arg & _U64
-            continue
-        if isinstance(arg, Out):
+            kind, values[index] = "NUMBER", arg & _U64
+        elif isinstance(arg, Out):
             if arg.label not in made:
                 raise ValueError(f"{arg.label} is no result of an earlier call")
-            kind, values[index] = "RESULT", places.data[arg.label]
+            kind, values[index] = "RESULT", data.number(arg.label)
         elif isinstance(arg, Struct):
-            kind, values[index] = "ADDRESS", place(arg)
+            unmade = {part.label for part in arg.parts if isinstance(part, Out)} - made
+            if unmade:
+                raise ValueError(f"{min(unmade)} is no result of an earlier call")
+            values[index] = data.struct(arg)
         else:
-            content = arg if isinstance(arg, bytes) else _text(arg)
-            kind, values[index] = "ADDRESS", put(content, content)
+            values[index] = data.put(arg if isinstance(arg, bytes) else _text(arg))
         kinds |= CALL_KINDS[kind] << 2 * index
-    patches = [
-        _PAIR.pack(place(struct) + inner, put(content, content))
-        for struct, inner, content in addresses
-    ]
-    home = 0
-    if result:
-        made.add(str(result))
-        inside = places.inside.get(str(result))
-        if inside is not None:
-            place(inside)
-        home = put(str(result), bytes(4))
-    # What is written or read as eight bytes has to lie within the plan: EXEC follows, so it does.
-    fixed = _CALL.pack(_ROWS[name], tolerate, home, kinds, *values, len(blob))
-    head = [HEAD.pack(CODES["ADDRESS"], 0, _PAIR.size) + patch for patch in patches]
-    return b"".join(head) + HEAD.pack(CODES["CALL"], 0, len(fixed) + len(blob)) + fixed + blob
+    home = data.number(result) if result else 0
+    made.add(result)
+    fixed = _CALL.pack(_ROWS[name], tolerate, home, kinds, *values)
+    return HEAD.pack(CODES["CALL"], 0, len(fixed)) + fixed
 
 
 def _text(value: str) -> bytes:
     return value.encode(errors="surrogateescape") + b"\0"
 
 
-def _size(part: bytes | Out | Address) -> int:
-    return len(part) if isinstance(part, bytes) else 4 if isinstance(part, Out) else 8
-
-
-def _bytes(struct: Struct) -> bytes:
-    return b"".join(p if isinstance(p, bytes) else bytes(_size(p)) for p in struct.parts)
-
-
-def _labels(struct: Struct) -> list[tuple[str, int]]:
-    found, at = [], 0
-    for part in struct.parts:
-        if isinstance(part, Out):
-            found.append((part.label, at))
-        at += _size(part)
-    return found
-
-
-def _addresses(args: tuple[Argument, ...], places: _Places) -> list[tuple[Struct, int, bytes]]:
-    """The pointers in structures that this call is the first to use."""
-    found = []
-    for arg in args:
-        if isinstance(arg, Struct) and arg not in places.patched:
-            places.patched.add(arg)
-            at = 0
-            for part in arg.parts:
-                if isinstance(part, Address):
-                    found.append((arg, at, part.data))
-                at += _size(part)
-    return found
+def lead(plan: bytes) -> int:
+    """How many steps of an encoded plan stand before the first of those that it was made of."""
+    at = count = 0
+    while at < len(plan) and plan[at] in (CODES["DATA"], CODES["ADDRESS"]):
+        at += HEAD.size + HEAD.unpack_from(plan, at)[2]
+        count += 1
+    return count

@@ -12,13 +12,13 @@ from typing import NamedTuple
 from supervisor.kernel.wire import MAX_FRAME, STEPS
 
 CODES = {name: code for name, code, _, _ in STEPS}
+CALLED = frozenset({"CALL", "RLIMIT", "NICE", "AFFINITY", "GROUPS"})  # kernel/calls.py encodes them
 NAMES = {code: name for name, code, _, _ in STEPS}
 FIRST_LISTEN_FD = 3  # sd_listen_fds(3)
 NO_ID = 0xFFFFFFFF  # leave owner or group as it is
 HEAD = Struct("<HHI")
 _U32 = Struct("<I")
 _I32 = Struct("<i")
-_LIMIT = Struct("<IIQQ")
 
 
 class Step(NamedTuple):
@@ -117,12 +117,14 @@ def _text(value: object) -> bytes:
 
 
 def _payload(name: str, args: tuple[object, ...]) -> bytes:
-    if name in ("SESSION", "NO_NEW_PRIVS"):
+    if name in ("SESSION", "NO_NEW_PRIVS", "FORK"):
         return b""
     if name in ("CGROUP", "DIRECTORY", "ENV_PID"):
         return _text(args[0])
     if name == "WRITE":
         return _text(args[0]) + _text(args[1])
+    if name == "OOM_SCORE":
+        return _text("/proc/self/oom_score_adj") + _text(args[0])
     if name in ("EXEC", "ENV"):
         count = len(args) - (name == "EXEC")
         return _U32.pack(count) + b"".join(map(_text, args))
@@ -130,9 +132,7 @@ def _payload(name: str, args: tuple[object, ...]) -> bytes:
         stream, options, uid, gid = args
         ids = _U32.pack(uid) + _U32.pack(gid)
         return _text(stream) + _text(options) + ids
-    if name == "GROUPS":
-        return _U32.pack(len(args)) + b"".join(map(_U32.pack, args))
-    if name == "SIGNALS":
+    if name in ("SIGNALS", "BOUND"):
         return int(str(args[0])).to_bytes(8, "little")
     if name == "OPEN":
         return _I32.pack(args[0]) + _U32.pack(args[1]) + _text(args[2])
@@ -140,18 +140,15 @@ def _payload(name: str, args: tuple[object, ...]) -> bytes:
         return _I32.pack(args[0]) + _text(args[1])
     if name == "SENT_FD":
         return _I32.pack(args[0]) + _U32.pack(args[1])
-    if name == "RLIMIT":
-        return _LIMIT.pack(args[0], 0, args[1], args[2])
     if name == "HOLD":
         return _U32.pack(args[0]) + b"".join(map(_text, args[1:]))
-    if name in ("OOM_SCORE", "NICE"):
-        return _I32.pack(args[0])
-    return _U32.pack(args[0])  # AFFINITY, UMASK, GID, UID, FORK, CLOSE_FROM
+    return _U32.pack(args[0])  # UMASK, GID, UID, CLOSE_FROM
 
 
 def _encode(step: Step) -> bytes:
     payload = _payload(*step)
-    return HEAD.pack(CODES[step.name], 0, len(payload)) + payload
+    code = CODES["WRITE" if step.name == "OOM_SCORE" else step.name]
+    return HEAD.pack(code, 0, len(payload)) + payload
 
 
 # Steps that nearly every plan has, encoded once.
@@ -174,16 +171,27 @@ class PlanTooLong(Exception):
 
 def encode(steps: list[Step], max_frame: int = MAX_FRAME) -> bytes:
     """The bytes of a plan that fits, with its key, a frame of `max_frame`. Raises PlanTooLong."""
-    if any(step.name == "CALL" for step in steps):
+    if CALLED.isdisjoint([step.name for step in steps]):
+        plan = b"".join([_COMMON.get(step) or _encode(step) for step in steps])
+    else:
         from supervisor.kernel.calls import encode as encode_calls
 
-        plan = encode_calls(steps, _encode)
-    else:
-        plan = b"".join([_COMMON.get(step) or _encode(step) for step in steps])
+        plan = encode_calls(steps, CALLED, _encode)
     limit = max_frame - 256
     if len(plan) > limit:
         raise PlanTooLong(len(plan), limit)
     return plan
+
+
+def names(steps: list[Step], encoded: bytes) -> tuple[str, ...]:
+    """What the numbers of its steps that the keeper tells stand for: a step's name, or the words of
+    a call. Empty where the codes that it tells too say the same."""
+    found = [str(step.args[-1]) if step.name == "CALL" else step.name for step in steps]
+    if all(step.name in CODES and step.name != "CALL" for step in steps):
+        return ()
+    from supervisor.kernel.calls import lead
+
+    return ("DATA",) * lead(encoded) + tuple(found)
 
 
 def describe(step: Step) -> str:
@@ -196,6 +204,7 @@ def describe(step: Step) -> str:
         "SESSION": "setsid()",
         "OOM_SCORE": "oom_score_adj = {0}",
         "WRITE": "write {1} to {0}",
+        "FORK": "clone(2): the service's own process; setsid()",
         "NICE": "setpriority({0})",
         "AFFINITY": "sched_setaffinity(cpu {0})",
         "GID": "setresgid({0})",
@@ -212,8 +221,8 @@ def describe(step: Step) -> str:
         return f"{args[0]}(2): {args[-1]}"
     if name == "HOLD":
         return f"clone(2) of a holder in new namespaces, flags {int(str(args[0])):#x}; setns(2)"
-    if name == "FORK":
-        return "clone(2): the service's own process" + ("" if args[0] else ", a memory of its own")
+    if name == "BOUND":
+        return f"prctl(PR_CAPBSET_DROP), all but {int(str(args[0])):#x}"
     if name == "UMASK":
         return f"umask({int(str(args[0])):03o})"
     if name == "GROUPS":

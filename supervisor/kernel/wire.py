@@ -56,17 +56,34 @@ FLAGS = {"PID1": 1, "RESUMED": 2}
 
 # Steps of a launch plan, in the order in which a plan has them. (name, code, payload, meaning)
 STEPS = (
+    # What calls point to, and where they leave results: offsets are from its first byte. Numbers
+    # are i32, addresses u64, and at each offset there is room for an address. Comes before those.
+    ("DATA", 27, "bytes", "the data of all calls"),
+    ("ADDRESS", 24, "u32 at u32 of", "write the address of the offset `of` at the offset `at`"),
     ("CGROUP", 1, "path\\0", "be born in this group below stored `cgroup`, made if missing"),
     ("LOG", 2, "name\\0 options\\0 i32 uid i32 gid", "standard output and error into this stream"),
     ("SIGNALS", 3, "u64 ignored", "default dispositions, empty mask; ignore only these (bit n-1)"),
     ("SESSION", 4, "", "setsid"),
-    ("OOM_SCORE", 5, "i32", "write oom_score_adj"),
     ("WRITE", 22, "path\\0 text\\0", "write the text into the file, before ids change"),
-    ("RLIMIT", 6, "u32 resource u32 0 u64 soft u64 hard", "setrlimit"),
-    ("NICE", 7, "i32", "setpriority"),
-    ("AFFINITY", 8, "u32 cpu", "sched_setaffinity to this one CPU"),
     ("UMASK", 9, "u32", "umask"),
-    ("GROUPS", 10, "u32 count, u32 gid...", "setgroups"),
+    # The system call of that row of CALLS; `kinds`, two bits for each argument, say what it is: 0
+    # a number, 1 the address of that offset, 2 the number at that offset. Its result goes to the
+    # offset `result`: -1 if the call failed with `tolerated`; any other errno ends the launch.
+    (
+        "CALL",
+        23,
+        "u32 row u32 tolerated u32 result u32 kinds u64 a u64 b u64 c u64 d u64 e",
+        "a system call",
+    ),
+    # Has to come after CGROUP, and before what is to be open or inherited.
+    (
+        "HOLD",
+        25,
+        "u32 flags setgroups\\0 uid_map\\0 gid_map\\0",
+        "have a holder in new namespaces (CLONE_NEW...), with these maps, and join them",
+    ),
+    ("FORK", 26, "", "the rest as a child in a session and with a memory of its own"),
+    ("BOUND", 28, "u64 keep", "drop all others from the capabilities' bounding set (bit n)"),
     ("GID", 11, "u32", "setresgid, verified"),
     ("UID", 12, "u32", "setresuid, verified"),
     ("DIRECTORY", 13, "path\\0", "enter it without magic links, verify that it is reachable"),
@@ -77,25 +94,6 @@ STEPS = (
     ("SENT_FD", 18, "i32 target u32 index", "the index-th descriptor sent with the plan as target"),
     ("CLOSE_FROM", 19, "u32 first", "close every descriptor from this number on, at exec"),
     ("NO_NEW_PRIVS", 20, "", "prctl(PR_SET_NO_NEW_PRIVS)"),
-    # The system call of that row of CALLS; `kinds`, two bits for each argument, say what it is:
-    # 0 a number, 1 the address of that offset, 2 the i32 at that offset. Offsets are from the first
-    # step's first byte. The result goes as an i32 to the offset `result` (0: nowhere), -1 if the call
-    # failed with the errno `tolerated`; any other ends the launch.
-    (
-        "CALL",
-        23,
-        "u32 row u32 tolerated u32 result u32 kinds u64 a u64 b u64 c u64 d u64 e bytes",
-        "a system call; its data are the bytes, or those of other calls",
-    ),
-    ("ADDRESS", 24, "u32 at u32 of", "write the 64-bit address of the offset `of` at the offset `at`"),
-    # Has to come after CGROUP, and before what is to be open or inherited.
-    (
-        "HOLD",
-        25,
-        "u32 flags setgroups\\0 uid_map\\0 gid_map\\0",
-        "have a holder in new namespaces (CLONE_NEW...), with these maps, and join them",
-    ),
-    ("FORK", 26, "u32 shared", "the rest as a child; 0: with a memory of its own"),
     ("EXEC", 21, "u32 argc, path\\0, argument\\0...", "execve"),
 )
 
@@ -103,9 +101,11 @@ CALL_KINDS = {"NUMBER": 0, "ADDRESS": 1, "RESULT": 2}
 
 # The only system calls that a CALL step may make, by row: new ones go to the end.
 CALLS = (
-    "unshare", "setns", "open_tree", "move_mount", "mount_setattr", "fsopen", "fsconfig", "fsmount",
-    "pivot_root", "umount2", "chroot", "openat", "openat2", "mkdirat", "mknodat", "symlinkat", "fchdir",
-    "fchown", "fchmod", "close", "sethostname", "setdomainname", "capset", "prctl", "keyctl",
-    "landlock_create_ruleset", "landlock_add_rule", "landlock_restrict_self", "bpf", "setsid",
-    "sched_setscheduler", "socket", "ioctl", "pidfd_open", "seccomp", "dup3",
+    "unshare", "setns", "open_tree", "move_mount", "mount_setattr", "fsopen", "fsconfig",
+    "fsmount", "pivot_root", "umount2", "chroot", "openat", "openat2", "mkdirat", "mknodat",
+    "symlinkat", "fchdir", "fchown", "fchmod", "close", "sethostname", "setdomainname",
+    "capset", "prctl", "keyctl", "landlock_create_ruleset", "landlock_add_rule",
+    "landlock_restrict_self", "bpf", "setsid", "sched_setscheduler", "socket", "ioctl",
+    "pidfd_open", "seccomp", "dup3", "prlimit64", "setpriority", "sched_setaffinity",
+    "setgroups",
 )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from binascii import crc32
 from time import monotonic_ns, time_ns
+from typing import TYPE_CHECKING
 
 from supervisor.kernel import listen as sockets
 from supervisor.kernel import notify, users
@@ -15,11 +16,16 @@ from supervisor.kernel.host import read
 from supervisor.kernel.keeper import Keeper
 from supervisor.kernel.plan import FIRST_LISTEN_FD, Identity, Launch, PlanTooLong, Step, encode
 from supervisor.kernel.plan import compile as compile_plan
+from supervisor.kernel.plan import names as plan_names
 from supervisor.kernel.spare import use
 from supervisor.kernel.tracking import MARK, Tracker
 from supervisor.model.paths import Paths
 from supervisor.model.state import Instance, Role
 from supervisor.model.unit import Listen, Unit
+
+if TYPE_CHECKING:
+    from supervisor.manager.sandboxing import Boxed, Sandboxing
+    from supervisor.model.policy import Policy
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENV_FILE_BYTES = 64 * 1024
@@ -45,10 +51,23 @@ class Launcher:
         # Writing what is already there would cost each launch a visit to /proc.
         self._oom_score = None if read("/proc/self/oom_score_adj").strip() == "0" else 0
         self._frames: dict[str, tuple[Unit, tuple[str, ...], bytes]] = {}
+        self._names: dict[tuple[str, str], tuple[str, ...]] = {}  # of the last plan's steps
         self.opened: dict[str, int] = {}  # notify sockets just made: the caller watches them
+        self._base: tuple[Step, ...] | None = None  # what level base takes of who is plain
+        self._sandboxing: Sandboxing | None = None
+        self.missing: dict[str, tuple[str, ...]] = {}  # key -> what is not enforced, in sentences
 
     def forget(self, key: str) -> None:
         self._frames.pop(key, None)
+        self.missing.pop(key, None)
+        for known in [one for one in self._names if one[0] == key]:
+            del self._names[known]
+
+    def step_name(self, key: str, role: str, index: int) -> str:
+        """What the step with this number in the last plan of that launch was for: its name, or the
+        words of a system call; "" where its code says it."""
+        found = self._names.get((key, role), ())
+        return found[index] if index < len(found) else ""
 
     def frame(
         self, unit: Unit, inst: Instance, role: Role, hook: int, joins: tuple[str, ...] = ()
@@ -63,9 +82,14 @@ class Launcher:
         # With its number a job's key never meets that of an earlier job which is still dying.
         name = f"{inst.key}:{role}:{inst.job}" if role else inst.key
         try:
-            payload = name.encode() + b"\0" + encode(steps, self._keeper.max_frame)
+            encoded = encode(steps, self._keeper.max_frame)
         except PlanTooLong as exc:
             raise CannotLaunch(str(exc)) from exc
+        payload = name.encode() + b"\0" + encoded
+        if called := plan_names(steps, encoded):
+            self._names[inst.key, role] = called
+        else:
+            self._names.pop((inst.key, role), None)
         if fixed and not role:
             self._frames[inst.key] = (unit, joins, payload)
         return payload
@@ -78,10 +102,12 @@ class Launcher:
         only, so nothing is opened. Raises CannotLaunch."""
         if role == "ready":
             return self._watch_plan(unit, inst), False
-        if unit.sandbox or unit.network or unit.root or unit.secrets or unit.user == "dynamic":
-            raise CannotLaunch("[sandbox], [network], root and secrets are not supported yet")
-        who = self._identity(unit)
         names = {"{instance}": str(inst.index), "{unit}": unit.name}
+        policy = self.sandboxing().policy(unit, names) if is_isolated(unit) else None
+        if policy is None:
+            who = self._identity(unit)
+        else:
+            who = self.sandboxing().identity(unit, policy, self._identity, dry=dry)
         env = {
             "PATH": PATH, "HOME": who.home, "USER": who.name, "LOGNAME": who.name,
             "SHELL": who.shell or "/bin/sh", "INSTANCE": str(inst.index),

@@ -26,7 +26,8 @@ _STEP_WORDS = {
     "DIRECTORY": "enter its directory", "ENV": "set its environment", "ENV_PID": "tell its pid",
     "OPEN": "open its standard input", "FD": "pass a descriptor", "SENT_FD": "pass a descriptor",
     "CLOSE_FROM": "close descriptors", "NO_NEW_PRIVS": "forbid new privileges",
-    "EXEC": "execute it",
+    "EXEC": "execute it", "CALL": "make a system call", "HOLD": "have namespaces of its own",
+    "FORK": "have a process of its own", "BOUND": "give up capabilities",
 }  # fmt: skip
 
 
@@ -79,11 +80,13 @@ class Observer:
             self._sup.deliver(key, ev.Execed(frame.tag, pid))
 
     def _launch_failed(self, frame: Frame) -> None:
-        key, _ = self._sup.launches.get(frame.tag, ("", ""))
+        key, role = self._sup.launches.get(frame.tag, ("", ""))
+        index = int.from_bytes(frame.payload[4:8], "little")
         code = int.from_bytes(frame.payload[8:12], "little")
         err = int.from_bytes(frame.payload[12:16], "little", signed=True)
         if err != EINTR:  # else it was killed before its exec: its exit record says by what
-            self._sup.deliver(key, ev.LaunchFailed(frame.tag, failure_words(code, err), True))
+            words = failure_words(code, err, self._sup.launcher.step_name(key, role, index))
+            self._sup.deliver(key, ev.LaunchFailed(frame.tag, words, True))
 
     def _refused(self, frame: Frame) -> None:
         key, _ = self._sup.launches.pop(frame.tag, ("", ""))
@@ -192,12 +195,13 @@ def split_key(key: str) -> tuple[str, str]:
     return name, rest.partition(":")[0]
 
 
-def failure_words(code: int, err: int) -> str:
-    """"cannot execute it: No such file or directory (step EXEC)"."""
+def failure_words(code: int, err: int, step: str = "") -> str:
+    """"cannot execute it: No such file or directory (step EXEC)". `step`: what the launcher knows
+    of it, a name or words of its own."""
     if err == EINTR:
         return "it was killed before it was executed"
-    name = NAMES.get(code, str(code))
-    doing = _STEP_WORDS.get(name, "launch it")
+    name = step if step in _STEP_WORDS else NAMES.get(code, str(code))
+    doing = step if step and step != name else _STEP_WORDS.get(name, "launch it")
     return f"cannot {doing}: {os.strerror(err)} (step {name}, errno {err})"
 
 

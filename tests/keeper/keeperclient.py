@@ -138,6 +138,26 @@ def log_step(name: str, options: str = "", uid: int = -1, gid: int = -1) -> byte
     return struct.pack("<HHI", CODES["LOG"], 0, len(payload)) + payload
 
 
+def calls(*rows: tuple[str, tuple[int | bytes, ...]], tolerate: int = 0) -> bytes:
+    """DATA, and a CALL for each row: its name and its arguments, of which bytes go by address."""
+    data, steps = bytearray(4), b""
+    for name, arguments in rows:
+        values, kinds = [0] * 5, 0
+        for i, argument in enumerate(arguments):
+            if isinstance(argument, bytes):
+                values[i], kinds = len(data), kinds | wire.CALL_KINDS["ADDRESS"] << 2 * i
+                data += argument
+            else:
+                values[i] = argument & (1 << 64) - 1
+        row = wire.CALLS.index(name)
+        steps += step("CALL", "IIIIQQQQQ", row, tolerate, 0, kinds, *values)
+    return data_step(bytes(data) + bytes(8)) + steps
+
+
+def data_step(data: bytes) -> bytes:
+    return struct.pack("<HHI", CODES["DATA"], 0, len(data)) + data
+
+
 def execute(*argv: str | bytes, path: str | None = None) -> bytes:
     return step("EXEC", "I", len(argv), texts=[path or argv[0], *argv])
 

@@ -18,6 +18,7 @@ import pytest
 from tests.keeper.keeperclient import (
     Keeper,
     Peer,
+    calls,
     execute,
     frame,
     log_step,
@@ -71,18 +72,21 @@ def test_each_step_has_its_effect() -> None:
             return seen_by_child(manager, next(number), steps, code)
 
         assert see(step("UMASK", "I", 0o027), "os.umask(0)") == 0o027
-        assert see(step("NICE", "i", 7), "os.getpriority(os.PRIO_PROCESS, 0)") == 7
-        assert (
-            see(step("OOM_SCORE", "i", 321), "int(open('/proc/self/oom_score_adj').read())") == 321
-        )
-        assert see(step("AFFINITY", "I", 0), "sorted(os.sched_getaffinity(0))") == [0]
+        nice = calls(("setpriority", (os.PRIO_PROCESS, 0, 7)))
+        assert see(nice, "os.getpriority(os.PRIO_PROCESS, 0)") == 7
+        score = step("WRITE", texts=["/proc/self/oom_score_adj", "321"])
+        assert see(score, "int(open('/proc/self/oom_score_adj').read())") == 321
+        affinity = calls(("sched_setaffinity", (0, 8, (1).to_bytes(8, "little"))))
+        assert see(affinity, "sorted(os.sched_getaffinity(0))") == [0]
         assert see(step("DIRECTORY", texts=[where]), "os.getcwd()") == where
         assert see(b"", "[os.getsid(0) == os.getpid(), os.getpgid(0) == os.getpid()]") == [
             True,
             True,
         ]
-        limit = step("RLIMIT", "IIQQ", resource.RLIMIT_CORE, 0, 4096, 8192)
-        limit += step("RLIMIT", "IIQQ", resource.RLIMIT_NOFILE, 0, 300, 400)
+        limit = calls(
+            ("prlimit64", (0, resource.RLIMIT_CORE, struct.pack("<QQ", 4096, 8192))),
+            ("prlimit64", (0, resource.RLIMIT_NOFILE, struct.pack("<QQ", 300, 400))),
+        )
         found = see(limit, "open('/proc/self/limits').read()")
         assert isinstance(found, str)
         limits = {line[:26].strip(): line[26:].split()[:2] for line in found.splitlines()}
@@ -146,7 +150,7 @@ def test_signals_are_default_and_unblocked_but_for_the_ignored_ones() -> None:
 def test_ids_and_groups_are_taken_for_good() -> None:
     with Keeper() as keeper:
         manager = keeper.manager()
-        steps = step("GROUPS", "III", 2, 12, 34) + step("GID", "I", 5678) + step("UID", "I", 1234)
+        steps = calls(("setgroups", (2, struct.pack("<II", 12, 34)))) + step("GID", "I", 5678) + step("UID", "I", 1234)
         code = "[os.getresuid(), os.getresgid(), os.getgroups()]"
         assert seen_by_child(manager, 1, steps, code) == [[1234] * 3, [5678] * 3, [12, 34]]
 
@@ -204,14 +208,15 @@ def test_failing_step_names_itself() -> None:
         wrong = [
             (step("DIRECTORY", texts=["/nonexistent"]), 13, 2),
             (step("OPEN", "iI", 3, os.O_RDONLY, texts=["/nonexistent"]), 16, 2),
-            (step("RLIMIT", "IIQQ", 99, 0, 1, 1), 6, 22),
-            (step("OOM_SCORE", "i", 5000), 5, 22),
-            (step("AFFINITY", "I", 1023), 8, 22),
+            (step("WRITE", texts=["/proc/self/oom_score_adj", "5000"]), 22, 22),
+            (calls(("prlimit64", (0, 99, bytes(16)))), 23, 22),
+            (calls(("sched_setaffinity", (0, 128, bytes(127) + b"\x80"))), 23, 22),
         ]
         for launch, (steps, code, error) in enumerate(wrong, 1):
+            index = 3 if code == 23 else 2  # DATA stands before it
             manager.spawn(launch, "unit", plan("/bin/true", steps=steps))
             failure = manager.started(launch)
-            assert (failure.op, *failure.ints("iIIi")[1:]) == ("LAUNCH_FAILED", 2, code, error)
+            assert (failure.op, *failure.ints("iIIi")[1:]) == ("LAUNCH_FAILED", index, code, error)
             record = manager.exited(launch)
             assert (record.code, record.status, record.step, record.error) == (
                 os.CLD_EXITED,

@@ -87,8 +87,7 @@ def birth(holds: int, joins: int, own_memory: bool, policy: Policy, ctx: Context
     if joins & NEWTIME:
         steps.append(Step("WRITE", ("/proc/self/timens_offsets", _offsets())))
     if holds or joins or own_memory:
-        # The session of SESSION is that of the process which this one replaces.
-        steps += (fork(shared=not own_memory), call("setsid", words="a session of its own"))
+        steps.append(fork())
     return steps
 
 

@@ -19,11 +19,10 @@ static uint32_t draw(uint32_t below) { /* xorshift64*: the same numbers everywhe
 }
 
 /* Stand-ins for the rest of the keeper. */
-int watch(int fd, int kind, uint32_t events, uint64_t number) {
-    (void)kind, (void)events, (void)number;
+int watch(int fd, int kind, uint32_t events) {
+    (void)kind, (void)events;
     return fd < 0;
 }
-int rewatch(int fd, int kind, uint32_t events) { return watch(fd, kind, events, 0); }
 void unwatch(int fd) { (void)fd; }
 void nudge_listen(bool on) { (void)on; }
 bool end_all(int status, bool by_itself) { return status == 0 && !by_itself; }
@@ -50,8 +49,7 @@ int launch(uint64_t number, struct in payload, const int *sent, int sent_count) 
     if (error || !*key || strlen(key) > WIRE_MAX_KEY || names_find(&keys, key) >= 0) return error ? error : EINVAL;
     while (next_step(&plan.steps, &step)) {
         for (int i = 0; i < 2; i++) sum += step.text[i] ? strlen(step.text[i]) : 0;
-        for (uint32_t i = 0; step.code == STEP_GROUPS && i < step.count; i++) sum += get_number(&step.list, 4);
-        for (uint32_t i = 0; step.code != STEP_GROUPS && i < step.count; i++) sum += strlen(get_text(&step.list));
+        for (uint32_t i = 0; i < step.count; i++) sum += strlen(get_text(&step.list));
     }
     int row = child_add(number, key);
     if (row < 0) return ENOSPC;
