@@ -43,22 +43,23 @@ def base_steps(own: tuple[int, int] | None = None) -> tuple[Step, ...]:
     return bound if not inherited else (*bound, _set(effective, 0))
 
 
-def part(policy: Policy, ctx: Context) -> Part:
+def part(policy: Policy, ctx: Context, new_users: bool) -> Part:
+    """`new_users`: it is born in a user namespace, which gives it all of that."""
     if policy.level == "off" and policy.capabilities is None:
         return Part()
     facts, wanted = ctx.facts, policy.capabilities
     everything = (2 << facts.last_capability) - 1
-    own = everything if policy.users is not None else facts.capabilities  # all, in a new namespace
+    own = everything if new_users else facts.capabilities
     if wanted is None:  # a root that was asked for
         return Part(settle=(_set(own, 0),)) if facts.inherited else Part()
-    keep = mask_of(wanted)
-    lacking = [name for name in wanted if not own >> number(name) & 1]
+    useful = everything if policy.users is not None else facts.capabilities
+    lacking = [name for name in wanted if not useful >> number(name) & 1]
     if lacking:
         why = f"the supervisor itself has no {' '.join(lacking)}; run it as root, with them"
         return Part(missing=(("sandbox.capabilities", why),))
+    keep, uid = mask_of(wanted), ctx.identity.uid
+    ambient = bool(keep) and (uid if uid is not None else facts.uid) != 0
     setup = [Step("BOUND", (keep,))] if own & _SETPCAP else []
-    uid = ctx.identity.uid
-    ambient = bool(keep) and (uid != 0 if uid is not None else not facts.root)
     if ambient and uid is not None:
         words = "keep capabilities when the user changes"
         setup.append(call("prctl", _PR_SET_KEEPCAPS, 1, words=words))
@@ -66,11 +67,15 @@ def part(policy: Policy, ctx: Context) -> Part:
     if ambient:
         settle += [
             call("prctl", _PR_CAP_AMBIENT, _RAISE, n, words=f"keep {CAPABILITIES[n]} at execve")
-            for n in sorted(map(number, wanted))
+            for n in sorted({number(name) for name in wanted})
         ]
-    how = "bounding set and capset(2)" if setup else "capset(2)"
-    what = f"{' '.join(wanted) or 'none'}: {how}, no_new_privs" + ", ambient" * ambient
-    return Part(tuple(setup), tuple(settle), mechanisms=(("sandbox.capabilities", what),))
+    how = ["bounding set"] * bool(setup) + ["capset(2)"] + ["ambient set"] * ambient
+    words = f"{' '.join(wanted) or 'none'}: {', '.join(how)}"
+    return Part(
+        setup=tuple(setup),
+        settle=tuple(settle),
+        mechanisms=(("sandbox.capabilities", words),),
+    )
 
 
 def _set(permitted: int, inheritable: int) -> Step:

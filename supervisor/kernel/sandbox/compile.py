@@ -29,6 +29,7 @@ from supervisor.model.policy import Policy
 
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 
+
 class Confined(NamedTuple):
     """`env`: variables that the sandbox adds. `missing`: (key, why) of what is not enforced, empty
     unless the unit has require = "best"."""
@@ -42,6 +43,8 @@ class Confined(NamedTuple):
 def confine(policy: Policy, ctx: Context) -> Confined:
     """What makes this policy true for one launch. Looks only. Raises CannotConfine."""
     parts = [part(policy, ctx) for part in mechanisms()]
+    new_users = any(part.holds & namespaces.NEWUSER for part in parts)
+    parts.append(capabilities.part(policy, ctx, new_users))
     missing = tuple(one for part in parts for one in part.missing)
     if missing and policy.require == "all":
         raise CannotConfine(
@@ -71,10 +74,11 @@ def prepare(policy: Policy, ctx: Context) -> None:
 
 
 def mechanisms() -> tuple[Callable[[Policy, Context], Part], ...]:
-    """In the order of their steps within setup, settle and last."""
+    """In the order of their steps within setup and last. Capabilities come after all of these, and
+    alone in settle."""
     return (
         devices.part, addresses.part, private_net.part, namespaces.part, keyring,
-        capabilities.part, memory.part,
+        memory.part,
     )  # fmt: skip
 
 

@@ -43,6 +43,7 @@ class Facts(NamedTuple):
     inherited: int = 0
     last_capability: int = 40  # CAP_CHECKPOINT_RESTORE, Linux 5.9
     keyrings: bool = True  # containers often refuse keyctl
+    uid: int = 0  # the supervisor's own
 
 
 @cache
@@ -66,6 +67,7 @@ def facts() -> Facts:
         inherited,
         last_capability(),
         bool(keyrings),
+        os.geteuid(),
     )
 
 

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from supervisor.config.promises import NO_WORDS
 from supervisor.kernel.seccomp import tables
 from supervisor.kernel.seccomp.bpf import ARCH, JEQ, NR, Label, Program, decide, search
-from supervisor.kernel.seccomp.general import ABSENT, ALWAYS, INSTEAD, opening
+from supervisor.kernel.seccomp.general import ABSENT, ALWAYS, INSTEAD, RINGS, opening
 from supervisor.kernel.seccomp.rule import (
     ALLOW,
     ENOSYS,
@@ -59,15 +59,33 @@ def compile(  # noqa: A001 - filter.compile reads right
     `promises`: words of words.WORDS; ("app",) is level app's list. `extra` tightens or widens
     single calls. ValueError for a word, an architecture or a rule that does not exist.
     """
+    return _assembled(arch, decisions(promises, on_violation, extra), on_violation, VIOLATION)
+
+
+def refusing(arch: str, extra: Extra, on_violation: str = "errno") -> bytes:
+    """A filter without promises: what `extra` says of single calls, all others are allowed.
+
+    io_uring is missing in it too, because what a ring is asked for passes no filter.
+    """
+    found: dict[str, list[Rule]] = {call: [Rule((), ENOSYS)] for call in RINGS}
+    for call, rule in extra:
+        found.setdefault(call, []).append(rule)
+    rules = {call: _shortened(call, listed) for call, listed in found.items()}
+    return _assembled(arch, rules, on_violation, ALLOW)
+
+
+def _assembled(arch: str, known: Rules, on_violation: str, otherwise: int) -> bytes:
+    """`otherwise`: of known calls, where no rule fits."""
     machine = _arch(arch)
     violation = ON_VIOLATION[on_violation]
+    default = violation if otherwise == VIOLATION else otherwise
     program = Program()
     starts: list[tuple[int, Label]] = []
-    for first, rules in _ranges(machine, decisions(promises, on_violation, extra)):
+    for first, rules in _ranges(machine, known, otherwise):
         rules = tuple(
             rule._replace(action=violation) if rule.action == VIOLATION else rule
             for rule in rules)
-        label = decide(program, rules, program.answer(violation))
+        label = decide(program, rules, program.answer(default))
         if not starts or starts[-1][1] != label:
             starts.append((first, label))
     entry = program.load(NR, search(program, starts))
@@ -182,12 +200,12 @@ def _shortened(call: str, rules: list[Rule]) -> Decision:
     return tuple(rules)
 
 
-def _ranges(machine: Arch, known: Rules) -> list[tuple[int, Decision]]:
+def _ranges(machine: Arch, known: Rules, otherwise: int) -> list[tuple[int, Decision]]:
     """Every number there is, as (first of a range, its rules), neighbours alike left together."""
     absent, foreign = (Rule((), ENOSYS),), (Rule((), KILL_PROCESS),)
     points: dict[int, Decision] = {0: absent}
     for name, number in sorted(machine.calls.items(), key=lambda call: call[1]):
-        points[number] = known.get(name, (Rule((), VIOLATION),))
+        points[number] = known.get(name, (Rule((), otherwise),))
         points[number + 1] = absent
     for first, end in machine.foreign:
         points[first], points[end] = foreign, absent

@@ -24,12 +24,13 @@ from supervisor.kernel.seccomp.rule import (
     other,
 )
 
+RINGS = ("io_uring_setup", "io_uring_enter", "io_uring_register")
+
 # Under every promise, before all others.
 ALWAYS: tuple[tuple[str, Rule], ...] = (
     # What these do stands in structs in memory, and for io_uring in a ring that no filter ever
     # sees: as a kernel without them, whereupon C libraries and runtimes fall back.
-    *((call, Rule((), ENOSYS)) for call in (
-        "clone3", "openat2", "io_uring_setup", "io_uring_enter", "io_uring_register")),
+    *((call, Rule((), ENOSYS)) for call in ("clone3", "openat2", *RINGS)),
     # Pushing input into a terminal, which the shell behind it then runs: TIOCSTI CVE-2017-5226,
     # TIOCLINUX CVE-2023-1523. And loading line disciplines: TIOCSETD CVE-2017-2636.
     ("ioctl", Rule((number(1, *a.IOCTL_NEVER),), VIOLATION)),
