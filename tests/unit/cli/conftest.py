@@ -2,13 +2,14 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from supervisor.cli.main import main
-from tests.unit.cli.fake import Cli, FakeSupervisor, Outcome
+from tests.unit.cli.fake import NOW_NS, Cli, FakeSupervisor, Outcome
 
 
 @pytest.fixture
@@ -32,12 +33,16 @@ def fake(runtime: Path) -> Iterator[FakeSupervisor]:
 
 
 @pytest.fixture
-def cli(runtime: Path, capfd: pytest.CaptureFixture[str]) -> Cli:
-    """Run one command line in this process."""
+def cli(
+    runtime: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Cli:
+    """Run one command line in this process. It is NOW_NS, whenever the test has its turn."""
 
     def run(*words: str) -> Outcome:
         capfd.readouterr()
-        code = main(words)
+        with monkeypatch.context() as clock:
+            clock.setattr(time, "time_ns", lambda: NOW_NS)
+            code = main(words)
         out, err = capfd.readouterr()
         return Outcome(code, out, err)
 

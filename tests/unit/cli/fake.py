@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 INTERFACE = "io.unboxed.Supervisor."
-NOW_NS = time.time_ns()
+NOW_NS = time.time_ns()  # when the tests were gathered
 MINUTE_NS = 60 * 10**9
 
 Answer = Callable[[dict[str, Any]], Any]
