@@ -1,0 +1,200 @@
+"""What a view is built of: mounts taken, changed and put by descriptor, as steps of a plan.
+
+Law: no path is trusted twice. A source is opened by its real path with RESOLVE_NO_SYMLINKS, so that
+a link which somebody put there since we looked ends the launch; from then on it is a descriptor. A
+target is a directory that we made in a mount of our own, or is opened in the same way.
+"""
+from __future__ import annotations
+
+from _struct import Struct as _Layout
+
+from supervisor.kernel.calls import Argument, Out, call
+from supervisor.kernel.plan import Step
+
+CWD = -100  # AT_FDCWD
+RDONLY, NOSUID, NODEV, NOEXEC = 1, 2, 4, 8  # MOUNT_ATTR_...
+CLOEXEC = 0o2000000
+O_WRONLY, O_CREAT, O_EXCL, O_PATH = 0o1, 0o100, 0o200, 0o10000000
+
+_NEWNS = 0x00020000
+_IDMAP, _SLAVE, _PRIVATE = 0x00100000, 1 << 19, 1 << 18
+_RECURSIVE, _EMPTY_PATH = 0x8000, 0x1000
+_CLONE, _DETACH = 1, 2  # OPEN_TREE_CLONE, MNT_DETACH
+_FROM_FD, _TO_FD = 0x04, 0x40  # MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH
+_SET_STRING, _CREATE = 1, 6  # FSCONFIG_...
+_EEXIST = 17
+_ATTR = _Layout("<QQQQ")
+_HOW = _Layout("<QQQ")
+_NO_SYMLINKS, _BENEATH = 0x04, 0x08  # RESOLVE_...
+_ATTRIBUTES = ("read-only", "nosuid", "nodev", "noexec")
+
+
+class Scene:
+    """Steps that build the view of one launch. `covers`: file systems of our own, by the path at
+    which the service sees them: in them mount points are made. Elsewhere they must be there."""
+
+    def __init__(self, name: str = "") -> None:
+        """`name`: what labels begin with, for a plan that has several scenes."""
+        self.steps: list[Step] = []
+        self.covers: dict[str, str] = {}
+        self.base = ""  # label of the tree that becomes the root; "": the root stays
+        self._trees: set[str] = set()  # paths at which something of the host's was put
+        self._made: set[str] = set()  # directories, links and files in our file systems
+        self._name = name
+        self._count = 0
+
+    def add(
+        self, name: str, *args: Argument, words: str, result: str = "", tolerate: int = 0
+    ) -> None:
+        self.steps.append(call(name, *args, words=words, result=result, tolerate=tolerate))
+
+    def enter(self, *, slave: bool) -> None:
+        """A mount namespace of its own. Nothing that is mounted there gets out; with `slave`, what
+        the host mounts and unmounts later is followed."""
+        self.add("unshare", _NEWNS, words="a mount namespace of its own")
+        attr = _ATTR.pack(0, 0, _SLAVE if slave else _PRIVATE, 0)
+        words = "mounts of the host arrive, none go back" if slave else "no mount comes or goes"
+        self.add("mount_setattr", CWD, "/", _RECURSIVE, attr, _ATTR.size, words=words)
+
+    def take(self, path: str, *, below: str = "") -> str:
+        """A detached copy of the mounts at this real path (of the tree `below`); its label."""
+        found, tree = self._label("at"), self._label("tree")
+        self._open(found, path, below)
+        flags = _CLONE | _RECURSIVE | _EMPTY_PATH | CLOEXEC
+        self.add("open_tree", Out(found), "", flags, words=f"take {path}", result=tree)
+        self.close(found)
+        return tree
+
+    def change(self, label: str, attributes: int, *, deep: bool = True) -> None:
+        """Add attributes to a tree."""
+        words = ", ".join(word for bit, word in enumerate(_ATTRIBUTES) if attributes >> bit & 1)
+        flags = _EMPTY_PATH | (_RECURSIVE if deep else 0)
+        attr = _ATTR.pack(attributes, 0, 0, 0)
+        self.add("mount_setattr", Out(label), "", flags, attr, _ATTR.size, words=f"make it {words}")
+
+    def map_ids(self, label: str, users: int) -> None:
+        """See the owners of a tree through the maps of the user namespace that has this number."""
+        attr = _ATTR.pack(_IDMAP, 0, 0, users)
+        words = "its stored owner is the unit's user"
+        self.add("mount_setattr", Out(label), "", _EMPTY_PATH, attr, _ATTR.size, words=words)
+
+    def read_only(self, label: str = "") -> None:
+        """The whole tree that is to be the root, with all that is mounted in it by now."""
+        if label:
+            self.change(label, RDONLY)
+        else:
+            attr = _ATTR.pack(RDONLY, 0, 0, 0)
+            words = "make / read-only, all of it"
+            self.add("mount_setattr", CWD, "/", _RECURSIVE, attr, _ATTR.size, words=words)
+
+    def make(self, kind: str, attributes: int, **options: str) -> str:
+        """A new file system, mounted nowhere yet; its label."""
+        system, mount = self._label("fs"), self._label(kind)
+        self.add("fsopen", kind, 1, words=f"a new {kind}", result=system)  # FSOPEN_CLOEXEC
+        for key, value in options.items():
+            words = f"its {key} is {value}"
+            self.add("fsconfig", Out(system), _SET_STRING, key, value, words=words)
+        self.add("fsconfig", Out(system), _CREATE, words=f"make the {kind}")
+        words = f"mount the {kind}"
+        self.add("fsmount", Out(system), 1, attributes, words=words, result=mount)
+        self.close(system)
+        return mount
+
+    def put(self, label: str, path: str, *, directory: bool = True) -> None:
+        """Mount a tree of the host's at this path of the view."""
+        self._mount(label, path, directory)
+        self._trees.add(path)
+        self.close(label)
+
+    def cover(self, label: str, path: str) -> None:
+        """Mount a file system of our own there; mount points below it are made from now on."""
+        self._mount(label, path, directory=True)
+        self.covers[path] = label
+
+    def become_root(self, label: str, *, own: bool) -> None:
+        """This tree is what `pivot` makes the root; `own`: a file system of our own."""
+        self.add("move_mount", Out(label), "", CWD, "/", _FROM_FD, words="put it over /")
+        self.base = label
+        if own:
+            self.covers["/"] = label
+
+    def pivot(self) -> None:
+        """The new root, and the old one gone with all that was mounted in it."""
+        self.add("fchdir", Out(self.base), words="enter the new root")
+        self.add("pivot_root", ".", ".", words="make it the root")
+        self.add("umount2", ".", _DETACH, words="the old root is gone")
+        self.add("fchdir", Out(self.base), words="stand in the new root")
+
+    def symlink(self, path: str, text: str) -> None:
+        """A symbolic link, if a file system of our own is seen there."""
+        cover = self.nearest(path)
+        if cover in self.covers and path not in self._made:
+            self._parents(cover, path)
+            self._made.add(path)
+            name = path[len(cover) :].strip("/")
+            self.add("symlinkat", text, Out(self.covers[cover]), name, words=f"{path} -> {text}")
+
+    def directory(self, path: str) -> None:
+        """A directory in the file system of our own that is seen there."""
+        self._parents(self.nearest(path), path + "/")
+
+    def nearest(self, path: str) -> str:
+        """The path of the mount of the scene that holds this one; "" if none does."""
+        found = [top for top in (*self.covers, *self._trees) if top != path and is_below(path, top)]
+        return max(found, key=len, default="")
+
+    def close(self, label: str) -> None:
+        self.add("close", Out(label), words="it is in its place")
+
+    def _label(self, what: str) -> str:
+        self._count += 1
+        return f"{self._name}{what}{self._count}"
+
+    def _open(self, result: str, path: str, below: str) -> None:
+        resolve = _NO_SYMLINKS | (_BENEATH if below else 0)
+        how = _HOW.pack(O_PATH | CLOEXEC, 0, resolve)
+        where: Argument = Out(below) if below else CWD
+        name = (path.strip("/") or ".") if below else path
+        words = f"find {path}, by no symbolic link"
+        self.add("openat2", where, name, how, _HOW.size, words=words, result=result)
+
+    def _mount(self, label: str, path: str, directory: bool) -> None:
+        cover = self.nearest(path)
+        words = f"put it at {path}"
+        if cover in self.covers:
+            root, name = Out(self.covers[cover]), path[len(cover) :].strip("/")
+            self._point(cover, path, directory)
+            self.add("move_mount", Out(label), "", root, name, _FROM_FD, words=words)
+        else:
+            target = self._label("at")
+            self._open(target, path, self.base)
+            flags = _FROM_FD | _TO_FD
+            self.add("move_mount", Out(label), "", Out(target), "", flags, words=words)
+            self.close(target)
+
+    def _point(self, cover: str, path: str, directory: bool) -> None:
+        self._parents(cover, path + "/" if directory else path)
+        if not directory and path not in self._made:
+            self._made.add(path)
+            made, name = self._label("at"), path[len(cover) :].strip("/")
+            flags = O_WRONLY | O_CREAT | O_EXCL | CLOEXEC
+            where = Out(self.covers[cover])
+            self.add("openat", where, name, flags, 0o444, words=f"make {path}", result=made)
+            self.close(made)
+
+    def _parents(self, cover: str, path: str) -> None:
+        """Every directory of this path that is not there yet, from the cover on."""
+        root, at = Out(self.covers[cover]), len(cover.rstrip("/")) + 1
+        while (at := path.find("/", at)) > 0:
+            parent = path[:at]
+            at += 1
+            if parent not in self._made and parent not in self._trees:
+                self._made.add(parent)
+                name = parent[len(cover) :].strip("/")
+                words = f"make {parent}"
+                self.add("mkdirat", root, name, 0o755, words=words, tolerate=_EEXIST)
+
+
+def is_below(path: str, top: str) -> bool:
+    """Whether `path` is `top` or below it."""
+    return path == top or path.startswith(top.rstrip("/") + "/")

@@ -1,0 +1,87 @@
+"""Real paths, found without trusting a link that a service could have made.
+
+A symbolic link is followed only if root, or the supervisor's own user, made it. Whoever may write a
+directory can otherwise lead a path of the unit file anywhere between two starts. `root` is where
+"/" is: links cannot lead out of it (as RESOLVE_IN_ROOT), which is how root= finds its program.
+"""
+from __future__ import annotations
+
+import os
+import stat
+from typing import NamedTuple
+
+from supervisor.kernel.sandbox.part import CannotConfine
+
+_MOST_LINKS = 40  # as the kernel's
+
+
+class Traced(NamedTuple):
+    """`real`: no link in it. `links`: (path, text) of those that led there. `mode` as in stat."""
+
+    real: str
+    links: tuple[tuple[str, str], ...]
+    mode: int
+
+    @property
+    def directory(self) -> bool:
+        return stat.S_ISDIR(self.mode)
+
+
+def trace(path: str, root: str = "", key: str = "sandbox") -> Traced:
+    """Where an absolute path leads. Raises FileNotFoundError and its like, and CannotConfine (with
+    `key`) for a link that is not to be trusted."""
+    left, real = path.split("/")[::-1], ""
+    links: list[tuple[str, str]] = []
+    mode = stat.S_IFDIR
+    while left:
+        name = left.pop()
+        if name in ("", "."):
+            continue
+        if name == "..":
+            real = real.rpartition("/")[0]
+            continue
+        here = f"{real}/{name}"
+        info = os.lstat(root + here)
+        mode = info.st_mode
+        if not stat.S_ISLNK(mode):
+            real = here
+            continue
+        if info.st_uid not in (0, os.geteuid()):
+            raise CannotConfine(
+                f"{key}: {path}: {here} is a symbolic link that uid {info.st_uid} made, who could "
+                "lead it anywhere; write the path itself"
+            )
+        if len(links) == _MOST_LINKS:
+            raise CannotConfine(f"{key}: {path}: it has over {_MOST_LINKS} symbolic links")
+        text = os.readlink(root + here)
+        links.append((here, text))
+        left += text.split("/")[::-1]
+        if text.startswith("/"):
+            real = ""
+    if not real or left:
+        mode = stat.S_IFDIR
+    elif links or ".." in path:
+        mode = os.lstat(root + real).st_mode
+    return Traced(real or "/", tuple(links), mode)
+
+
+def exists(path: str, root: str = "") -> bool:
+    try:
+        trace(path, root)
+    except (OSError, CannotConfine):
+        return False
+    return True
+
+
+def find_in_root(root: str, program: str, search: str = "/usr/local/bin:/usr/bin:/bin") -> str:
+    """The real path, below `root`, of a program that a unit with root= runs; links cannot lead out.
+    Raises CannotConfine."""
+    names = [program] if "/" in program else [f"{one}/{program}" for one in search.split(":")]
+    for name in names:
+        try:
+            found = trace(name, root, "root")
+        except OSError:
+            continue
+        if stat.S_ISREG(found.mode) and found.mode & 0o111:
+            return found.real
+    raise CannotConfine(f"root: {root} has no program {program}; its path is that inside")
