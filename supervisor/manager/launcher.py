@@ -14,7 +14,15 @@ from supervisor.kernel import listen as sockets
 from supervisor.kernel import notify, users
 from supervisor.kernel.host import read
 from supervisor.kernel.keeper import Keeper
-from supervisor.kernel.plan import FIRST_LISTEN_FD, Identity, Launch, PlanTooLong, Step, encode
+from supervisor.kernel.plan import (
+    FIRST_LISTEN_FD,
+    Confinement,
+    Identity,
+    Launch,
+    PlanTooLong,
+    Step,
+    encode,
+)
 from supervisor.kernel.plan import compile as compile_plan
 from supervisor.kernel.plan import names as plan_names
 from supervisor.kernel.spare import use
@@ -25,7 +33,6 @@ from supervisor.model.unit import Listen, Unit
 
 if TYPE_CHECKING:
     from supervisor.manager.sandboxing import Boxed, Sandboxing
-    from supervisor.model.policy import Policy
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENV_FILE_BYTES = 64 * 1024
@@ -51,22 +58,21 @@ class Launcher:
         # Writing what is already there would cost each launch a visit to /proc.
         self._oom_score = None if read("/proc/self/oom_score_adj").strip() == "0" else 0
         self._frames: dict[str, tuple[Unit, tuple[str, ...], bytes]] = {}
-        self._names: dict[tuple[str, str], tuple[str, ...]] = {}  # of the last plan's steps
+        self._names: dict[str, dict[str, tuple[str, ...]]] = {}  # of steps; by key and role
         self.opened: dict[str, int] = {}  # notify sockets just made: the caller watches them
-        self._base: tuple[Step, ...] | None = None  # what level base takes of who is plain
+        self._confinement: Confinement | None = None  # of level base
         self._sandboxing: Sandboxing | None = None
         self.missing: dict[str, tuple[str, ...]] = {}  # key -> what is not enforced, in sentences
 
     def forget(self, key: str) -> None:
         self._frames.pop(key, None)
         self.missing.pop(key, None)
-        for known in [one for one in self._names if one[0] == key]:
-            del self._names[known]
+        self._names.pop(key, None)
 
     def step_name(self, key: str, role: str, index: int) -> str:
         """What the step with this number in the last plan of that launch was for: its name, or the
         words of a system call; "" where its code says it."""
-        found = self._names.get((key, role), ())
+        found = self._names.get(key, {}).get(role, ())
         return found[index] if index < len(found) else ""
 
     def frame(
@@ -87,9 +93,9 @@ class Launcher:
             raise CannotLaunch(str(exc)) from exc
         payload = name.encode() + b"\0" + encoded
         if called := plan_names(steps, encoded):
-            self._names[inst.key, role] = called
-        else:
-            self._names.pop((inst.key, role), None)
+            self._names.setdefault(inst.key, {})[role] = called
+        elif inst.key in self._names:
+            self._names[inst.key].pop(role, None)
         if fixed and not role:
             self._frames[inst.key] = (unit, joins, payload)
         return payload
@@ -114,11 +120,12 @@ class Launcher:
         }  # fmt: skip
         fds: list[tuple[int, str]] = []
         pid_vars: list[str] = []
+        notify_path = ""
         if not role:
             self._listeners(unit, inst, env, fds, dry=dry)
             if fds:
                 pid_vars.append("LISTEN_PID")
-            self._readiness(unit, inst, who, env, pid_vars, dry=dry)
+            notify_path = self._readiness(unit, inst, env, pid_vars)
         elif inst.pid:
             env["MAINPID"] = str(inst.pid)
         for one in unit.listen:
@@ -128,25 +135,78 @@ class Launcher:
             env.update(_env_file(_fill(path, names)))
         env.update((name, _fill(value, names)) for name, value in unit.env)
         env[MARK] = inst.key
-        program = users.find_program(command[0], env["PATH"])
-        if program is None:
-            raise CannotLaunch(f"{command[0]} is in no directory of PATH ({env['PATH']})")
+        directory = _fill(unit.directory, names)
+        root = policy.root if policy is not None else ""
+        program = self._program(command[0], env["PATH"], root)
+        boxed: Boxed | None = None
+        if policy is not None:
+            boxed = self.sandboxing().box(
+                unit, inst.key, policy, who, program, command, directory, notify_path, dry=dry
+            )
+            who = boxed.identity
+            for name, value in boxed.env:
+                env.setdefault(name, value)
+            if not dry:
+                self.missing[inst.key] = boxed.missing
+        if notify_path and not dry:
+            owner = boxed.owner if boxed is not None else None
+            self._open_notify(inst.key, notify_path, who, owner)
         rlimits, nice, oom_score = self._of_process(unit)
         ready_fd = unit.start.ready.fd if unit.start.ready.kind == "fd" and not role else -1
         launch = Launch(
             command, program, tuple(env.items()), who,
             cgroup=self._tracker.group(inst.key), joins=joins, stream=inst.key,
             log_options=f"keep={unit.logs.keep_bytes} segment={unit.logs.segment_bytes}",
-            directory=_fill(unit.directory, names), umask=unit.umask,
+            directory=directory, umask=unit.umask,
             oom_score=self._oom_score if oom_score is None else oom_score,
             rlimits=rlimits, nice=nice,
             cpu=self._cpus[inst.index % len(self._cpus)] if unit.pin else -1,
             fds=tuple(fds), pid_vars=tuple(pid_vars), sent_fd=ready_fd,
             close_from=max(FIRST_LISTEN_FD + len(fds), ready_fd + 1),
         )  # fmt: skip
+        if boxed is not None:
+            launch = launch._replace(
+                owner=boxed.owner, confinement=boxed.confinement, opens=boxed.opens,
+                no_new_privs=boxed.no_new_privs,
+                close_from=max(launch.close_from, *(fd + 1 for fd, _, _ in boxed.opens), 0),
+            )  # fmt: skip
+            return compile_plan(launch), False
+        if unit.user not in ("root", "0"):
+            launch = launch._replace(confinement=self._level_base())
         again = unit.start.ready.kind == "notify" or fds  # these may have to be opened again
         fixed = not (unit.env_files or unit.user or unit.group or unit.groups or again)
         return compile_plan(launch), fixed and "/" in command[0]
+
+    def sandboxing(self) -> Sandboxing:
+        """Of units with more isolation than level base: loaded for the first one."""
+        if self._sandboxing is None:
+            from supervisor.manager.sandboxing import Sandboxing
+
+            base = getattr(self._tracker, "base", "")
+            self._sandboxing = Sandboxing(
+                self._paths, lambda key: f"{base}/{self._tracker.group(key)}" if base else ""
+            )
+        return self._sandboxing
+
+    def _level_base(self) -> Confinement:
+        """What level base takes from a unit that says nothing of its isolation: all capabilities,
+        root's too. Worked out once. An ordinary user's supervisor has none to hand down; a usual
+        root has all, and makes none inheritable: that is seen without loading what knows more."""
+        if self._confinement is None:
+            steps: tuple[Step, ...] = ()
+            if os.geteuid() == 0:
+                steps = (Step("BOUND", (0,)),) if _usual_root() else _base_steps()
+            self._confinement = Confinement(setup=steps)
+        return self._confinement
+
+    def _program(self, word: str, path: str, root: str) -> str:
+        """Where the program of a command is, as the service will see it. Raises CannotLaunch."""
+        look = self.sandboxing().find if root else _find
+        found = look(word, path, root)
+        if found is None:
+            where = f" below {root}" if root else ""
+            raise CannotLaunch(f"{word} is in no directory of PATH ({path}){where}")
+        return found
 
     def _of_process(
         self, unit: Unit
@@ -258,21 +318,53 @@ class Launcher:
         self._stored.add(name)
 
     def _readiness(
-        self, unit: Unit, inst: Instance, who: Identity, env: dict[str, str],
-        pid_vars: list[str], *, dry: bool,
-    ) -> None:  # fmt: skip
+        self, unit: Unit, inst: Instance, env: dict[str, str], pid_vars: list[str]
+    ) -> str:
+        """The path of its notify socket, "" if it has none."""
         if unit.start.ready.kind != "notify":
-            return
+            return ""
         path = f"{self._paths.runtime}/notify/{inst.key.replace('/', '@')}"
         env["NOTIFY_SOCKET"] = path
-        stored = f"notify:{inst.key}"
-        if not dry and stored not in self._stored:
-            fd = notify.open_socket(path, -1 if who.uid is None else who.uid, who.gid)
-            self._keep(stored, fd)
-            self.opened[inst.key] = fd
         if unit.start.watchdog_ns:
             env["WATCHDOG_USEC"] = str(unit.start.watchdog_ns // 1000)
             pid_vars.append("WATCHDOG_PID")
+        return path
+
+    def _open_notify(
+        self, key: str, path: str, who: Identity, owner: tuple[int, int] | None
+    ) -> None:
+        """`owner`: the host's ids of `who`, where those are others."""
+        stored = f"notify:{key}"
+        if stored not in self._stored:
+            uid, gid = owner or (-1 if who.uid is None else who.uid, who.gid)
+            fd = notify.open_socket(path, uid, gid)
+            self._keep(stored, fd)
+            self.opened[key] = fd
+
+
+def _find(word: str, path: str, _root: str) -> str | None:
+    return users.find_program(word, path)
+
+
+def _usual_root() -> bool:
+    """It has CAP_SETPCAP (8), and what it executes inherits nothing."""
+    held = dict(line.split(":\t", 1) for line in read("/proc/self/status").splitlines())
+    inherits = int(held["CapInh"], 16) | int(held["CapAmb"], 16)
+    return bool(int(held["CapEff"], 16) >> 8 & 1) and not inherits
+
+
+def _base_steps() -> tuple[Step, ...]:
+    from supervisor.kernel.sandbox.capabilities import base_steps
+
+    return base_steps()
+
+
+def is_isolated(unit: Unit) -> bool:
+    """Whether model.policy is to be asked, which is loaded for that only."""
+    return bool(
+        unit.sandbox is not None or unit.network is not None or unit.root or unit.secrets
+        or unit.user == "dynamic"
+    )  # fmt: skip
 
 
 def _fill(text: str, names: dict[str, str]) -> str:

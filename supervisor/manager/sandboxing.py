@@ -1,0 +1,138 @@
+"""Units whose isolation is more than level base: what each launch of theirs needs.
+
+Law: nothing here is enforced, and nothing decided but by the policy (model.policy) and the host's
+facts; the steps that enforce it are compiled below kernel/sandbox and taken by the keeper's child.
+What was not enforced is told or refuses the launch. Loaded when the first such unit is there; it
+keeps nothing that a manager after this one would have to know (kernel/sandbox/dynamic.py has ids on
+disk).
+"""
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Callable
+from typing import NamedTuple
+
+from supervisor.kernel import users
+from supervisor.kernel.plan import Confinement, Identity
+from supervisor.kernel.sandbox import compile as compiler
+from supervisor.kernel.sandbox import devices, dynamic, namespaces, usermap
+from supervisor.kernel.sandbox.facts import facts
+from supervisor.kernel.sandbox.part import CannotConfine, Context
+from supervisor.manager.launcher import CannotLaunch
+from supervisor.model.paths import Paths
+from supervisor.model.policy import Policy, fill, plain, resolve
+from supervisor.model.unit import Unit
+
+# Of open(2), by the mode of an entry of sandbox.open. What is written to is no link: a service that
+# may write to the directory could have the supervisor open any file for it at its next start.
+_FLAGS = {
+    "read": os.O_RDONLY,
+    "write": os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW,
+    "append": os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW,
+    "read-write": os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW,
+}
+_ALONE = "only a supervisor that runs as root can give it a user of its own"
+Named = Callable[[Unit], Identity]  # looks names up
+
+
+class Boxed(NamedTuple):
+    """What the sandbox adds to a launch. `owner`: the host's ids of `identity`, if it has a user
+    namespace."""
+
+    identity: Identity
+    owner: tuple[int, int] | None
+    confinement: Confinement
+    env: tuple[tuple[str, str], ...]
+    opens: tuple[tuple[int, int, str], ...]
+    no_new_privs: bool
+    mechanisms: tuple[tuple[str, str], ...]
+    missing: tuple[str, ...]  # in sentences
+
+
+class Sandboxing:
+    def __init__(self, paths: Paths, group: Callable[[str], str]) -> None:
+        """`group`: the directory of an instance's cgroup, "" where it has none."""
+        self._paths = paths
+        self._group = group
+
+    def policy(self, unit: Unit, names: dict[str, str]) -> Policy | None:
+        """None: all of it is level base after all."""
+        return None if plain(unit) else fill(resolve(unit), names)
+
+    def identity(self, unit: Unit, policy: Policy, named: Named, *, dry: bool) -> Identity:
+        """Whom it becomes, as unit files number ids. Raises CannotLaunch."""
+        if policy.dynamic_user and os.geteuid() == 0:
+            ids = dynamic.users(self._paths.runtime)
+            try:
+                number = ids.of(unit.name) if dry else ids.take(unit.name)
+                found = dynamic.identity(unit.name, number)
+                extra = tuple(users.group_id(name) for name in unit.groups)
+                gid = users.group_id(unit.group) if unit.group else number
+            except CannotConfine as exc:
+                raise CannotLaunch(f"user: {exc}") from exc
+            except users.UnknownName as exc:
+                raise CannotLaunch(f"cannot give it the groups that it names: {exc}") from exc
+            return found._replace(gid=gid, groups=(*found.groups, *extra))
+        if unit.user == "dynamic" and policy.require == "all":
+            raise CannotLaunch(f'user: {_ALONE}; with require = "best" it runs as {os.geteuid()}')
+        return named(unit)
+
+    def find(self, word: str, path: str, root: str) -> str | None:
+        """The program as it is found below `root`; None if it is not."""
+        from supervisor.kernel.sandbox.trace import find_in_root
+
+        try:
+            return find_in_root(root, word, path)
+        except CannotConfine as exc:
+            raise CannotLaunch(str(exc)) from exc
+
+    def box(
+        self, unit: Unit, key: str, policy: Policy, who: Identity, program: str,
+        command: tuple[str, ...], directory: str, notify: str, *, dry: bool,
+    ) -> Boxed:  # fmt: skip
+        """`notify`: the path of its notify socket, "" if it has none. `dry`: to look at only.
+        Raises CannotLaunch."""
+        context = Context(
+            facts(), unit.name, key, who, program, command, directory, self._paths.runtime,
+            self._paths.state, self._group(key), (notify,) if notify else (),
+        )  # fmt: skip
+        try:
+            inside = namespaces.inside(policy, context, who)
+            context = context._replace(identity=inside)
+            if not dry:
+                compiler.prepare(policy, context)
+            confined = compiler.confine(policy, context)
+            owner = usermap.outside(policy, context, inside) if policy.users is not None else None
+        except CannotConfine as exc:
+            raise CannotLaunch(str(exc)) from exc
+        except OSError as exc:
+            what = f"{exc.filename}: " if exc.filename else ""
+            raise CannotLaunch(f"cannot make its sandbox: {what}{exc.strerror}") from exc
+        missing = [f"{name} is not enforced here: {why}" for name, why in confined.missing]
+        if unit.user == "dynamic" and os.geteuid() != 0:
+            missing.insert(0, f"user is not enforced here: {_ALONE}")
+        return Boxed(
+            inside, owner, confined.confinement, confined.env,
+            _opens(policy),
+            policy.no_new_privileges, confined.mechanisms, tuple(missing),
+        )  # fmt: skip
+
+    def release(self, key: str, unit: str, *, last: bool) -> None:
+        """An instance is down. `last`: no other one of its unit runs, so its ids are free."""
+        devices.remove(key, self._paths.runtime)
+        if last and os.geteuid() == 0:
+            dynamic.users(self._paths.runtime).release(unit)
+            dynamic.blocks(self._paths.runtime).release(unit)
+
+
+def _opens(policy: Policy) -> tuple[tuple[int, int, str], ...]:
+    """Raises CannotLaunch for a FIFO: whoever opens one waits for its other end."""
+    for one in policy.open:
+        try:
+            fifo = stat.S_ISFIFO(os.stat(one.path).st_mode)
+        except OSError:
+            continue  # the step that opens it says why
+        if fifo:
+            raise CannotLaunch(f"sandbox.open: {one.path} is a FIFO; give it one with `listen`")
+    return tuple((one.fd, _FLAGS[one.mode] | os.O_NOCTTY, one.path) for one in policy.open)
