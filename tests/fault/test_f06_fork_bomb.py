@@ -19,6 +19,7 @@ BOMB = "import os\nwhile True:\n try: os.fork()\n except OSError: pass"
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # on one processor, which the bombs share with others, that may be needed
 def test_a_fork_bomb_costs_nobody_an_answer_and_is_gone_after_each_stop(tmp_path: Path) -> None:
     need("pids")
     text = service(BOMB, f'autostart = false\n[limits]\ntasks = {TASKS}\ncpu = "50%"\n'
@@ -28,7 +29,7 @@ def test_a_fork_bomb_costs_nobody_an_answer_and_is_gone_after_each_stop(tmp_path
         manager = stack.manager
         for _ in range(ROUNDS):
             assert stack.call("Start", units=["bomb"])["results"][0]["ok"]
-            stack.until(lambda: usage(stack, "bomb")["tasks"] == TASKS, "the bomb to be full")
+            stack.until(lambda: usage(stack, "bomb")["tasks"] == TASKS, "the bomb to be full", 60)
             group = Path(stack.call("Describe", unit="bomb")["cgroup"])
             for _ in range(ANSWERS):
                 watch = Watch(manager)
