@@ -20,6 +20,8 @@ from supervisor.kernel.sandbox import (
     addresses,
     capabilities,
     devices,
+    filters,
+    landlock,
     memory,
     namespaces,
     private_net,
@@ -78,7 +80,7 @@ def mechanisms() -> tuple[Callable[[Policy, Context], Part], ...]:
     alone in settle."""
     return (
         devices.part, addresses.part, private_net.part, namespaces.part, keyring,
-        memory.part,
+        landlock.part, memory.part, filters.part,
     )  # fmt: skip
 
 
