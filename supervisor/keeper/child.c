@@ -6,11 +6,9 @@
 #include <linux/openat2.h>
 #include "keeper.h"
 
-enum { SET_MDWE = 65 }; /* of prctl(2), newer than the headers may be */
 static char *pointers[2 * MAX_LISTED + MAX_PID_VARIABLES + 2]; /* environment, NULL, arguments, NULL */
-static struct { uint32_t done, variables, pid_variables, fd_steps; } so_far;
+static struct { uint32_t done, variables, pid_variables, fd_steps; bool forked; } so_far;
 static char pid_variable[MAX_PID_VARIABLES][WIRE_MAX_NAME + 32];
-static bool own_memory; /* else it is the spawner's */
 
 static int failed(bool failure) { return failure ? errno : 0; }
 int write_file(int directory, const char *path, const char *text) {
@@ -77,7 +75,7 @@ static int call(const int64_t *value, uint8_t *data) {
         a[i] = kind == CALL_ADDRESS ? (long)(data + value[4 + i]) : value[4 + i];
         if (kind == CALL_RESULT) a[i] = *(int *)memcpy(&result, data + a[i], sizeof result);
     }
-    if (calls[value[0]] == SYS_prctl && a[0] == SET_MDWE && !own_memory) return EPERM; /* the next service's too */
+    if (calls[value[0]] == SYS_prctl && a[0] == 65 && !so_far.forked) return EPERM; /* PR_SET_MDWE, of this memory */
     result = (int)syscall(calls[value[0]], a[0], a[1], a[2], a[3], a[4]);
     if (result < 0 && errno != value[1]) return errno;
     memcpy(data + value[2], &result, sizeof result);
@@ -111,11 +109,11 @@ static int take_step(struct step *step, struct plan *plan) {
     case STEP_ADDRESS: memcpy(data + value[0], &(uint8_t *){data + value[1]}, sizeof(void *)); return 0;
     case STEP_CALL: return call(value, data);
     case STEP_HOLD: return hold((int)value[0], step->text);
-    case STEP_FORK: own_memory = true; return bear_again(plan);
+    case STEP_FORK: so_far.forked = true; return bear_again(plan);
     case STEP_NO_NEW_PRIVS: return failed(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-    case STEP_EXEC:
-        plan->report[2] = 0; /* as far as anybody will learn */
-        return failed(execve(text, list_texts(step, pointers + so_far.variables + 1), pointers));
+    case STEP_EXEC: plan->report[2] = 0; /* as far as anybody will learn */
+        list_texts(step, pointers + so_far.variables + 1);
+        return failed(syscall(SYS_execve, text, pointers + so_far.variables + 1, pointers, WIRE_EXEC_MARK));
     }
     return EINVAL;
 }

@@ -97,6 +97,10 @@ STEPS = (
     ("EXEC", 21, "u32 argc, path\\0, argument\\0...", "execve"),
 )
 
+# What EXEC passes as a fourth argument, of which the kernel reads three: a filter sees it, and can
+# tell the keeper's own execve from all others (kernel/seccomp/learning.py).
+EXEC_MARK = 0x756E626F78656421
+
 CALL_KINDS = {"NUMBER": 0, "ADDRESS": 1, "RESULT": 2}
 
 # The only system calls that a CALL step may make, by row: new ones go to the end.
