@@ -1,9 +1,9 @@
 """`unboxed check PATH...`: all errors of unit files, offline, as an editor or CI wants them.
 
 A directory is read as the supervisor would read it, drop-ins included. A file is read with its
-drop-ins beside it, and its neighbours are looked at for what it needs: a cycle is an error there
-too, a unit that is not among them only a warning, since it may be in another directory. A drop-in
-stands for its unit.
+drop-ins beside it, and its neighbours for what it needs and which ports they claim: a cycle is an
+error there too, a unit that is not among them only a warning, since it may be in another directory.
+A drop-in stands for its unit.
 """
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from supervisor.config.drop_in import load_layered
 from supervisor.config.files import Unreadable, open_folder, read_file, reason
 from supervisor.config.load import Loaded, load_text, read_units
 from supervisor.config.problem import Broken, Problem
+from supervisor.core.ports import claims
 from supervisor.model.unit import Needs, Unit
 
 _SUFFIX = ".toml"
@@ -60,7 +61,8 @@ def _among_neighbours(
 ) -> tuple[list[Problem], list[Problem]]:
     """What is wrong with the relations of the one unit in `alone`, which is not read again."""
     for name, unit in alone.units.items():
-        if unit.needs == Needs() and (unit.limits is None or not unit.limits.slice):
+        sliced = unit.limits is not None and unit.limits.slice
+        if unit.needs == Needs() and not sliced and not any(claims(unit)):
             continue
         home = os.path.dirname(unit.source) or "."
         if home not in known:

@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 from glob import escape, glob
 from itertools import pairwise
+from typing import Any
 
 from supervisor.config.build import BadText, document
 from supervisor.config.lines import Lines
 from supervisor.config.load import Loaded
 from supervisor.config.problem import Problem
 from supervisor.core.graph import build
+from supervisor.core.ports import clashes
+from supervisor.core.ports import words as claimed
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,6 +69,15 @@ def relations(
                 f"its slice {unit.limits.slice} must be a unit in another directory than this"))
         else:
             broken.append(Problem(file, line, "limits.slice", f"cannot start {name}: {why}"))
+    for name, both in clashes(units).items():
+        if only in {"", name}:
+            mine, other = both
+            file, line = _find(units[name], mine.where)
+            theirs = "{}:{}".format(*_find(units[other.unit], other.where))
+            broken.append(Problem(
+                file, line, ".".join(str(part) for part in mine.where if type(part) is str),
+                f"cannot start {name}: {claimed(mine, other)}, {theirs}; give one of them another "
+                "port, or let them conflict (needs.conflicts)"))
     return broken, missing
 
 
@@ -109,14 +121,20 @@ def _order(second: Unit, first: Unit) -> tuple[Unit, str]:
 
 
 def _place(unit: Unit, key: str, section: str = "needs") -> tuple[str, int]:
-    """File and line of `SECTION.KEY`: its last drop-in that has it, else its own file."""
+    return _find(unit, (section, key))
+
+
+def _find(unit: Unit, where: tuple[str | int, ...]) -> tuple[str, int]:
+    """File and line of a key: in its last drop-in that has it, else in its own file."""
     drop_ins = sorted(glob(f"{escape(unit.source)}.d/*.toml"), reverse=True)
     for file in [*drop_ins, unit.source]:
         try:
             with open(file, "rb") as source:
                 data = source.read()
-            if key in document(data).get(section, {}):
-                return file, Lines(data.decode()).find((section, key))
-        except (OSError, BadText, TypeError):
+            value: Any = document(data)
+            for part in where:
+                value = value[part]
+            return file, Lines(data.decode()).find(where)
+        except (OSError, BadText, TypeError, LookupError):
             continue  # it has changed since it was read
     return unit.source, 0

@@ -35,14 +35,15 @@ class Graph(Struct, gc=False):
 
 
 def build(units: Mapping[str, Unit]) -> Graph:
-    """The graph of `units`. `broken`: those in a cycle, that require one that is not there, or
-    that share the limits of none."""
+    """The graph of `units`. `broken`: those in a cycle, that require one that is not there, that
+    share the limits of none, or that claim a port together with another."""
     deps: dict[str, list[Dep]] = {}
     conflicts: dict[str, set[str]] = {}
     broken: dict[str, str] = {}
-    slices = False
+    slices = ports = False
     for name, unit in units.items():
         slices = slices or (unit.limits is not None and bool(unit.limits.slice))
+        ports = ports or bool(unit.listen) or unit.network is not None
         needs = unit.needs
         if needs is _NONE or needs == _NONE:
             continue
@@ -73,6 +74,10 @@ def build(units: Mapping[str, Unit]) -> Graph:
         from supervisor.core.slices import broken as lost  # few hosts have one
 
         broken.update(lost(units))
+    if ports:
+        from supervisor.core.ports import broken as claimed
+
+        broken.update(claimed(units))
     for path in _cycles(known):
         words = "its order is a cycle: " + " -> ".join(path)
         broken.update(dict.fromkeys(path, words))

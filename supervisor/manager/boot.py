@@ -1,9 +1,10 @@
 """A fresh start: unit files in, first services out while the last files are still being read.
 
 The keeper forks on one core while this parses on another. A unit may be started before all
-others are known only if no other can have a say in it: it has no relations (and no slice) of its
-own, and no file orders anybody else (`needs.before`, `needs.conflicts`). One look at the raw text
-of all files tells whether such a word is there at all; if it is, everything is read first.
+others are known only if no other can have a say in it: it has no relations (no slice, and no port
+that another may claim) of its own, and no file orders anybody else (`needs.before`,
+`needs.conflicts`). One look at the raw text of all files tells whether such a word is there at all;
+if it is, everything is read first.
 """
 from __future__ import annotations
 
@@ -35,7 +36,7 @@ def boot(
                 sup.report(f"{problem}; {unit.name or 'the directory'} is left out")
             continue
         units[unit.name] = unit
-        if eager and unit.autostart and unit.needs == _FREE and not _is_sliced(unit):
+        if eager and unit.autostart and unit.needs == _FREE and not _shares(unit):
             early.append(unit)
             if len(early) == _BATCH:
                 _start_free(sup, early)
@@ -66,9 +67,11 @@ def _start_free(sup: Supervisor, units: list[Unit]) -> None:
     sup.commit()
 
 
-def _is_sliced(unit: Unit) -> bool:
-    """Whether it shares the limits of another one, which may not be read yet."""
-    return unit.limits is not None and bool(unit.limits.slice)
+def _shares(unit: Unit) -> bool:
+    """Whether it has limits or ports that another one may have too, which is not read yet."""
+    if unit.limits is not None and unit.limits.slice:
+        return True
+    return unit.network is not None or any(one.port for one in unit.listen)
 
 
 def _is_new(sup: Supervisor, name: str) -> bool:

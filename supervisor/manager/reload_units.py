@@ -16,19 +16,31 @@ def _unsliced(units: dict[str, Unit]) -> dict[str, str]:
     return broken(units)
 
 
+def _clashing(units: dict[str, Unit]) -> dict[str, tuple[str, str]]:
+    """Key and reason of each unit that claims a port which another one claims."""
+    if not any(unit.listen or unit.network is not None for unit in units.values()):
+        return {}
+    from supervisor.core.ports import clashes, words
+
+    return {name: (str(both[0].where[0]), words(*both)) for name, both in clashes(units).items()}
+
+
 def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
     """What runs goes on as it was started; a changed definition counts from its next start. Only
     the number of its instances counts at once: World.recheck starts and stops some."""
     loaded = read_units(sup.paths.units)
     problems = [Problem(p.file, p.line, p.key, p.message) for p in loaded.problems]
     unsliced = _unsliced(loaded.units)
+    clashing = _clashing(loaded.units)
     for name, why in graphs.build(loaded.units).broken.items():
-        if name in unsliced:
+        if name in unsliced or name in clashing:
             continue
         problems.append(Problem(loaded.units[name].source, 0, "needs", f"cannot be met: {why}"))
     for name, why in unsliced.items():
         source = loaded.units[name].source
         problems.append(Problem(source, 0, "limits.slice", f"cannot be used: {why}"))
+    for name, (key, why) in clashing.items():
+        problems.append(Problem(loaded.units[name].source, 0, key, f"cannot be claimed: {why}"))
     if problems:
         return InvalidUnits(
             tuple(problems), "cannot reload unit files: there are errors; nothing was changed"

@@ -32,7 +32,7 @@ RARE = {"supervisor.config.limits", "supervisor.model.rlimits", "supervisor.kern
         "supervisor.kernel.limits_v1", "supervisor.kernel.limiter", "supervisor.kernel.usage",
         "supervisor.kernel.limit_groups", "supervisor.kernel.controllers",
         "supervisor.kernel.disks", "supervisor.kernel.retune", "supervisor.core.slices",
-        "supervisor.manager.limiting", "supervisor.manager.figures",
+        "supervisor.core.ports", "supervisor.manager.limiting", "supervisor.manager.figures",
         "supervisor.manager.set_limits", "supervisor.config.sandbox", "supervisor.config.network",
         "supervisor.config.isolation", "supervisor.config.promises"}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.scenario.bad_input.kit import SLEEP, said
-from tests.stack import Stack
+from tests.stack import Refused, Stack
 
 
 def taken(family: str, home: Path) -> tuple[socket.socket, str]:
@@ -46,9 +46,34 @@ def test_an_address_of_somebody_else_is_waited_for(tmp_path: Path, family: str) 
             assert stack.row("good")["pid"] == good
 
 
-@pytest.mark.parametrize("family", ["tcp", "udp", "unix"])
-def test_two_units_at_one_address_do_not_steal_it(tmp_path: Path, family: str) -> None:
+@pytest.mark.parametrize("family", ["tcp", "udp"])
+def test_of_two_units_that_claim_one_port_none_is_started(tmp_path: Path, family: str) -> None:
     other, address = taken(family, tmp_path)
+    other.close()
+    port = address.rpartition(":")[2]
+    one = f'{SLEEP}[[listen]]\naddress = "{address}"\n'
+    two = f'{SLEEP}[network]\nlisten = "{family}:{port}"\n'
+    with Stack(tmp_path, {"good": SLEEP, "one": one, "two": two}) as stack:
+        stack.wait("good", "running")
+        assert stack.wait("one", "failed")["reason"] == (
+            f"its port {address} is claimed by two too as {family}:{port} ([network] listen)")
+        assert "is claimed by one too" in stack.wait("two", "failed")["reason"]
+        assert not stack.row("one")["pid"]
+        stack.write("one", SLEEP)
+        stack.call("ReloadUnits")
+        stack.call("Start", units=["one"], wait=True)
+        assert stack.row("one")["state"] == "running"
+        stack.write("one", one)
+        with pytest.raises(Refused) as refused:
+            stack.call("ReloadUnits")
+        problems = [(p["file"], p["key"]) for p in refused.value.parameters["problems"]]
+        assert problems == [
+            (f"{stack.units}/one.toml", "listen"), (f"{stack.units}/two.toml", "network")]
+        assert stack.row("one")["state"] == "running"
+
+
+def test_two_units_at_one_path_do_not_steal_it(tmp_path: Path) -> None:
+    other, address = taken("unix", tmp_path)
     other.close()
     unit = f'{SLEEP}[restart]\nwhen = "never"\n[[listen]]\naddress = "{address}"\n'
     with Stack(tmp_path, {"one": unit, "two": unit}) as stack:

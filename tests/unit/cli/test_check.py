@@ -157,6 +157,26 @@ def test_a_need_whose_file_has_errors_is_not_called_missing(tmp_path: Path, cli:
     assert "no unit file" not in out
 
 
+def test_two_units_that_claim_one_port_are_errors_at_their_lines(tmp_path: Path, cli: Cli) -> None:
+    web = unit(tmp_path, "web.toml", 'command = "/web"\n[[listen]]\naddress = "tcp:80"\n')
+    api = unit(tmp_path, "api.toml", 'command = "/api"\n[network]\nmode = "host"\n')
+    unit(tmp_path / "api.toml.d", "1.toml", '[network]\nlisten = ["udp:1", "tcp:80"]\n')
+    code, out, _ = cli("check", str(tmp_path))
+    assert code == 1
+    assert (
+        f"{web}:3: listen.address: cannot start web: its port tcp:0.0.0.0:80 is claimed by api too"
+        f" as tcp:80 ([network] listen), {api}.d/1.toml:2; give one of them another port, or let"
+        " them conflict (needs.conflicts)\n") in out
+    assert f"{api}.d/1.toml:2: network.listen: cannot start api: its port tcp:80 is claimed" in out
+    assert f"by web too as tcp:0.0.0.0:80 ([[listen]]), {web}:3; " in out
+    assert out.splitlines()[-1] == "2 errors; these units would not start"
+    out = cli("check", web).out
+    assert "cannot start web: " in out
+    assert "cannot start api: " not in out
+    unit(tmp_path / "api.toml.d", "2.toml", 'needs.conflicts = "web"\n')
+    assert cli("check", str(tmp_path)).code == 0
+
+
 def test_a_slice_that_cannot_be_is_an_error_at_its_line(tmp_path: Path, cli: Cli) -> None:
     web = unit(tmp_path, "web.toml", 'command = "/web"\n[limits]\ntasks = 5\nslice = "team"\n')
     code, out, _ = cli("check", str(tmp_path))
