@@ -88,7 +88,8 @@ def prepare(policy: Policy, ctx: Context) -> None:
 def remove(key: str, runtime: str) -> None:
     """Let go of the namespace of an instance, if it has one: with its last process it ends, and
     both ends of the cable with it."""
-    _let_go(_path(key, runtime))
+    if os.path.isdir(f"{runtime}/netns"):
+        _let_go(_path(key, runtime))
 
 
 def sweep(runtime: str, keys: list[str]) -> None:
