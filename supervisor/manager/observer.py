@@ -4,6 +4,7 @@ from __future__ import annotations
 import os
 from errno import EAGAIN, EINTR, EMFILE, ENOENT, ESRCH
 
+from supervisor.core.words import CLD_EXITED
 from supervisor.kernel.keeper import Child, Frame, child
 from supervisor.kernel.plan import NAMES
 from supervisor.kernel.wire import CHILD_STATES
@@ -13,6 +14,7 @@ from supervisor.model import event as ev
 from supervisor.model.values import signal_name
 
 TERM, INT, HUP, QUIT = 15, 2, 1, 3
+SIGSYS = 31
 MANY = 4  # frames in one datagram that make another one likely
 _TOLD_ONCE = frozenset({"EXECED", "LAUNCH_FAILED", "REFUSED", "EXITED", "PING"})
 _NO_PROCESS = "no process is left (RLIMIT_NPROC, pids.max and pid_max limit them)"
@@ -112,6 +114,9 @@ class Observer:
         words = ""
         if sup.limiting is not None and role != "ready":  # while its groups are still there
             words = sup.limiting.end_words(key, record.code, record.status)
+        if record.status == SIGSYS and record.code != CLD_EXITED and inst is not None:
+            unit = sup.launched.get(key) or sup.world.unit_of(inst)
+            words = words or sup.violation(unit, record.pid, record.code, record.status)
         if role != "ready" and inst is not None and inst.goal == "down" and not inst.job:
             empty = sup.tracker.remove(key)
             if empty:

@@ -7,7 +7,7 @@ from _socket import SHUT_RD, socket
 from supervisor.core.world import ENDED
 from supervisor.kernel.tracking import SessionTracker
 from supervisor.manager.conditions import unmet
-from supervisor.manager.launcher import CannotLaunch
+from supervisor.manager.launcher import CannotLaunch, is_isolated
 from supervisor.manager.loop import PRIORITY, READ
 from supervisor.manager.notices import Notices
 from supervisor.manager.supervisor import SHORTAGES, Supervisor
@@ -232,6 +232,9 @@ class Performer:
         if unit is not None and key not in world.keys[name] and name not in world.left:
             for other in world.keys[name]:  # it was the last to serve by the old definition
                 sup.launcher.drop_stale(unit, world.instances[other])
+        if ran is not None and is_isolated(ran):
+            over = all(world.instances[k].phase in ENDED for k in world.all_of(name) if k != key)
+            sup.launcher.sandboxing().release(key, name, last=over)
         if ran is None or _speaks(ran) or (unit is not None and _speaks(unit)):
             self._notices.close(key)
 
@@ -239,7 +242,11 @@ class Performer:
         """The run that begins has another definition than the last: what was opened for that one
         may belong to another user, or to nobody."""
         self._sup.launcher.drop_stale(unit, self._sup.world.instances[key])
-        if _speaks(was) and (was.user, was.group) != (unit.user, unit.group):
+        if is_isolated(was) and not is_isolated(unit):
+            self._sup.launcher.sandboxing().release(key, unit.name, last=False)
+        if _speaks(was) and (was.user, was.group, was.sandbox) != (
+            unit.user, unit.group, unit.sandbox
+        ):  # fmt: skip
             self._notices.close_socket(key)
         elif _speaks(was) and not _speaks(unit):
             self._notices.close(key)

@@ -4,13 +4,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from supervisor.core.resume import Child, Saved, resume
+from supervisor.core.words import CLD_EXITED
 from supervisor.core.world import ENDED
 from supervisor.kernel.keeper import Child as KeeperChild
 from supervisor.manager.boot import boot
 from supervisor.manager.facts import Facts, fetch
 from supervisor.manager.journal import Snapshot
 from supervisor.manager.notices import Notices
-from supervisor.manager.observer import STATE_NAMES, ended_words, split_key
+from supervisor.manager.observer import SIGSYS, STATE_NAMES, ended_words, split_key
 from supervisor.manager.performer import Performer
 from supervisor.manager.supervisor import STREAM, Supervisor
 from supervisor.model.state import Instance
@@ -37,7 +38,7 @@ def recover(
         empty = ended and sup.tracker.empty(key)
         words = ""
         if ended and role != "ready" and snapshot is not None and key in snapshot.instances:
-            words = _memory_words(sup, snapshot, snapshot.instances[key], child)
+            words = _end_words(sup, snapshot, snapshot.instances[key], child)
         children.append(
             Child(
                 child.launch, child.key, child.pid, STATE_NAMES[child.state],  # type: ignore[arg-type]
@@ -61,12 +62,17 @@ def recover(
     sup.turn()
 
 
-def _memory_words(sup: Supervisor, snapshot: Snapshot, inst: Instance, child: KeeperChild) -> str:
-    if sup.limiting is None:
-        return ""
+def _end_words(sup: Supervisor, snapshot: Snapshot, inst: Instance, child: KeeperChild) -> str:
+    """Of what ended when there was no manager: for want of memory, or by its own sandbox."""
     ran = snapshot.launched.get(inst.key)
     units = snapshot.units if ran is None else {**snapshot.units, inst.unit: ran}
-    return sup.limiting.ended_meanwhile(inst, units, child.code, child.status)
+    words = ""
+    if sup.limiting is not None:
+        words = sup.limiting.ended_meanwhile(inst, units, child.code, child.status)
+    unit = units.get(inst.unit)
+    if not words and unit is not None and child.status == SIGSYS and child.code != CLD_EXITED:
+        words = sup.violation(unit, child.pid, child.code, child.status)
+    return words
 
 
 def _from_journal(

@@ -13,6 +13,7 @@ import stat
 from collections.abc import Callable
 from typing import NamedTuple
 
+from supervisor.core.words import exit_words
 from supervisor.kernel import users
 from supervisor.kernel.plan import Confinement, Identity
 from supervisor.kernel.sandbox import compile as compiler
@@ -136,3 +137,12 @@ def _opens(policy: Policy) -> tuple[tuple[int, int, str], ...]:
         if fifo:
             raise CannotLaunch(f"sandbox.open: {one.path} is a FIFO; give it one with `listen`")
     return tuple((one.fd, _FLAGS[one.mode] | os.O_NOCTTY, one.path) for one in policy.open)
+
+
+def violation(unit: Unit, pid: int, code: int, status: int) -> str:
+    """Of a process that ended, if its own filter killed it: how, in words; else ""."""
+    from supervisor.kernel.sandbox.violation import killed_for, words
+
+    if plain(unit) or not resolve(unit).promises:
+        return ""
+    return f"{exit_words(code, status)}: {words(killed_for(pid, os.uname().machine), unit.name)}"

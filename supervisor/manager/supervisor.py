@@ -16,7 +16,7 @@ from supervisor.kernel import spare
 from supervisor.kernel.keeper import Keeper, KeeperGone
 from supervisor.kernel.tracking import Tracker
 from supervisor.manager.journal import Header, Journal
-from supervisor.manager.launcher import Launcher
+from supervisor.manager.launcher import Launcher, is_isolated
 from supervisor.manager.loop import READ, WRITE, Callback, Loop
 from supervisor.model import action as do
 from supervisor.model import event as ev
@@ -115,6 +115,14 @@ class Supervisor:
             self.limiting = Limiting(self)
             self.header.limited = True
         return self.limiting
+
+    def violation(self, unit: Unit, pid: int, code: int, status: int) -> str:
+        """Why a process of it was ended by SIGSYS, "" if that was not its sandbox."""
+        if not is_isolated(unit):
+            return ""
+        from supervisor.manager.sandboxing import violation
+
+        return violation(unit, pid, code, status)
 
     def deliver(self, key: str, event: object) -> None:
         self.current = key

@@ -1,0 +1,56 @@
+"""Finding the call for which a filter killed a process, in what the kernel wrote of it."""
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from supervisor.kernel.sandbox import violation
+
+X86, ARM, I386 = 0xC000003E, 0xC00000B7, 0x40000003
+
+
+@pytest.fixture(autouse=True)
+def first_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(violation, "_FIRST_PID_NAMESPACE", os.readlink("/proc/self/ns/pid"))
+
+
+def log(path: Path, pid: int, number: int, arch: int = X86, age: float = 0.0) -> str:
+    path.write_bytes(
+        b"5,32876,23915989402,-;audit: type=1326 audit(%.3f:16875): auid=4294967295 uid=0 gid=0"
+        b' ses=4294967295 pid=%d comm="x pid=7" exe="/bin/x" sig=31 arch=%x syscall=%d compat=0'
+        b" ip=0x7f5e7e2f34f7 code=0x80000000\n" % (time.time() - age, pid, arch, number)
+    )
+    return str(path)
+
+
+def test_the_call_of_that_pid_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "kmsg"
+    assert violation.killed_for(4711, "x86_64", log(path, 4711, 161)) == "chroot"
+    assert violation.killed_for(4711, "aarch64", log(path, 4711, 51, ARM)) == "chroot"
+
+
+def test_what_another_process_or_an_earlier_one_did_is_not_taken_for_it(tmp_path: Path) -> None:
+    path = tmp_path / "kmsg"
+    assert violation.killed_for(4712, "x86_64", log(path, 4711, 161)) == ""
+    assert violation.killed_for(4711, "x86_64", log(path, 4711, 161, age=3600)) == ""
+
+
+def test_the_name_of_another_architectures_call_is_not_guessed(tmp_path: Path) -> None:
+    found = violation.killed_for(4711, "x86_64", log(tmp_path / "kmsg", 4711, 20, I386))
+    assert found == "system call 20 of another architecture"
+
+
+def test_no_log_no_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert violation.killed_for(4711, "x86_64", str(tmp_path / "none")) == ""
+    path = log(tmp_path / "kmsg", 4711, 161)
+    monkeypatch.setattr(violation, "_FIRST_PID_NAMESPACE", "pid:[1]")
+    assert violation.killed_for(4711, "x86_64", path) == ""  # pids here are not those of the log
+
+
+def test_words_name_the_promises_that_would_allow_it() -> None:
+    assert violation.words("ptrace", "web").endswith('"debug" would allow it')
+    assert violation.words("reboot", "web") == "reboot is in none of its promises, nor in any other"
+    assert "`unboxed learn web`" in violation.words("", "web")
