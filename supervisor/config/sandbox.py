@@ -178,20 +178,24 @@ def _map(value: object) -> tuple[MappedRange, ...]:
             '"0:100000:65536"'
         )
     found: tuple[MappedRange, ...] = each(values, _range)
-    faults: list[Fault] = [
-        ((index,), f"cannot map these ids: they are in {show(values[before])} too; remove one")
-        for index, one in enumerate(found)
-        for before in range(index)
-        if _overlap(found[before].inside, one.inside, found[before].count, one.count)
-        or _overlap(found[before].outside, one.outside, found[before].count, one.count)
-    ]
+    faults: list[Fault] = []
+    for index, one in enumerate(found):
+        for before, other in enumerate(found[:index]):
+            if _overlap(one, other):
+                why = f"cannot map these ids: they are in {show(values[before])} too; remove one"
+                faults.append(((index,), why))
+                break
     if faults:
         raise Refused.of(faults)
     return found
 
 
-def _overlap(one: int, other: int, of_one: int, of_other: int) -> bool:
-    return one < other + of_other and other < one + of_one
+def _overlap(one: MappedRange, other: MappedRange) -> bool:
+    """Whether they share an id, inside or outside."""
+    return (
+        -one.count < one.inside - other.inside < other.count
+        or -one.count < one.outside - other.outside < other.count
+    )
 
 
 USERS = Table(

@@ -78,6 +78,16 @@ CASES: dict[str, Callable[[], str]] = {
         f"[{name}]\n" + "".join(f"delai{n}=1\n" for n in range(101))
         for name in ("restart", "start", "stop", "logs", "needs", "conditions", "limits", "sandbox")
     ),
+    "promises that look alike": lambda: "sandbox.promises=[\n" + _fill(
+        (f'"{name}ath",\n' for name in _names()), 9000) + "]",
+    "capabilities that look alike": lambda: "sandbox.capabilities=[\n" + _fill(
+        (f'"sys_tty_{name}fig",\n' for name in _names()), 18_000) + "]",
+    "1,000 wrong rules": lambda: "network.connect=[\n" + _fill(
+        (f'"10.{n % 250}.{n}.1/8:80",\n' for n in range(1, 1000)), 24_000) + "]",
+    "340 ranges that overlap": lambda: "sandbox.users.map=[\n" + _fill(
+        f'"{n}:{n}:{340 - n}",\n' for n in range(340)) + "]",
+    "340 ranges that do not": lambda: "sandbox.users.map=[\n" + _fill(
+        f'"{n}:{n}:1",\n' for n in range(339)) + '"338:0:1"]',
     "empty tables": lambda: _inline("{},"),
     "empty arrays": lambda: _inline("[],"),
     "tables in an array": lambda: _inline("{a.a.a.a.a.a.a.a=1},"),

@@ -25,8 +25,11 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("value", NO_NAMES)
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(
+    "place, value",
+    [(place, value) for place in PLACES for value in NO_NAMES
+     if (place, value) != ("user", '"dynamic"')],  # the one place where it is a word, not a name
+)
 def test_what_is_no_user_name_is_refused(place: str, value: str) -> None:
     text = 'command = "/bin/x"\n' + PLACES[place].replace("{}", value) + "\n"
     found = load_text("web", text, "web.toml")
