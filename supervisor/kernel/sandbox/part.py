@@ -6,10 +6,12 @@ all, and the one order that is safe.
 """
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 from supervisor.kernel.plan import Identity, Step
 from supervisor.kernel.sandbox.facts import Facts
+from supervisor.model.sandbox import Secret
 
 
 class CannotConfine(Exception):
@@ -30,6 +32,7 @@ class Context(NamedTuple):
     state: str  # the supervisor's state directory
     group: str  # absolute path of its v2 cgroup, "" if it has none
     listens: tuple[str, ...]  # paths of unix sockets that must stay reachable (notify and the like)
+    secrets: tuple[Secret, ...] = ()
 
 
 class Part(NamedTuple):
@@ -47,3 +50,5 @@ class Part(NamedTuple):
     holds: int = 0  # CLONE_NEW... flags that a holder must have been born with
     joins: int = 0  # CLONE_NEW... flags that the first child unshares before it forks
     own_memory: bool = False  # the service needs a memory of its own before it executes
+    # Descriptors that the keeper has to have stored before the launch: name, and what makes it.
+    stores: tuple[tuple[str, Callable[[], int]], ...] = ()
