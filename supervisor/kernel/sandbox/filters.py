@@ -15,7 +15,7 @@ from supervisor.kernel.sandbox.part import Context, Part
 from supervisor.kernel.seccomp import argument as a
 from supervisor.kernel.seccomp import filter as seccomp
 from supervisor.kernel.seccomp import network
-from supervisor.kernel.seccomp.rule import VIOLATION, Rule, bits
+from supervisor.kernel.seccomp.rule import ENOSYS, VIOLATION, Rule, bits, other
 from supervisor.model.policy import Policy
 
 _PROGRAM = _Layout("<HHI")  # struct sock_fprog, whose pointer follows
@@ -68,6 +68,8 @@ def refusals(policy: Policy, ctx: Context) -> list[tuple[str, seccomp.Extra]]:
         found.append(("network.unix", network.no_unix()))
     if landlock.denies(policy) and landlock.writes_limited(policy):
         found.append(("sandbox.write", _metadata(policy, ctx)))
+    if landlock.executes_limited(policy):
+        found.append(("sandbox.exec", _NO_PROGRAM_IN_MEMORY))
     if not policy.jit and not memory.has_mdwe(ctx.facts):
         found.append(("sandbox.jit", _NO_NEW_CODE))
     return [(key, rules) for key, rules in found if rules]
@@ -106,6 +108,10 @@ def _metadata(policy: Policy, ctx: Context) -> seccomp.Extra:
         rules.append(("openat", Rule((cut._replace(arg=2),), VIOLATION)))
     return rules
 
+
+# What is executed out of memory has no path: Landlock lets it through.
+_SEALED = bits(1, a.MFD_NOEXEC_SEAL, a.MFD_NOEXEC_SEAL)
+_NO_PROGRAM_IN_MEMORY: seccomp.Extra = (("memfd_create", Rule((other(_SEALED),), ENOSYS)),)
 
 _PROT_WRITE, _PROT_EXEC = 2, 4
 _BOTH = _PROT_WRITE | _PROT_EXEC

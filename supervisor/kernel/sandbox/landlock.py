@@ -111,8 +111,8 @@ def _itself(program: str, root: str) -> list[str]:
     left = [program]
     while left and len(found) < _MOST_EXECUTED:
         path = left.pop()
-        if not exists(path, root):
-            continue  # executing it says why
+        if path in found or not exists(path, root):
+            continue  # if it is not there, executing it says so
         found.append(path)
         asks = asked(root + trace(path, root).real)
         left += [name for name in (asks.loader, *asks.script[:1]) if name]
