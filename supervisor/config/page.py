@@ -102,16 +102,19 @@ refused; the defaults of `tasks` and `oom` hold where the host can, for units th
 _SANDBOX = """
 The levels, each with all of the one before it:
 
-- `off`: nothing, not even that set-user-id programs do nothing for it.
-- `base`: no new privileges; no capabilities, unless they are listed or `user = "root"` is written.
+- `off`: nothing.
+- `base`: no new privileges (set-user-id programs run as who starts them); no capabilities, unless
+  they are listed or `user = "root"` is written.
 - `app`: a dynamic user (unless `user` or `users` is written); the whole file system read-only but
   its own directories and `write`; no /home, /root and /run/user; a private /tmp; in /proc its own
   processes only; no devices but those that every program expects; the promise `app`; no signals
   and no abstract sockets to strangers.
 - `strict`: nothing but the promises, paths and ports that are listed, and the program itself.
 
-Promises: {}. `app` is all that servers and their runtimes use, and stands for a list that is too
-long; the others are OpenBSD's pledge words, and words for what Linux has besides.
+Promises: {}.
+
+`app` is all that servers and their runtimes use, without administration; the others are OpenBSD's
+pledge words, and words for what Linux has besides.
 
 In `read`, `write` and `exec`, `@state`, `@runtime`, `@cache` and `@logs` are the directories of
 these keys (one with the unit's name, if there is none), `@tmp` is a private /tmp, and `@self` is
