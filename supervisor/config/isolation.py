@@ -87,13 +87,6 @@ def _dynamic(unit: Unit, _: Collection[str]) -> list[Fault]:
     return faults
 
 
-def _group(unit: Unit, _: Collection[str]) -> list[Fault]:
-    if not unit.group or not resolve(unit).dynamic_user:
-        return []
-    why = "cannot be together with a dynamic user, which has a group of its own; write groups"
-    return [(("group",), why)]
-
-
 def _tmp(unit: Unit, _: Collection[str]) -> list[Fault]:
     box = unit.sandbox or _NONE
     if box.tmp != "shared" or not any("@tmp" in (getattr(box, key) or ()) for key in _PATHS):
@@ -184,7 +177,6 @@ RULES: tuple[tuple[tuple[str, ...], _Rule], ...] = (
     (("sandbox",), _without_effect),
     (("sandbox", "network"), _off_network),
     (("sandbox", "user"), _dynamic),
-    (("sandbox", "user", "group"), _group),
     (("sandbox",), _tmp),
     (("sandbox",), _name),
     (("sandbox",), _gpus),

@@ -166,8 +166,8 @@ _TOGETHER = """\
 - `sandbox.level = "strict"` needs `promises`; `level = "off"` excludes `promises`, `read`, `write`,
   `exec`, `view`, `jit = false`, and `network.listen`, `connect` and `unix`.
 - Below level `app`, `on_violation` needs `promises`, and `view` needs `read`, `write` or `exec`.
-- `user = "dynamic"` excludes `users` and level `off`; with a dynamic user, also that of level
-  `app`, there is no `group` and no promise `id`.
+- `user = "dynamic"` excludes `users` and level `off`; a dynamic user, also that of level `app`,
+  excludes the promise `id`.
 - `sandbox.open` gives no descriptor twice, none that a listener gets (they are passed from 3 on),
   and not that of `start.ready`.
 - Where `promises` are written, `network.listen` needs `inet` among them, `connect` `inet` or `dns`,

@@ -127,7 +127,7 @@ OPENED = Table(
         choice("read", "write", "append", "read-write"),
         "mode",
         '"read"',
-        "how it is opened; it is never created",
+        "how it is opened: `write` empties it; all but `read` make it if it is not there",
     ),
     make=_make_opened,
     required="path",

@@ -62,9 +62,6 @@ CONTRADICTIONS = {
         "name a user"),
     "id at level app": (
         X + '[sandbox]\nlevel = "app"\npromises = ["id"]', 4, "sandbox.promises[0]", "name a user"),
-    "group of a dynamic user": (
-        X + 'user = "dynamic"\ngroup = "www"', 3, "group", "write groups"),
-    "group at level app": (X + 'group = "www"\nsandbox.level = "app"', 2, "group", "write groups"),
     "tmp shared and own": (
         X + '[sandbox]\nwrite = "@tmp"\ntmp = "shared"', 4, "sandbox.tmp", 'write "/tmp"'),
     "long name": (
@@ -128,7 +125,8 @@ def test_a_contradiction_is_refused(name: str) -> None:
         'sandbox = {level = "app", users = {}, promises = ["id"]}',
         'sandbox = {level = "app", promises = ["id"]}\nuser = "www"',
         'sandbox = {level = "app"}\nuser = "www"\ngroup = "www"',
-        'user = "dynamic"\ngroups = ["www"]\nsandbox.capabilities = "NET_BIND_SERVICE"',
+        'user = "dynamic"\ngroup = "www"\ngroups = ["www"]',
+        'user = "dynamic"\nsandbox.capabilities = "NET_BIND_SERVICE"',
         'sandbox = {read = "/srv", write = "/srv/data"}',
         'sandbox = {write = ["@tmp", "@state"]}',
         'sandbox = {promises = ["device"], gpus = "all"}',
@@ -159,7 +157,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
     found = load_text("web", text, "f")
     assert isinstance(found, Broken)
     assert [(p.line, p.key) for p in found.problems] == [
-        (3, "group"), (4, "root"), (6, 'secrets."a/b"'),
+        (4, "root"), (6, 'secrets."a/b"'),
         (8, "sandbox.level"), (9, "sandbox.users"), (10, "sandbox.view"), (13, "network.listen"),
         (13, "network.listen"),
     ]  # fmt: skip

@@ -284,7 +284,6 @@ def units(draw: st.DrawFn) -> Unit:
         network = replace(network, unix=())
     secrets = draw(st.dictionaries(SEGMENT, PLAIN_PATH, max_size=3))
     dynamic = draw(st.booleans()) and (sandbox is None or sandbox.users is None)
-    no_group = dynamic or (sandbox is not None and sandbox.users is None)
     budget_bytes = restart.memory_budget_bytes
     return Unit(
         name="web",
@@ -298,7 +297,7 @@ def units(draw: st.DrawFn) -> Unit:
         directory=some(PATH, ""),
         umask=draw(st.integers(0, 0o777)),
         user="dynamic" if dynamic else some(ACCOUNT, ""),
-        group="" if no_group else some(ACCOUNT, ""),
+        group=some(ACCOUNT, ""),
         groups=some(unique(ACCOUNT), ()),
         env=tuple(sorted(draw(st.dictionaries(ENV_NAME, TEXT, max_size=3)).items())),
         env_files=some(unique(PATH), ()),
