@@ -81,6 +81,7 @@ def _head(status: dict[str, Any], now_ns: int, screen: Screen) -> list[str]:
         ("tracking", status.get("tracking") == "session"
          and "by session; a process that leaves it is found once its parent is gone"),
         *(("limits", text) for text in status.get("missing_limits") or ()),
+        *(("sandbox", text) for text in status.get("missing_sandbox") or ()),
         ("file", status.get("stale") and "the unit file changed since this start; "
          f"`unboxed restart {status['key']}` takes it up"),
     ]

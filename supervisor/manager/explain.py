@@ -34,6 +34,9 @@ MECHANISMS = {
     "limits.rlimits": "setrlimit(2), for each process",
     "limits.slice": "a group above those of its members, with the limits of that group unit",
     "limits.require": "what cannot be enforced refuses the start (all), or is listed (best)",
+    "sandbox.open": "open(2) before its ids and its view change, passed as that descriptor",
+    "sandbox.on_violation": "what the system call filter answers",
+    "sandbox.require": "what cannot be enforced refuses the start (all), or is listed (best)",
     "logs": "splice(2) from its pipe to segment files by the logger process",
     "conditions": "looked at before each start",
 }
@@ -51,13 +54,15 @@ def explain(sup: Supervisor, inst: Instance) -> Explanation:
             rows, joins = sup.limits().explain(inst, unit)
         except CannotLaunch as exc:
             return Explanation((Step("REFUSED", f"cannot start {inst.key}: {exc}"),), keys)
-        keys = _limited(keys, rows)
+        keys = _exact(keys, rows)
     if unit.kind == "group":
         return Explanation((Step("GROUP", "no process: up when its members are"),), keys)
     try:
-        steps, _ = sup.launcher.plan(unit, inst, "", 0, joins, dry=True)
+        steps, _, boxed = sup.launcher.plan(unit, inst, "", 0, joins, dry=True)
     except CannotLaunch as exc:
         return Explanation((Step("REFUSED", f"cannot start {inst.key}: {exc}"),), keys)
+    if boxed is not None:
+        keys = _exact(keys, [*boxed.mechanisms, *boxed.lacking])
     if sup.tracking_note:
         note = f"no cgroup of its own: {sup.tracking_note}; tracked by session and ancestry"
         first: tuple[Step, ...] = (Step("TRACKING", note),)
@@ -66,10 +71,9 @@ def explain(sup: Supervisor, inst: Instance) -> Explanation:
     return Explanation((*first, *(Step(s.name, plan.describe(s)) for s in steps)), keys)
 
 
-def _limited(
-    keys: tuple[Mechanism, ...], rows: list[tuple[str, str]]
-) -> tuple[Mechanism, ...]:
-    """Each limit with what it is on this host; those of its slices and the defaults at the end."""
+def _exact(keys: tuple[Mechanism, ...], rows: list[tuple[str, str]]) -> tuple[Mechanism, ...]:
+    """Each key with what it is on this host; those that were not written at the end: of its slices,
+    of its level, and defaults."""
     known = {key.key for key in keys}
     own: dict[str, list[str]] = {}
     more = []

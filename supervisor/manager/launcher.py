@@ -84,7 +84,9 @@ class Launcher:
             known = self._frames.get(inst.key)
             if known is not None and known[0] is unit and known[1] == joins:
                 return known[2]
-        steps, fixed = self.plan(unit, inst, role, hook, joins)
+        steps, fixed, boxed = self.plan(unit, inst, role, hook, joins)
+        if boxed is not None:
+            self.missing[inst.key] = boxed.missing
         # With its number a job's key never meets that of an earlier job which is still dying.
         name = f"{inst.key}:{role}:{inst.job}" if role else inst.key
         try:
@@ -100,14 +102,27 @@ class Launcher:
             self._frames[inst.key] = (unit, joins, payload)
         return payload
 
+    def not_enforced(self, unit: Unit, inst: Instance) -> tuple[str, ...]:
+        """What of its isolation is not, in sentences. A run that began with an earlier manager is
+        looked at once more."""
+        if not is_isolated(unit):
+            return ()
+        if inst.key not in self.missing:
+            try:
+                boxed = self.plan(unit, inst, "", 0, dry=True)[2]
+            except CannotLaunch:
+                boxed = None  # it would not start today
+            self.missing[inst.key] = boxed.missing if boxed is not None else ()
+        return self.missing[inst.key]
+
     def plan(
         self, unit: Unit, inst: Instance, role: Role, hook: int, joins: tuple[str, ...] = (),
         *, dry: bool = False,
-    ) -> tuple[list[Step], bool]:
-        """The steps of a launch, and whether they will be the same next time. `dry`: to look at
-        only, so nothing is opened. Raises CannotLaunch."""
+    ) -> tuple[list[Step], bool, Boxed | None]:
+        """The steps of a launch, whether they will be the same next time, and its sandbox. `dry`:
+        to look at only, so nothing is opened or made. Raises CannotLaunch."""
         if role == "ready":
-            return self._watch_plan(unit, inst), False
+            return self._watch_plan(unit, inst), False, None
         names = {"{instance}": str(inst.index), "{unit}": unit.name}
         policy = self.sandboxing().policy(unit, names) if is_isolated(unit) else None
         if policy is None:
@@ -130,24 +145,23 @@ class Launcher:
             env["MAINPID"] = str(inst.pid)
         for one in unit.listen:
             names["{port:" + one.name + "}"] = self._port(unit, inst, one)
-        command = tuple(_fill(word, names) for word in self._command(unit, role, hook))
+        command = tuple(filled(word, names) for word in self._command(unit, role, hook))
         for path in unit.env_files:
-            env.update(_env_file(_fill(path, names)))
-        env.update((name, _fill(value, names)) for name, value in unit.env)
+            env.update(_env_file(filled(path, names)))
+        env.update((name, filled(value, names)) for name, value in unit.env)
         env[MARK] = inst.key
-        directory = _fill(unit.directory, names)
+        directory = filled(unit.directory, names)
         root = policy.root if policy is not None else ""
         program = self._program(command[0], env["PATH"], root)
         boxed: Boxed | None = None
         if policy is not None:
             boxed = self.sandboxing().box(
-                unit, inst.key, policy, who, program, command, directory, notify_path, dry=dry
-            )
+                unit, inst.key, policy, who, program, command, directory, notify_path, names,
+                dry=dry,
+            )  # fmt: skip
             who = boxed.identity
             for name, value in boxed.env:
                 env.setdefault(name, value)
-            if not dry:
-                self.missing[inst.key] = boxed.missing
         if notify_path and not dry:
             owner = boxed.owner if boxed is not None else None
             self._open_notify(inst.key, notify_path, who, owner)
@@ -170,12 +184,12 @@ class Launcher:
                 no_new_privs=boxed.no_new_privs,
                 close_from=max(launch.close_from, *(fd + 1 for fd, _, _ in boxed.opens), 0),
             )  # fmt: skip
-            return compile_plan(launch), False
+            return compile_plan(launch), False, boxed
         if unit.user not in ("root", "0"):
             launch = launch._replace(confinement=self._level_base())
         again = unit.start.ready.kind == "notify" or fds  # these may have to be opened again
         fixed = not (unit.env_files or unit.user or unit.group or unit.groups or again)
-        return compile_plan(launch), fixed and "/" in command[0]
+        return compile_plan(launch), bool(fixed) and "/" in command[0], None
 
     def sandboxing(self) -> Sandboxing:
         """Of units with more isolation than level base: loaded for the first one."""
@@ -367,7 +381,7 @@ def is_isolated(unit: Unit) -> bool:
     )  # fmt: skip
 
 
-def _fill(text: str, names: dict[str, str]) -> str:
+def filled(text: str, names: dict[str, str]) -> str:
     if "{" in text:
         for name, value in names.items():
             text = text.replace(name, value)

@@ -63,6 +63,7 @@ class Reports:
             deadline_ns=deadline, waiting_for=tuple(waiting), stale=self.stale(inst, unit),
             description=unit.description,
             missing_limits=limiting.missing(inst.key) if limiting is not None else (),
+            missing_sandbox=sup.launcher.not_enforced(self._ran(inst, unit), inst) if runs else (),
             usage=self._usage(inst) if usage and runs else None,
         )  # fmt: skip
 

@@ -13,16 +13,19 @@ import stat
 from collections.abc import Callable
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from supervisor.core.words import exit_words
 from supervisor.kernel import users
 from supervisor.kernel.plan import Confinement, Identity
 from supervisor.kernel.sandbox import compile as compiler
-from supervisor.kernel.sandbox import devices, dynamic, namespaces, usermap
+from supervisor.kernel.sandbox import devices, dynamic, namespaces, private_net, usermap
 from supervisor.kernel.sandbox.facts import facts
 from supervisor.kernel.sandbox.part import CannotConfine, Context
-from supervisor.manager.launcher import CannotLaunch
+from supervisor.manager.launcher import CannotLaunch, filled
 from supervisor.model.paths import Paths
 from supervisor.model.policy import Policy, fill, plain, resolve
+from supervisor.model.sandbox import Secret
 from supervisor.model.unit import Unit
 
 # Of open(2), by the mode of an entry of sandbox.open. What is written to is no link: a service that
@@ -48,7 +51,11 @@ class Boxed(NamedTuple):
     opens: tuple[tuple[int, int, str], ...]
     no_new_privs: bool
     mechanisms: tuple[tuple[str, str], ...]
-    missing: tuple[str, ...]  # in sentences
+    lacking: tuple[tuple[str, str], ...]  # what is not enforced: key, and why
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        return tuple(f"{key} is {words}" for key, words in self.lacking)
 
 
 class Sandboxing:
@@ -75,9 +82,11 @@ class Sandboxing:
             except users.UnknownName as exc:
                 raise CannotLaunch(f"cannot give it the groups that it names: {exc}") from exc
             return found._replace(gid=gid, groups=(*found.groups, *extra))
-        if unit.user == "dynamic" and policy.require == "all":
+        if unit.user != "dynamic":
+            return named(unit)
+        if policy.require == "all":
             raise CannotLaunch(f'user: {_ALONE}; with require = "best" it runs as {os.geteuid()}')
-        return named(unit)
+        return named(replace(unit, user=""))
 
     def find(self, word: str, path: str, root: str) -> str | None:
         """The program as it is found below `root`; None if it is not."""
@@ -90,13 +99,14 @@ class Sandboxing:
 
     def box(
         self, unit: Unit, key: str, policy: Policy, who: Identity, program: str,
-        command: tuple[str, ...], directory: str, notify: str, *, dry: bool,
+        command: tuple[str, ...], directory: str, notify: str, names: dict[str, str], *, dry: bool,
     ) -> Boxed:  # fmt: skip
         """`notify`: the path of its notify socket, "" if it has none. `dry`: to look at only.
         Raises CannotLaunch."""
         context = Context(
             facts(), unit.name, key, who, program, command, directory, self._paths.runtime,
             self._paths.state, self._group(key), (notify,) if notify else (),
+            tuple(Secret(one.name, filled(one.file, names)) for one in unit.secrets),
         )  # fmt: skip
         try:
             inside = namespaces.inside(policy, context, who)
@@ -110,18 +120,19 @@ class Sandboxing:
         except OSError as exc:
             what = f"{exc.filename}: " if exc.filename else ""
             raise CannotLaunch(f"cannot make its sandbox: {what}{exc.strerror}") from exc
-        missing = [f"{name} is not enforced here: {why}" for name, why in confined.missing]
+        lacking = [(name, f"not enforced here: {why}") for name, why in confined.missing]
         if unit.user == "dynamic" and os.geteuid() != 0:
-            missing.insert(0, f"user is not enforced here: {_ALONE}")
+            lacking.insert(0, ("user", f"not enforced here: {_ALONE}"))
         return Boxed(
             inside, owner, confined.confinement, confined.env,
             _opens(policy),
-            policy.no_new_privileges, confined.mechanisms, tuple(missing),
+            policy.no_new_privileges, confined.mechanisms, tuple(lacking),
         )  # fmt: skip
 
     def release(self, key: str, unit: str, *, last: bool) -> None:
         """An instance is down. `last`: no other one of its unit runs, so its ids are free."""
         devices.remove(key, self._paths.runtime)
+        private_net.remove(key, self._paths.runtime)
         if last and os.geteuid() == 0:
             dynamic.users(self._paths.runtime).release(unit)
             dynamic.blocks(self._paths.runtime).release(unit)

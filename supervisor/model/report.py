@@ -64,8 +64,9 @@ class Usage(Struct, frozen=True, gc=False):
 
 class InstanceStatus(Struct, frozen=True, gc=False):
     """`pid` 0: no main process. `status_text`: what the service says of itself (sd_notify STATUS).
-    `recent_restarts` of at most `restart_limit` count for the limit now. `missing_limits`: what of
-    its [limits] is not enforced, in sentences. `usage`: if it was asked for."""
+    `recent_restarts` of at most `restart_limit` count for the limit now. `missing_limits` and
+    `missing_sandbox`: what of its [limits] and isolation is not enforced, in sentences. `usage`: if
+    it was asked for."""
 
     key: str
     unit: str
@@ -91,6 +92,7 @@ class InstanceStatus(Struct, frozen=True, gc=False):
     stale: bool = False
     description: str = ""
     missing_limits: tuple[str, ...] = ()
+    missing_sandbox: tuple[str, ...] = ()
     usage: Usage | None = None
 
 
