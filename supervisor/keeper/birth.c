@@ -54,8 +54,8 @@ __attribute__((noinline)) int give_birth(struct order *order, struct plan *plan)
  * joined when it is told so by the socket, whose other end closes as the service executes, or fails (or a
  * step puts something else there: the service is born by then, and that is all that matters). */
 int hold(int flags, const char *const maps[3]) {
-    static const char *const files[] = {"setgroups", "uid_map", "gid_map"};
-    static char path[32], byte, *argv[] = {"unboxed-init", "--hold", NULL};
+    static const char *const files[] = {"/setgroups", "/uid_map", "/gid_map"};
+    static char path[64], byte, *argv[] = {"unboxed-init", "--hold", NULL};
     int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) return errno;
     long pid = syscall(SYS_clone, flags | CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
@@ -63,12 +63,12 @@ int hold(int flags, const char *const maps[3]) {
     if (pid == 0) _exit(127);
     if (pid < 0) return errno;
     close(ends[1]);
-    int proc = open(strcat(strcpy(path, "/proc/"), number(pid)), O_PATH | O_DIRECTORY | O_CLOEXEC);
-    int error = proc < 0 ? errno : 0, pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
-    for (int i = 0; i < 3 && !error; i++) error = *maps[i] ? write_file(proc, files[i], maps[i]) : 0;
+    int error = 0, pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+    for (int i = 0; i < 3 && !error; i++)
+        if (*maps[i]) error = write_file(AT_FDCWD, strcat(strcat(strcpy(path, "/proc/"), number(pid)), files[i]), maps[i]);
     if (!error && (pidfd < 0 || setns(pidfd, flags))) error = errno;
     if (!error && (send(ends[0], "", 1, MSG_NOSIGNAL) != 1 || recv(ends[0], &byte, 1, 0) != 1)) error = ECHILD;
-    return close_for(close_for(error, proc), pidfd);
+    return close_for(error, pidfd);
 }
 
 /* The rest of the plan by another child of the keeper, with a memory and a stack of its own, since

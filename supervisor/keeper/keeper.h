@@ -25,7 +25,7 @@
 
 enum { MAX_ROWS = 16384, LOW = 256, MAX_OPTIONS = 119, MAX_PATH = 4095 };
 enum { MAX_LISTED = 16384, MAX_FD_STEPS = 192, MAX_PID_VARIABLES = 8 }; /* of one plan */
-enum { MAX_SPAWNERS = 32, MAX_ORDERS = 64 };
+enum { MAX_SPAWNERS = 32, MAX_ORDERS = 64, MAX_HELD = 0x7e020000 }; /* CLONE_NEW... of a HOLD */
 #define SECOND UINT64_C(1000000000)
 
 /* bytes.c: putting frames together and, further below, taking them apart. */

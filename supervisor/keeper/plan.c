@@ -2,12 +2,6 @@
  * anything is done for it. The child walks the same bytes again with the same next_step(). */
 #include "keeper.h"
 
-static struct in take_texts(struct in *in, uint32_t count) {
-    struct in list = *in;
-    for (; count && !in->bad; count--) get_text(in);
-    return list;
-}
-
 /* Takes `body` apart into `fields`; false unless it is exactly what the format says. */
 bool take_fields(struct in body, const char *format, struct step *fields) {
     int64_t *number = fields->number;
@@ -15,7 +9,10 @@ bool take_fields(struct in body, const char *format, struct step *fields) {
     for (; *format; format++)
         switch (*format) {
         case '#': body.bad |= (fields->count = (uint32_t)get_number(&body, 4)) > MAX_LISTED; break;
-        case '*': fields->list = take_texts(&body, fields->count); break;
+        case '*':
+            fields->list = body;
+            for (uint32_t left = fields->count; left && !body.bad; left--) get_text(&body);
+            break;
         case 't': *text++ = get_text(&body); break;
         case 'u': *number++ = (int64_t)get_number(&body, 4); break;
         case 'i': *number++ = (int32_t)get_number(&body, 4); break;
@@ -62,7 +59,7 @@ static int check_step(const struct step *step, int sent_count, int64_t last) {
     case STEP_SENT_FD: good = target && number[1] < sent_count; break;
     case STEP_CALL: good = is_call(number, last); break;
     case STEP_ADDRESS: good = number[0] <= last && number[1] <= last; break;
-    case STEP_HOLD: good = true; break;
+    case STEP_HOLD: good = !(number[0] & ~(int64_t)MAX_HELD); break;
     case STEP_EXEC: good &= step->count > 0; break;
     }
     return good ? 0 : EINVAL;

@@ -150,7 +150,8 @@ def test_signals_are_default_and_unblocked_but_for_the_ignored_ones() -> None:
 def test_ids_and_groups_are_taken_for_good() -> None:
     with Keeper() as keeper:
         manager = keeper.manager()
-        steps = calls(("setgroups", (2, struct.pack("<II", 12, 34)))) + step("GID", "I", 5678) + step("UID", "I", 1234)
+        steps = calls(("setgroups", (2, struct.pack("<II", 12, 34))))
+        steps += step("GID", "I", 5678) + step("UID", "I", 1234)
         code = "[os.getresuid(), os.getresgid(), os.getgroups()]"
         assert seen_by_child(manager, 1, steps, code) == [[1234] * 3, [5678] * 3, [12, 34]]
 

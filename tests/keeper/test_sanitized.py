@@ -15,6 +15,7 @@ import pytest
 from tests.fault import test_f15_reexec, test_f23_hostile_frames
 from tests.keeper import (
     keeperclient,
+    test_calls,
     test_launch,
     test_manager_life,
     test_mini,
@@ -83,6 +84,11 @@ IN_EARNEST: list[Callable[[], None]] = [
     test_manager_life.test_exit_kills_what_is_left_and_gives_the_status,
     test_manager_life.test_logger_gets_all_streams_and_its_time_to_drain_at_exit,
     test_manager_life.test_manager_that_does_not_read_gets_everything_later_and_in_order,
+    test_calls.test_results_go_where_later_calls_find_them,
+    test_calls.test_addresses_in_structures_reach_what_they_are_of,
+    test_calls.test_calls_that_could_reach_beyond_their_data_are_refused,
+    test_calls.test_a_step_after_the_birth_is_counted_on,
+    test_calls.test_maps_of_a_user_namespace_are_written_from_outside,
     test_store.test_put_get_and_drop,
     test_store.test_new_logger_is_sent_every_stream_again,
     test_store.test_dropped_stream_is_kept_until_it_is_empty,
@@ -95,6 +101,13 @@ IN_EARNEST: list[Callable[[], None]] = [
 @pytest.mark.parametrize("test", IN_EARNEST, ids=lambda test: test.__name__)
 def test_nothing_is_found_in_earnest(test: Callable[[], None]) -> None:
     test()
+
+
+@test_calls.needs_root
+@pytest.mark.usefixtures("under_sanitizers")
+def test_nothing_is_found_in_a_pid_namespace() -> None:
+    test_calls.test_in_a_pid_namespace_status_and_signals_are_exact()
+    test_calls.test_what_a_service_leaves_behind_lives_on_and_is_reaped()
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -112,3 +125,4 @@ def test_nothing_is_found_by_fuzzing_the_decoder(
     )
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith(f"{DATAGRAMS} datagrams")
+    assert int(result.stdout.split(" calls")[0].split()[-1]) > 20

@@ -10,6 +10,7 @@ struct outbox boxes[PEERS];
 uint64_t ping_timeout;
 static uint64_t state;
 static int far_end;
+static long calls; /* places in the data of plans that were written to */
 
 static uint32_t draw(uint32_t below) { /* xorshift64*: the same numbers everywhere */
     state ^= state >> 12;
@@ -38,6 +39,13 @@ int stream_have(const char *name, const char *options) {
     return error ? -error : store_find(full);
 }
 
+static void reach(const struct plan *plan, int64_t offset) { /* as a child does, but for what there is */
+    uint8_t *data = (uint8_t *)(uintptr_t)plan->data.at;
+    if (offset < 0 || offset + 8 > plan->data.end - plan->data.at) abort();
+    memset(data + offset, 0xa5, 8);
+    calls++;
+}
+
 /* A launch goes as far as its child would: each step of a plan that passed is taken apart again. */
 int launch(uint64_t number, struct in payload, const int *sent, int sent_count) {
     const char *key = get_text(&payload);
@@ -46,11 +54,18 @@ int launch(uint64_t number, struct in payload, const int *sent, int sent_count) 
     uint64_t sum = 0;
     (void)sent;
     int error = check_plan(&plan);
-    if (error || !*key || strlen(key) > WIRE_MAX_KEY || names_find(&keys, key) >= 0) return error ? error : EINVAL;
+    if (error) return error;
     while (next_step(&plan.steps, &step)) {
         for (int i = 0; i < 2; i++) sum += step.text[i] ? strlen(step.text[i]) : 0;
+        if (step.code == STEP_DATA) plan.data = step.list;
+        if (step.code == STEP_CALL && step.number[0] >= WIRE_CALL_COUNT) abort();
+        if (step.code == STEP_CALL) reach(&plan, step.number[2]);
+        for (int i = 0; step.code == STEP_CALL && i < 5; i++)
+            if (step.number[3] >> 2 * i & 3) reach(&plan, step.number[4 + i]);
+        for (int i = 0; step.code == STEP_ADDRESS && i < 2; i++) reach(&plan, step.number[i]);
         for (uint32_t i = 0; i < step.count; i++) sum += strlen(get_text(&step.list));
     }
+    if (!*key || strlen(key) > WIRE_MAX_KEY || names_find(&keys, key) >= 0) return EINVAL;
     int row = child_add(number, key);
     if (row < 0) return ENOSPC;
     children[row].layout.peak_kib = (uint32_t)sum;
@@ -75,17 +90,15 @@ static void add_step(uint16_t code) { /* mostly as its format says */
     uint16_t zero = 0;
     size_t head = used;
     add(&code, 2), add(&zero, 2), add("\0\0\0", 4);
-    uint32_t word = draw(4), count = draw(3);
-    const char *letter = code <= STEP_WRITE && STEP_FORMATS[code] ? STEP_FORMATS[code] : "";
+    uint32_t word = draw(4), high = draw(9) ? 0 : draw(2) - 1, count = draw(3);
+    const char *letter = code < sizeof STEP_FORMATS / sizeof *STEP_FORMATS && STEP_FORMATS[code] ? STEP_FORMATS[code] : "";
     for (; *letter; letter++)
         if (*letter == '#') add(&count, 4);
-        else if (*letter == '*') {
-            letter++;
-            for (uint32_t i = 0; i < count; i++)
-                if (*letter == 't') add_text("A=1");
-                else add(&word, 4);
-        } else if (*letter == 't') add_text(draw(4) ? "name" : "a/b");
-        else if (*letter == 'U') add(&word, 4), add(&word, 4);
+        else if (*letter == '*')
+            for (uint32_t i = 0; i < count; i++) add_text("A=1");
+        else if (*letter == 'b') add("what calls point to", draw(20));
+        else if (*letter == 't') add_text(draw(4) ? "name" : "a/b");
+        else if (*letter == 'U') word = draw(20), add(&word, 4), add(&high, 4);
         else add(&word, 4);
     uint32_t length = (uint32_t)(used - head - 8);
     memcpy(datagram + head + 4, &length, 4);
@@ -100,7 +113,8 @@ static void add_frame(void) {
     add("\0\0\0", 4), add(&op, 2), add(&fds, 2), add(&tag, 8);
     if (op == OP_SPAWN) {
         add_text(names[draw(7)]);
-        for (uint32_t i = draw(6); i > 0; i--) add_step((uint16_t)draw(24));
+        if (draw(2)) add_step(STEP_DATA);
+        for (uint32_t i = draw(6); i > 0; i--) add_step((uint16_t)(draw(4) ? draw(30) : STEP_CALL));
         add_step(STEP_EXEC);
     } else if (op == OP_HELLO) add("\1\0\0", 4);
     else if (op == OP_SIGNAL) add(&word, 4), add("\0\0\0", 4);
@@ -160,6 +174,7 @@ int main(int argc, char **argv) {
         if (i % 64 == 0) check();
     }
     manager_gone();
-    printf("%ld datagrams, %ld answers, %u children, %u names\n", count, answers, keys.count, stored.count);
-    return answers == 0;
+    printf("%ld datagrams, %ld answers, %ld calls, %u children, %u names\n", count, answers, calls, keys.count,
+           stored.count);
+    return !answers || !calls;
 }
