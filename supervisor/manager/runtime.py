@@ -45,6 +45,10 @@ def prepare(where: Paths, keeper: Keeper, stored: set[str]) -> None:
         for name in OWN:  # what a supervisor that lost its power left behind
             _unlink(f"{where.runtime}/{name}")
         _forget_tried(where.transient_units)
+        if os.path.exists(f"{where.runtime}/netns"):  # as above
+            from supervisor.kernel.sandbox.private_net import sweep
+
+            sweep(where.runtime)
         try:
             os.symlink(where.log, f"{where.runtime}/log")  # so that `unboxed logs` finds it
         except FileExistsError:

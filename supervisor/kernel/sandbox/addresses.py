@@ -3,7 +3,8 @@
 They see what Landlock does not: networks, UDP, and sockets of other protocols, which a unit with
 such rules cannot make at all (ICMP, raw, SCTP, MPTCP: their traffic would go round the rules). They
 hold for every process of the group, also for one that was let in from outside. What listen(2) binds
-by itself passes no program here: filters.py refuses that call where nothing may listen.
+by itself passes no program: filters.py refuses that call where nothing may listen, and elsewhere it
+takes a free port of the kernel's choice.
 """
 from __future__ import annotations
 
@@ -33,6 +34,7 @@ _NAMES = {
 _IP4, _IP6, _PORT, _PROTOCOL = 4, 8, 24, 36
 _SOCK_PROTOCOL = 12  # struct bpf_sock
 _PROTOCOLS = {"tcp": 6, "udp": 17}
+_LANDLOCK_UDP = 10  # the ABI that sees it
 _MAPPED = bytes(10) + b"\xff\xff"  # ::ffff:0:0/96
 
 
@@ -49,20 +51,31 @@ def part(policy: Policy, ctx: Context) -> Part:
             name = _NAMES[program.attach]
             steps += attach(program, ctx.group, name, f"only what [network] lists ({name})")
         words = f"BPF programs on {ctx.group}: addresses, ports, TCP and UDP only"
-        return Part(first=tuple(steps), mechanisms=tuple((key, words) for key in limited))
+        unseen = "; listen(2) without bind(2) takes a free port unseen"
+        return Part(
+            first=tuple(steps),
+            mechanisms=tuple(
+                (key, words + (unseen if key == "network.listen" and found else ""))
+                for key, found in limited.items()
+            ),
+        )
     return Part(missing=_missing(limited, ctx))
 
 
 def _missing(limited: dict[str, tuple[PortRule, ...]], ctx: Context) -> tuple[tuple[str, str], ...]:
-    """What Landlock, which knows TCP ports only, cannot do in the programs' place."""
+    """What only programs can do. Ports are Landlock's as well (landlock.py), which says itself what
+    it lacks, but for datagrams to anywhere."""
     why = (
-        "it has no cgroup of v2" if not ctx.group else "this kernel or supervisor may load no BPF"
-        " programs (CONFIG_CGROUP_BPF, root)"
+        "it has no cgroup of v2"
+        if not ctx.group
+        else "this kernel or supervisor may load none (CONFIG_CGROUP_BPF, root)"
     )
+    sends = any(rule.protocol == "udp" for rules in limited.values() for rule in rules)
+    free = sends and ctx.facts.landlock < _LANDLOCK_UDP
     return tuple(
         (key, f"networks and udp take BPF programs on its cgroup, and {why}")
         for key, rules in limited.items()
-        if any(rule.network or rule.protocol == "udp" for rule in rules)
+        if any(rule.network for rule in rules) or (free and key == "network.connect")
     )
 
 

@@ -92,16 +92,10 @@ def remove(key: str, runtime: str) -> None:
         _let_go(_path(key, runtime))
 
 
-def sweep(runtime: str, keys: list[str]) -> None:
-    """The same for all but those of these instances: what an earlier supervisor left behind."""
-    keep = {name_of(key, runtime) for key in keys}
-    try:
-        names = os.listdir(f"{runtime}/netns")
-    except FileNotFoundError:
-        return
-    for name in names:
-        if name not in keep:
-            _let_go(f"{runtime}/netns/{name}")
+def sweep(runtime: str) -> None:
+    """The same for all that an earlier supervisor left behind."""
+    for name in os.listdir(f"{runtime}/netns"):
+        _let_go(f"{runtime}/netns/{name}")
 
 
 def name_of(key: str, runtime: str) -> str:
@@ -127,6 +121,10 @@ def _let_go(path: str) -> None:
     if os.path.exists(path):
         ctypes.CDLL(None).umount2(os.fsencode(path), _MNT_DETACH)
         os.unlink(path)
+    try:
+        os.rmdir(os.path.dirname(path))
+    except OSError:
+        pass  # there are others
 
 
 def _make(path: str, connection: Any) -> Any:

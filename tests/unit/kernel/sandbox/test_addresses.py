@@ -125,16 +125,32 @@ def test_a_network_with_host_bits_is_refused_by_its_key() -> None:
         programs((PortRule("tcp", 1, "10.0.0.1/8"),), None)
 
 
-def test_without_programs_what_landlock_cannot_do_is_missing() -> None:
-    facts = FACTS._replace(cgroup_bpf=False)
+@pytest.mark.parametrize(
+    "listen, connect, landlock, expected",
+    [
+        ([], [PortRule("tcp", 443)], 2, []),  # Landlock and the filter, which say what they lack
+        ([], [PortRule("tcp", 443, "10.0.0.0/8")], 10, ["network.connect"]),
+        ([], [PortRule("udp", 53)], 9, ["network.connect"]),
+        ([], [PortRule("udp", 53)], 10, []),
+        ([PortRule("udp", 53)], [PortRule("tcp", 443)], 9, ["network.connect"]),  # it may send
+        ([PortRule("tcp", 80, "10.0.0.0/8")], [], 10, ["network.listen"]),
+    ],
+)
+def test_without_programs_what_others_cannot_do_is_missing(
+    listen: list[PortRule], connect: list[PortRule], landlock: int, expected: list[str]
+) -> None:
+    facts = FACTS._replace(cgroup_bpf=False, landlock=landlock)
+    limited = policy(network=Network(listen=tuple(listen), connect=tuple(connect)))
+    found = part(limited, context(facts))
+    assert [key for key, _ in found.missing] == expected
+    assert not found.first
 
-    def missing(*rules: PortRule) -> list[str]:
-        limited = policy(network=Network(connect=rules, listen=(PortRule(port=80),)))
-        return [key for key, _ in part(limited, context(facts)).missing]
 
-    assert missing(PortRule("tcp", 443)) == []
-    assert missing(PortRule("tcp", 443, "10.0.0.0/8")) == ["network.connect"]
-    assert missing(PortRule("tcp", 443), PortRule("udp", 53)) == ["network.connect"]
+def test_what_listens_without_bind_is_said() -> None:
+    both = Network(listen=(PortRule("tcp", 80),), connect=())
+    said = dict(part(policy(network=both), context()).mechanisms)
+    assert "without bind(2)" in said["network.listen"]
+    assert "without bind(2)" not in said["network.connect"]
 
 
 def test_without_a_group_the_reason_says_so() -> None:
