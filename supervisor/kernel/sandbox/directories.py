@@ -1,0 +1,181 @@
+"""State, runtime, cache and logs directories: made before the launch, for their one owner.
+
+Law: nothing is followed and nothing is changed by path. Each component is opened below the one
+before, without symbolic links, and what is changed is the directory that was looked at
+(CVE-2018-6954 and its kin). Contents never change hands: there is no recursive chown. A directory
+that belongs to somebody else is taken over only while it is empty.
+
+A dynamic user's are at TOP/private/NAME, which nobody but root can reach (TOP/NAME is a link to
+it), and belong to idmap.STORED; where the file system cannot map ids, to the unit's id of today.
+"""
+from __future__ import annotations
+
+import os
+import stat
+from typing import NamedTuple
+
+from supervisor.kernel.sandbox import idmap, paths
+from supervisor.kernel.sandbox.part import CannotConfine, Context
+from supervisor.kernel.sandbox.usermap import outside
+from supervisor.model.policy import Policy
+
+_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PRIVATE = "private"
+_VARIABLES = {
+    "state": "STATE_DIRECTORY", "runtime": "RUNTIME_DIRECTORY", "cache": "CACHE_DIRECTORY",
+    "logs": "LOGS_DIRECTORY",
+}  # fmt: skip
+
+
+class Own(NamedTuple):
+    """One directory of the unit. `path`: as the unit file means it; `real`: where it is."""
+
+    kind: str
+    name: str  # below the top of its kind
+    path: str
+    real: str
+    mapped: bool
+
+
+def own(policy: Policy, ctx: Context) -> list[Own]:
+    """The unit's directories, whether or not they are there yet. Raises CannotConfine."""
+    found = []
+    hidden = policy.dynamic_user and ctx.facts.root
+    for kind in paths.KINDS:
+        if not paths.wanted(kind, policy):
+            continue
+        top = os.path.realpath(paths.top_of(kind, ctx))
+        mapped = hidden and idmap.possible(top, ctx)
+        for path in paths.directories(kind, policy, ctx):
+            name = path.removeprefix(paths.top_of(kind, ctx)).strip("/")
+            real = f"{top}/{_PRIVATE}/{name}" if hidden else f"{top}/{name}"
+            found.append(Own(kind, name, path, real, mapped))
+    return found
+
+
+def is_private(one: Own) -> bool:
+    """Whether it is where only root gets, and a link leads there."""
+    return one.real.endswith(f"/{_PRIVATE}/{one.name}")
+
+
+def private_of(one: Own) -> str:
+    return one.real[: -len(one.name) - 1]
+
+
+def environment(found: list[Own]) -> tuple[tuple[str, str], ...]:
+    """As systemd has it: the paths of a kind, separated by colons."""
+    rows = []
+    for kind, variable in _VARIABLES.items():
+        names = [one.path for one in found if one.kind == kind]
+        if names:
+            rows.append((variable, ":".join(names)))
+    return tuple(rows)
+
+
+def prepare(policy: Policy, ctx: Context) -> None:
+    """Make what is missing. Raises CannotConfine, with the directory and whose it is."""
+    uid, gid = outside(policy, ctx, ctx.identity)
+    for one in own(policy, ctx):
+        owner = (idmap.STORED, idmap.STORED) if one.mapped else (uid, gid)
+        top = os.path.realpath(paths.top_of(one.kind, ctx))
+        key = f"sandbox.{one.kind}"
+        try:
+            if not ctx.facts.root:
+                os.makedirs(top, 0o700, exist_ok=True)
+            fd = os.open(top, _FLAGS)
+            try:
+                _make(fd, one.real[len(top) + 1 :].split("/"), owner, one.real, key)
+                if policy.dynamic_user and ctx.facts.root:
+                    _link(fd, one.name, one, key)
+            finally:
+                os.close(fd)
+        except OSError as exc:
+            raise CannotConfine(f"{key}: cannot make {one.real}: {exc.strerror}") from exc
+
+
+def _make(top: int, names: list[str], owner: tuple[int, int], path: str, key: str) -> None:
+    """Every component, the last one `owner`'s."""
+    at = os.dup(top)
+    try:
+        for index, name in enumerate(names):
+            last = index == len(names) - 1
+            mode = 0o700 if last or name == _PRIVATE else 0o755
+            new, made = _step(at, name, mode, path, key)
+            os.close(at)
+            at = new
+            info = os.fstat(at)
+            if last:
+                _give(at, info, owner, made=made, path=path, key=key)
+            elif info.st_uid not in (0, os.geteuid()):
+                raise CannotConfine(
+                    f"{key}: {name} of {path} belongs to uid {info.st_uid}, who could lead it "
+                    "elsewhere; give it to root"
+                )
+            elif made:
+                os.fchmod(at, mode)  # whatever the umask is
+    finally:
+        os.close(at)
+
+
+def _step(at: int, name: str, mode: int, path: str, key: str) -> tuple[int, bool]:
+    """The directory `name`, and whether it was made now."""
+    made = True
+    try:
+        os.mkdir(name, mode, dir_fd=at)
+    except FileExistsError:
+        made = False
+    try:
+        return os.open(name, _FLAGS, dir_fd=at), made
+    except OSError as exc:
+        raise CannotConfine(
+            f"{key}: {name} of {path} is no directory but a link or a file; "
+            "move it away, or what it leads to here"
+        ) from exc
+
+
+def _give(
+    fd: int, info: os.stat_result, owner: tuple[int, int], *, made: bool, path: str, key: str
+) -> None:
+    if (info.st_uid, info.st_gid) == owner:
+        return
+    if not made and info.st_uid != owner[0] and os.listdir(fd):
+        raise CannotConfine(
+            f"{key}: {path} belongs to uid {info.st_uid} and is not empty; give it and what is in "
+            f"it to uid {owner[0]}, or move it away"
+        )
+    os.fchown(fd, *owner)
+    if made:
+        os.fchmod(fd, 0o700)
+
+
+def _link(top: int, name: str, one: Own, key: str) -> None:
+    """TOP/NAME leads to TOP/private/NAME, for those who look for it there."""
+    text = "../" * name.count("/") + f"{_PRIVATE}/{name}"
+    parents = name.split("/")[:-1]
+    at = os.dup(top)
+    try:
+        for parent in parents:
+            new, made = _step(at, parent, 0o755, one.path, key)
+            os.close(at)
+            at = new
+            if made:
+                os.fchmod(at, 0o755)
+        leaf = name.rpartition("/")[2]
+        try:
+            info = os.stat(leaf, dir_fd=at, follow_symlinks=False)
+        except FileNotFoundError:
+            os.symlink(text, leaf, dir_fd=at)
+            return
+        if stat.S_ISDIR(info.st_mode):
+            try:
+                os.rmdir(leaf, dir_fd=at)
+            except OSError:
+                raise CannotConfine(
+                    f"{key}: {one.path} is of a user that is not dynamic, and not empty; move what "
+                    f"is in it to {one.real} and give it to uid {idmap.STORED}"
+                ) from None
+            os.symlink(text, leaf, dir_fd=at)
+        elif not stat.S_ISLNK(info.st_mode) or os.readlink(leaf, dir_fd=at) != text:
+            raise CannotConfine(f"{key}: {one.path} does not lead to {one.real}; move it away")
+    finally:
+        os.close(at)

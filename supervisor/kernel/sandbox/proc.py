@@ -1,0 +1,59 @@
+"""/proc as a unit sees it: which processes are in it, and what of it can be written."""
+from __future__ import annotations
+
+from supervisor.kernel.sandbox.mounts import NODEV, NOEXEC, NOSUID, RDONLY, Scene
+from supervisor.kernel.sandbox.part import Context
+from supervisor.model.policy import Policy
+
+_ALWAYS = NOSUID | NODEV | NOEXEC
+# What root may write there is the host's, also from a pid namespace of its own.
+_HOSTS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+
+
+def fresh(policy: Policy) -> bool:
+    """Whether the unit has an instance of its own."""
+    return policy.processes != "host"
+
+
+def take(scene: Scene, policy: Policy) -> str:
+    """The tree for /proc: a new instance, which with "hidden" shows to a user what is his, or the
+    host's. Its label."""
+    if policy.processes == "hidden":
+        return scene.make("proc", _ALWAYS, hidepid="invisible")
+    if policy.processes == "own":
+        return scene.make("proc", _ALWAYS)
+    return scene.take("/proc")
+
+
+def put(scene: Scene, label: str, policy: Policy, ctx: Context, there: tuple[str, ...]) -> None:
+    """Mount it. From one who keeps capabilities, what is the host's in it is guarded; `there`:
+    which of that this kernel has."""
+    scene.put(label, "/proc")
+    if fresh(policy) and policy.level != "off" and powerful(policy, ctx):
+        for path in there:
+            tree = scene.take(path, below=scene.base)
+            scene.change(tree, RDONLY)
+            scene.put(tree, path, directory=path != "/proc/sysrq-trigger")
+
+
+def guarded() -> tuple[str, ...]:
+    """What `put` guards, as far as this kernel has it."""
+    from os.path import exists
+
+    return tuple(path for path in _HOSTS if exists(path))
+
+
+def powerful(policy: Policy, ctx: Context) -> bool:
+    """Whether it runs as root, or with capabilities."""
+    return not ctx.identity.uid or policy.capabilities != ()
+
+
+def words(policy: Policy, ctx: Context) -> str:
+    if policy.processes == "own":
+        return "a /proc of its own pid namespace"
+    text = "a /proc of its own with hidepid=invisible: processes of other users are not in it"
+    if powerful(policy, ctx):
+        return text + "; root, or one with CAP_SYS_PTRACE, still sees all"
+    if not policy.dynamic_user:
+        return text + f"; what else runs as {ctx.identity.name or 'its user'} is"
+    return text
