@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 
-from supervisor.kernel.sandbox import paths
+from supervisor.kernel.sandbox import devices, namespaces, paths
 from supervisor.kernel.sandbox import ruleset as r
 from supervisor.kernel.sandbox.elf import asked
 from supervisor.kernel.sandbox.part import Context, Part
@@ -22,8 +22,6 @@ from supervisor.model.sandbox import Network, PortRule
 Rows = tuple[tuple[str, str], ...]
 _SEARCH = ("/usr/local/bin", "/usr/bin", "/bin")  # where "#!/usr/bin/env NAME" looks
 _MOST_EXECUTED = 12
-_DEVICES = ("/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom", "/dev/tty",
-            "/dev/ptmx", "/dev/pts")  # fmt: skip
 
 
 def part(policy: Policy, ctx: Context) -> Part:
@@ -96,12 +94,12 @@ _Rights = list[tuple[str, int]]
 
 
 def _executed(policy: Policy, ctx: Context) -> _Rights:
-    """Programs. Of @self only what execve opens: the directories of its libraries may hold others,
-    and are read."""
-    listed = policy.exec if policy.exec is not None else ("@self",)
+    """Programs that are listed, and always what execve opens of its own: it has to start. Of @self
+    no more than that: the directories of its libraries may hold other programs, and are read."""
+    listed = policy.exec or ()
     own = frozenset(paths.own_program(ctx.program, policy.root) if "@self" in listed else ())
     others = [path for path in paths.listed(policy, ctx)[2] if path not in own or path in listed]
-    itself = _itself(ctx.program, policy.root) if "@self" in listed else []
+    itself = _itself(ctx.program, policy.root)
     return [(path, r.READ | r.EXECUTE) for path in (*others, *itself)]
 
 
@@ -126,7 +124,6 @@ def _itself(program: str, root: str) -> list[str]:
 def _denied(policy: Policy, ctx: Context) -> _Rights:
     """What may be read and written where the view is everybody's."""
     reads, writes, runs = paths.listed(policy, ctx)
-    devices = _DEVICES if policy.devices is not None else ("/dev",)
     if policy.read is None and policy.hide_homes:
         reads = (*reads, *_but_homes(policy.root))
     reads = (*reads, *runs, *paths.own_program(ctx.program, policy.root), "/proc")
@@ -134,8 +131,16 @@ def _denied(policy: Policy, ctx: Context) -> _Rights:
         reads = (*reads, ctx.directory)
     rights = [(path, r.READ) for path in reads]
     rights += [(path, r.READ | r.WRITE) for path in writes]
-    rights += [(path, r.READ | r.WRITE_FILE | r.IOCTL_DEV) for path in devices]
+    rights += [(path, r.READ | r.WRITE_FILE | r.IOCTL_DEV) for path in _devices(policy, ctx)]
     return [(path, right) for path, right in rights if exists(path, policy.root)]
+
+
+def _devices(policy: Policy, ctx: Context) -> tuple[str, ...]:
+    """All of /dev, where that has no other devices than the unit may use."""
+    makes_its_own = namespaces.privileged(ctx) or ctx.facts.user_namespaces
+    if policy.devices is None or makes_its_own:
+        return ("/dev",)
+    return (*devices.ALWAYS, "/dev/pts", *devices.listed(policy))
 
 
 def _but_homes(root: str) -> tuple[str, ...]:

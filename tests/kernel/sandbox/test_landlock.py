@@ -132,6 +132,12 @@ def test_a_script_and_its_interpreters_are_the_own_program(
     assert ended.text == '"EACCES"'
 
 
+def test_its_own_program_starts_whatever_is_listed(manager: Peer) -> None:
+    confined = replace(policy(Sandbox(exec=("/usr/bin/env",))), read=None, write=None)
+    code = "say(tried(os.execv, '/bin/sh', ['sh']))"
+    assert python(manager, replace(confined, read_only=False), code) == "EACCES"
+
+
 def test_homes_are_not_read_at_level_app(manager: Peer) -> None:
     code = """
 say([tried(os.listdir, path) for path in ("/root", "/home", "/", "/usr", "/etc")] +
