@@ -13,9 +13,10 @@ import pytest
 from msgspec.structs import replace
 
 from supervisor.kernel.keeper import LAUNCHES
-from supervisor.kernel.plan import NAMES
+from supervisor.kernel.plan import CODES, NAMES
 from supervisor.manager.journal import Journal, load
-from supervisor.model.unit import Listen, Ready, Restart, Start, Unit
+from supervisor.manager.observer import failure_words
+from supervisor.model.unit import Limits, Listen, Ready, Restart, Start, Unit
 from tests.unit.manager.kit import Bench, Sent, speaker
 
 CHILD = 4242
@@ -347,6 +348,29 @@ def test_what_could_not_be_executed_says_why_and_is_not_tried_again_at_once(benc
     bench.exited("web", launch, 1000, 127)
     assert bench["web"].phase == "backoff"
     assert bench["web"].cause.startswith("cannot execute it: No such file or directory")
+
+
+@pytest.mark.parametrize(
+    "name, words", [("RLIMIT", "set a limit"), ("NICE", "set its priority")]
+)
+def test_a_step_made_of_a_call_is_told_by_its_name(bench: Bench, name: str, words: str) -> None:
+    """The keeper says only which step it was, and that it was a system call."""
+    bench.sup.world.define({"web": replace(EAGER, limits=Limits(nice=-5, files=(10, 20)))})
+    bench.start("web")
+    launch, number = bench["web"].launch, 0
+    while bench.sup.launcher.step_name("web", "", number) != name:
+        number += 1
+    payload = struct.pack("<iIIi", 1000, number, CODES["CALL"], errno.EPERM)
+    bench.tell("LAUNCH_FAILED", launch, payload)
+    bench.exited("web", launch, 1000, 127)
+    expected = f"cannot {words}: Operation not permitted (step {name}, errno 1)"
+    assert bench["web"].cause.startswith(expected)
+
+
+def test_a_call_is_told_by_its_words_while_they_are_known() -> None:
+    expected = "cannot make / read-only: Operation not permitted (step CALL, errno 1)"
+    assert failure_words(CODES["CALL"], errno.EPERM, "make / read-only") == expected
+    assert failure_words(CODES["CALL"], errno.EPERM).startswith("cannot make a system call: ")
 
 
 def test_a_manager_killed_amid_a_reload_leaves_what_the_run_began_with(bench: Bench) -> None:
