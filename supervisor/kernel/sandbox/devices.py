@@ -67,8 +67,8 @@ def part(policy: Policy, ctx: Context) -> Part:
         steps = attach(program, ctx.group, "devices", f"only devices {what}")
         words = f"only {what}: a BPF program on {ctx.group}, for the whole group"
         return Part(first=steps, mechanisms=(("sandbox.devices", words),))
-    if ctx.facts.devices_v1:
-        group = _group(ctx)
+    group = _group(ctx)
+    if group:
         words = f"only {what}: devices.allow of {group} (cgroup v1)"
         joins = (Step("WRITE", (f"{group}/cgroup.procs", "0")),)
         return Part(first=joins, mechanisms=(("sandbox.devices", words),))
@@ -84,10 +84,10 @@ def part(policy: Policy, ctx: Context) -> Part:
 
 def prepare(policy: Policy, ctx: Context) -> None:
     """The v1 group, with its list. Raises CannotConfine."""
-    if policy.devices is None or not ctx.facts.devices_v1 or (ctx.group and ctx.facts.cgroup_bpf):
+    path = _group(ctx)
+    if policy.devices is None or not path or (ctx.group and ctx.facts.cgroup_bpf):
         return
     found = _controllers(ctx.runtime)
-    path = _group(ctx)
     wanted = {_line(node) for node in _nodes(policy)}
     try:
         found.find("devices")
@@ -167,8 +167,11 @@ def _controllers(runtime: str) -> Controllers:
 
 
 def _group(ctx: Context) -> str:
-    top, _ = _controllers(ctx.runtime).legacy("devices")
-    return f"{top}/{group_of(ctx.key)}"
+    """Its v1 group, made or not; "" where there can be none of ours."""
+    if not ctx.facts.devices_v1:
+        return ""
+    top, above = _controllers(ctx.runtime).legacy("devices")
+    return f"{top}/{group_of(ctx.key)}" if top and os.access(above, os.W_OK) else ""
 
 
 def _line(node: Node) -> str:

@@ -12,8 +12,8 @@ from supervisor.kernel.sandbox import devices
 from supervisor.kernel.sandbox.facts import facts
 from supervisor.kernel.sandbox.part import CannotConfine, Context, Part
 from supervisor.model.policy import Policy
-from tests.kernel.kit import Groups
-from tests.kernel.sandbox.stage import Failed, Stage, stage
+from tests.kernel.kit import NOBODY, Groups, in_child
+from tests.kernel.sandbox.stage import STAY, Failed, Stage, stage
 from tests.unit.kernel.sandbox.given import policy
 
 pytestmark = pytest.mark.skipif(not facts().root, reason="needs root in the first user namespace")
@@ -157,3 +157,21 @@ def test_on_v1_what_cannot_be_made_is_refused_by_name(
     monkeypatch.setattr(devices, "write", refuse)
     with pytest.raises(CannotConfine, match=r"sandbox\.devices: .*devices\.deny: Permission"):
         without_programs(policy(devices=()), ctx)
+
+
+def test_a_hierarchy_that_is_not_ours_to_write_is_no_reason_to_refuse(tmp_path: Path) -> None:
+    """An ordinary user's supervisor on a host with cgroup v1: a private /dev is what is left."""
+    if not facts().devices_v1:
+        pytest.skip("no devices controller of cgroup v1 here")
+
+    def looks() -> list[object]:
+        ctx = Context(
+            facts()._replace(cgroup_bpf=False), "web", "web", STAY, "", (), "/", str(tmp_path),
+            str(tmp_path), "", (),
+        )  # fmt: skip
+        limited = policy(devices=(), capabilities=("CHOWN",))
+        devices.prepare(limited, ctx)
+        found = devices.part(limited, ctx)
+        return [len(found.first), len(found.missing), "no cgroup refuses" in found.mechanisms[0][1]]
+
+    assert in_child(looks, NOBODY) == [0, 0, True]
