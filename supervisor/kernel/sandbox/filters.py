@@ -66,7 +66,7 @@ def refusals(policy: Policy, ctx: Context) -> list[tuple[str, seccomp.Extra]]:
     found = _network(policy)
     if landlock.makes_no_unix(policy, ctx):
         found.append(("network.unix", network.no_unix()))
-    if landlock.denies(policy) and landlock.writes_limited(policy):
+    if landlock.denies(policy, ctx) and landlock.writes_limited(policy):
         found.append(("sandbox.write", _metadata(policy, ctx)))
     if landlock.executes_limited(policy):
         found.append(("sandbox.exec", _NO_PROGRAM_IN_MEMORY))

@@ -22,6 +22,7 @@ from supervisor.model.sandbox import Network, PortRule
 Rows = tuple[tuple[str, str], ...]
 _SEARCH = ("/usr/local/bin", "/usr/bin", "/bin")  # where "#!/usr/bin/env NAME" looks
 _MOST_EXECUTED = 12
+_VIEWS = (5, 12)  # mount_setattr(2)
 
 
 def part(policy: Policy, ctx: Context) -> Part:
@@ -55,9 +56,15 @@ _Limit = tuple[Ruleset, Rows, Rows]
 _NOTHING: _Limit = (Ruleset(), (), ())
 
 
-def denies(policy: Policy) -> bool:
-    """Whether paths are refused by Landlock rather than hidden by a view."""
-    return policy.view == "deny"
+def denies(policy: Policy, ctx: Context) -> bool:
+    """Whether paths are refused by Landlock rather than hidden by a view: asked for, or all that
+    there is where no view can be made (which view.py says is missing)."""
+    return policy.view == "deny" or not (makes_views(ctx) or policy.root)
+
+
+def makes_views(ctx: Context) -> bool:
+    facts = ctx.facts
+    return facts.kernel >= _VIEWS and (namespaces.privileged(ctx) or facts.user_namespaces)
 
 
 def writes_limited(policy: Policy) -> bool:
@@ -72,7 +79,7 @@ def executes_limited(policy: Policy) -> bool:
 
 def _files(policy: Policy, ctx: Context) -> _Limit:
     abi = ctx.facts.landlock
-    deny = denies(policy)
+    deny = denies(policy, ctx)
     wanted = {
         "sandbox.read": r.READ if deny and policy.read is not None else 0,
         "sandbox.level": r.READ if deny and policy.hide_homes and policy.read is None else 0,
@@ -137,8 +144,7 @@ def _denied(policy: Policy, ctx: Context) -> _Rights:
 
 def _devices(policy: Policy, ctx: Context) -> tuple[str, ...]:
     """All of /dev, where that has no other devices than the unit may use."""
-    makes_its_own = namespaces.privileged(ctx) or ctx.facts.user_namespaces
-    if policy.devices is None or makes_its_own:
+    if policy.devices is None or makes_views(ctx):
         return ("/dev",)
     return (*devices.ALWAYS, "/dev/pts", *devices.listed(policy))
 
@@ -185,7 +191,8 @@ def _ports(policy: Policy, ctx: Context) -> _Limit:
     for key, listed, tcp, udp, verb in rules:
         if listed is None:
             continue
-        if not (known & tcp or programs):
+        closed = listed == () and (key == "network.listen" or net.listen == ())  # by the filter
+        if not (known & tcp or programs or closed):
             lacks.append((key, _none(abi, 4) + ", or programs on a cgroup of v2"))
         mine = [(one.port, right) for one, right in _rights(listed, tcp, udp)]
         free = sum({right for port, right in mine if not port})  # any port of that protocol
@@ -234,7 +241,7 @@ def _unix(policy: Policy, ctx: Context) -> _Limit:
         return rules, ((key, "Landlock: connects to these paths only"),), ()
     if makes_no_unix(policy, ctx):
         return Ruleset(), ((key, "no unix sockets at all, by the system call filter"),), ()
-    if policy.view == "hide" and policy.read is not None:
+    if policy.read is not None and not denies(policy, ctx):
         return Ruleset(), ((key, "the view: only sockets in paths that are listed are there"),), ()
     why = f'{_none(abi, 9)}; or list what it reads, with view = "hide"'
     return Ruleset(), (), ((key, why),)

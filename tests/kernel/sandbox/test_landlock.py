@@ -187,6 +187,12 @@ NOT_LISTED = {
 }  # fmt: skip
 
 
+needs_ports = pytest.mark.skipif(
+    HERE.landlock < 4, reason=f"Landlock has ABI {HERE.landlock} here, not 4"
+)
+
+
+@needs_ports
 @pytest.mark.parametrize("promises", [None, ("app",)])
 @pytest.mark.parametrize("user", ["nobody", "root"])
 def test_only_listed_ports_of_tcp_are_bound_and_reached(
@@ -210,6 +216,7 @@ def test_only_listed_ports_of_tcp_are_bound_and_reached(
     }  # fmt: skip
 
 
+@needs_ports
 @pytest.mark.parametrize("promises", [None, ("app",)])
 def test_where_nothing_may_listen_nothing_does(
     manager: Peer, world: World, free: dict[str, str], promises: tuple[str, ...] | None

@@ -68,6 +68,14 @@ def test_denied_paths_have_all_rights_that_the_kernel_knows(abi: int, tmp_path: 
     assert (domain.network, domain.scopes) == (0, 0)
 
 
+def test_where_no_view_can_be_made_paths_are_denied_instead(tmp_path: Path) -> None:
+    facts = FACTS._replace(root=False, user_namespaces=False, capabilities=0)
+    box = policy("base", read=(str(tmp_path),))
+    assert landlock.part(box, context()) == Part()
+    assert Domain(landlock.part(box, context(facts))).files & r.READ == r.READ
+    assert landlock.part(policy("base", read=(str(tmp_path),), view="hide"), context()) == Part()
+
+
 def test_what_the_own_program_reads_is_readable(tmp_path: Path) -> None:
     domain = Domain(part(7, view="deny", read=(str(tmp_path),)))  # and so no `write`
     assert domain.paths["/usr/bin/true"] == r.READ
@@ -107,6 +115,13 @@ def test_ports_of_tcp(abi: int, bpf: bool) -> None:
     assert domain.network == r.network(abi)
     assert domain.ports == {8080: both}
     assert not made.missing  # UDP sockets are refused altogether by the filter
+
+
+def test_a_filter_does_for_those_who_may_do_nothing() -> None:
+    """It refuses listen(2), or all sockets of the internet: that takes no rules about ports."""
+    assert not part(0, Network(listen=(), connect=())).missing
+    assert set(missing(part(0, Network(listen=(), connect=(TCP,))))) == {"network.connect"}
+    assert set(missing(part(0, Network(connect=())))) == {"network.connect"}
 
 
 def test_any_port_of_a_protocol_is_no_limit() -> None:
