@@ -112,8 +112,7 @@ static int take_step(struct step *step, struct plan *plan) {
     case STEP_FORK: so_far.forked = true; return bear_again(plan);
     case STEP_NO_NEW_PRIVS: return failed(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     case STEP_EXEC: plan->report[2] = 0; /* as far as anybody will learn */
-        list_texts(step, pointers + so_far.variables + 1);
-        return failed(syscall(SYS_execve, text, pointers + so_far.variables + 1, pointers, WIRE_EXEC_MARK));
+        return failed(syscall(SYS_execve, text, list_texts(step, pointers + so_far.variables + 1), pointers, WIRE_EXEC_MARK));
     }
     return EINVAL;
 }
