@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import stat
 from binascii import crc32
+from functools import cache
 from typing import NamedTuple
 
 from supervisor.kernel.controllers import Controllers, write
@@ -89,6 +90,7 @@ def prepare(policy: Policy, ctx: Context) -> None:
         return
     found = _controllers(ctx.runtime)
     wanted = {_line(node) for node in _nodes(policy)}
+    _sweep(path[: -len(group_of(ctx.key)) - 1])
     try:
         found.find("devices")
         make(found, "devices", group_of(ctx.key))
@@ -159,6 +161,12 @@ def _may_make_nodes(policy: Policy, ctx: Context) -> bool:
     if policy.capabilities is None:
         return ctx.facts.root and not ctx.identity.uid
     return any(name.lower().removeprefix("cap_") == "mknod" for name in policy.capabilities)
+
+
+@cache
+def _sweep(top: str) -> None:
+    """Once: groups that are empty, of units that an earlier supervisor had."""
+    remove_group(top)
 
 
 def _controllers(runtime: str) -> Controllers:

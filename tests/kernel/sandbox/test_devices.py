@@ -146,6 +146,15 @@ def test_on_v1_the_same_list_is_not_written_twice(
     assert written == []
 
 
+def test_on_v1_what_an_earlier_supervisor_left_goes(on_v1: tuple[Stage, Context]) -> None:
+    _, ctx = on_v1
+    without_programs(policy(devices=()), ctx._replace(key="gone"))
+    top = Path(devices._group(ctx)).parent
+    devices._sweep.cache_clear()  # as in a new manager
+    without_programs(policy(devices=()), ctx)
+    assert sorted(path.name for path in top.iterdir() if path.is_dir()) == ["web"]
+
+
 def test_on_v1_what_cannot_be_made_is_refused_by_name(
     on_v1: tuple[Stage, Context], monkeypatch: pytest.MonkeyPatch
 ) -> None:
