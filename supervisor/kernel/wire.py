@@ -111,5 +111,6 @@ CALLS = (
     "capset", "prctl", "keyctl", "landlock_create_ruleset", "landlock_add_rule",
     "landlock_restrict_self", "bpf", "setsid", "sched_setscheduler", "socket", "ioctl",
     "pidfd_open", "seccomp", "dup3", "prlimit64", "setpriority", "sched_setaffinity",
-    "setgroups", "sendfile", "umask",
+    "setgroups", "sendfile", "umask", "setfsuid",
+    "setfsgid",
 )  # fmt: skip

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 from supervisor.kernel.sandbox.mounts import NODEV, NOEXEC, NOSUID, RDONLY, Scene
+from supervisor.kernel.sandbox.namespaces import privileged
 from supervisor.kernel.sandbox.part import Context
 from supervisor.model.policy import Policy
 
@@ -13,6 +14,11 @@ _HOSTS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigge
 def fresh(policy: Policy) -> bool:
     """Whether the unit has an instance of its own."""
     return policy.processes != "host"
+
+
+def needs_pids(policy: Policy, ctx: Context) -> bool:
+    """Whether a /proc of its own takes a pid namespace: one may be mounted by who owns that."""
+    return fresh(policy) and (policy.users is not None or not privileged(ctx))
 
 
 def take(scene: Scene, policy: Policy) -> str:
@@ -49,7 +55,7 @@ def powerful(policy: Policy, ctx: Context) -> bool:
 
 
 def words(policy: Policy, ctx: Context) -> str:
-    if policy.processes == "own":
+    if policy.processes == "own" or needs_pids(policy, ctx):
         return "a /proc of its own pid namespace"
     text = "a /proc of its own with hidepid=invisible: processes of other users are not in it"
     if powerful(policy, ctx):

@@ -20,7 +20,7 @@ from supervisor.kernel.sandbox.mounts import NODEV, NOEXEC, NOSUID, RDONLY, Scen
 from supervisor.kernel.sandbox.namespaces import NEWPID, NEWUSER, privileged
 from supervisor.kernel.sandbox.part import Context, Part
 from supervisor.kernel.sandbox.trace import Traced, exists, trace
-from supervisor.kernel.sandbox.usermap import outside
+from supervisor.kernel.sandbox.usermap import may_map, outside, ranges
 from supervisor.model.policy import Policy
 
 _TMP = paths.TEMPORARY[:2]
@@ -60,7 +60,7 @@ def part(policy: Policy, ctx: Context) -> Part:
         setup=setup,
         mechanisms=rows,
         env=env,
-        holds=0 if privileged(ctx) else NEWUSER | (NEWPID if proc.fresh(policy) else 0),
+        holds=(0 if privileged(ctx) else NEWUSER) | (NEWPID if proc.needs_pids(policy, ctx) else 0),
         stores=stores,
     )
 
@@ -184,6 +184,7 @@ class _View:
         elif self.read_only:
             scene.read_only(self.below)
         covers = self._covers()
+        self._own_files()
         for path in sorted({*covers, *(one.path for one in self.shown)}, key=_depth):
             for one in self.shown:
                 if one.path == path:
@@ -196,6 +197,14 @@ class _View:
             devnodes.fill(scene, taken, nodes)
         self._finish(covers)
         return tuple(scene.steps)
+
+    def _own_files(self) -> None:
+        """What is made from now on belongs to an id that the unit's user namespace has; until now
+        the host's files had to be found, by who may."""
+        if self.policy.users is not None and may_map(self.ctx):
+            first = ranges(self.policy, self.ctx)[0].inside
+            for name in ("setfsgid", "setfsuid"):
+                self.scene.add(name, first, words=f"new files are {first}'s in its user namespace")
 
     def _take_listed(self) -> None:
         """What the unit file lists, with the rights that it has there."""
