@@ -1,16 +1,19 @@
 """A program in a sandbox as units have it: a policy, this kernel, and the real keeper."""
 from __future__ import annotations
 
+import atexit
 import errno
 import itertools
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from supervisor.kernel import plan
+from supervisor.kernel.calls import lead
 from supervisor.kernel.plan import Identity, Launch, Step
 from supervisor.kernel.sandbox import compile as sandbox
 from supervisor.kernel.sandbox.facts import facts
@@ -27,7 +30,10 @@ ROOT = Identity("root", 0, 0, (), "/", "")
 SOMEBODY = Identity("nobody", NOBODY, NOBODY, (), "/", "")
 # For tests of level app where no part is to make a group of devices, or look for one.
 HERE = facts()._replace(devices_v1="")
+_RUNTIME = tempfile.mkdtemp(prefix="boxed-run-", dir="/run") if HERE.root else ""
 _numbers = itertools.count(1)
+
+atexit.register(shutil.rmtree, _RUNTIME, ignore_errors=True)
 
 
 class Failed(Exception):
@@ -44,7 +50,7 @@ class Ended(NamedTuple):
 
 def context(identity: Identity = ROOT, program: str = PYTHON, **more: Any) -> Context:
     base = Context(
-        HERE, "unit", "unit", identity, program, (program,), "/", "/run", "/var/lib", "", ()
+        HERE, "unit", "unit", identity, program, (program,), "/", _RUNTIME, "/var/lib", "", ()
     )
     return base._replace(**more)
 
@@ -68,12 +74,13 @@ def run(manager: Peer, confined: Policy, ctx: Context, command: Sequence[str]) -
         )  # fmt: skip
         steps = plan.compile(launch)
         number = next(_numbers)
-        manager.spawn(number, f"unit{number}", plan.encode(steps))
+        encoded = plan.encode(steps)
+        manager.spawn(number, f"unit{number}", encoded)
         started = manager.started(number)
         ended = manager.exited(number)
         if started.op != "EXECED":
             _, at, _, error = started.ints("iIIi")
-            raise Failed(steps[at], error)
+            raise Failed(steps[at - lead(encoded)], error)
         return Ended(written.read_text(), ended.status if ended.code == 2 else 0)
 
 
