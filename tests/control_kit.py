@@ -58,7 +58,7 @@ ANSWERS: dict[str, Any] = {
     )),
     "Ports": report.PortsReply((report.InstancePorts("web", "web", 42, "host"),)),
     "ReloadUnits": report.UnitsReloaded(("a",), (), ("b",)), "Try": report.Tried("try-1"),
-    "ShutdownNow": report.Done(), "Upgrade": report.Done(),
+    "Exec": report.Executed(code=0), "ShutdownNow": report.Done(), "Upgrade": report.Done(),
     **dict.fromkeys(
         ("Start", "Stop", "Restart", "Reload", "Kill", "Freeze", "Thaw", "ResetFailed", "Shutdown"),
         OUTCOME,

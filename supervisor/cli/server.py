@@ -10,7 +10,7 @@ from supervisor.model.paths import Paths, paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, Self
 
 
@@ -49,10 +49,15 @@ class Server:
         except ControlError as error:
             raise self._failure(error) from None
 
-    def stream(self, method: str, parameters: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        """The replies of a call that goes on, however long it takes."""
+    def fileno(self) -> int:
+        return self._client.fileno()
+
+    def stream(
+        self, method: str, parameters: dict[str, Any], fds: Sequence[int] = ()
+    ) -> Iterator[dict[str, Any]]:
+        """The replies of a call that goes on, however long it takes. `fds` are sent along."""
         try:
-            yield from self._client.stream(method, parameters, timeout_s=None)
+            yield from self._client.stream(method, parameters, timeout_s=None, fds=fds)
         except ControlError as error:
             raise self._failure(error) from None
 

@@ -173,6 +173,16 @@ COMMANDS = (
         " it could be, and that is said: it holds from their next start on.",
     ),
     Command(
+        "exec", "exec_", "Run a command among the processes of a unit.",
+        Option("--shell", text="/bin/sh, in place of a command."),
+        words="UNIT [COMMAND]...", complete="unit",
+        more="In its cgroup, its namespaces and its directory, as its user, with its environment"
+        " and under its sandbox: unboxed exec web -- ls -l. On a terminal the command gets one of"
+        " its own, which is connected to yours. The exit code is that of the command, 128 and the"
+        " signal's number if one ended it. It is stopped with the unit, and gets SIGTERM if you"
+        " leave. Takes the role admin.",
+    ),
+    Command(
         "try", "try_", "Run a command as a transient unit.", JSON, NO_WAIT,
         words="COMMAND...", complete="command", unit_keys=True,
         more="Keys of a unit file are options with their value after `=`: --user=nobody "
@@ -205,7 +215,6 @@ LATER = {
     "apply": "`unboxed reload` takes all unit files or, if one is wrong, none",
     "graph": "`unboxed status` shows what a unit waits for, `unboxed why UNIT` the causes",
     "top": "`unboxed status` shows figures, `unboxed events` changes",
-    "exec": "`unboxed try -- COMMAND` runs a command as a unit of its own",
     "deploy": _EDIT + " and `unboxed restart UNIT`",
     "rollback": _EDIT + " and `unboxed restart UNIT`",
     "scale": "set `instances` in the unit file, then `unboxed reload`",

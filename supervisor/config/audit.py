@@ -133,7 +133,7 @@ def _keys(unit: Unit) -> list[tuple[str, str, Unit]]:
         ("sandbox.processes", '"hidden"', boxed(processes="hidden")),
         ("sandbox.ipc", '"own"', boxed(ipc="own")),
         ("sandbox.jit", "false", boxed(jit=False)),
-        ("sandbox.users", '"auto"', boxed(users=Users())),
+        ("sandbox.users.map", '"auto"', boxed(users=Users())),
         ("umask", '"077"', replace(unit, umask=0o077)),
         ("network.mode", '"none"', replace(unit, network=replace(network, mode="none"))),
     ]

@@ -16,7 +16,7 @@ class OpenCall:
     """See `model.request.Call`. `send(data, last)` writes to the client, and is None from when the
     call is over for it. `run()` has it answered; whoever made the call sets it."""
 
-    __slots__ = ("_method", "_rights", "closed", "more", "oneway", "run", "send", "uid")
+    __slots__ = ("_method", "_rights", "closed", "fds", "more", "oneway", "run", "send", "uid")
 
     run: Callable[[], None]
 
@@ -31,6 +31,7 @@ class OpenCall:
         self.oneway = oneway
         self.send: Callable[[bytes, bool], None] | None = send
         self.closed: Callable[[], None] | None = None
+        self.fds: tuple[int, ...] = ()
 
     @property
     def who(self) -> str:

@@ -12,12 +12,13 @@ from __future__ import annotations
 
 import _socket
 import os
+import sys
 import time
 from errno import EACCES, EAGAIN, ECONNREFUSED, ENAMETOOLONG, ENOENT, ENOTDIR, EPERM
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from types import TracebackType
     from typing import Any, Literal, Self
 
@@ -32,6 +33,7 @@ _KIND, _DIRECTORY = 0o170000, 0o040000  # of st_mode
 # Exit codes of the command line, by the name of the error. Whatever is not here is 1: it failed.
 CODES = {
     f"{INTERFACE}.NoSuchUnit": 3,
+    f"{INTERFACE}.NotRunning": 3,
     f"{INTERFACE}.NotPermitted": 4,
     f"{INTERFACE}.TimedOut": 5,
     "org.varlink.service.InvalidParameter": 2,
@@ -104,11 +106,11 @@ class Client:
 
     def stream(
         self, method: str, parameters: Mapping[str, Any] | None = None,
-        timeout_s: float | None = ANSWER_S,
+        timeout_s: float | None = ANSWER_S, fds: Sequence[int] = (),
     ) -> Iterator[dict[str, Any]]:
         """The parameters of each answer, to the last. `timeout_s` is for the first one; those that
-        follow it come when there is something to tell. Raises ControlError."""
-        self._send(method, parameters, more=True)
+        follow it come when there is something to tell. `fds` go along. Raises ControlError."""
+        self._send(method, parameters, more=True, fds=fds)
         reply = self._receive(timeout_s, nudge=True)
         while True:
             yield self._checked(reply)
@@ -116,7 +118,10 @@ class Client:
                 return
             reply = self._receive(None, nudge=False)
 
-    def _send(self, method: str, parameters: Mapping[str, Any] | None, *, more: bool) -> None:
+    def _send(
+        self, method: str, parameters: Mapping[str, Any] | None, *, more: bool,
+        fds: Sequence[int] = (),
+    ) -> None:
         import json
 
         call: dict[str, Any] = {"method": method if "." in method else f"{INTERFACE}.{method}"}
@@ -127,6 +132,10 @@ class Client:
         data = json.dumps(call, separators=(",", ":")).encode() + b"\0"
         self._sock.settimeout(ANSWER_S)
         try:
+            if fds:
+                rights = b"".join(fd.to_bytes(4, sys.byteorder) for fd in fds)
+                control = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, rights)]
+                data = data[self._sock.sendmsg([data], control, _socket.MSG_NOSIGNAL) :]
             self._sock.sendall(data, _socket.MSG_NOSIGNAL)
         except BrokenPipeError:
             return  # it told us why before it hung up: _receive finds that

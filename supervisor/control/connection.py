@@ -12,13 +12,16 @@ from supervisor.control.wire import Inbox
 
 _READ_BYTES = 64 * 1024
 _SO_PEERGROUPS = 59  # Linux 4.13; not in Python's socket module
+MOST_FDS = 3  # standard input, output and error of a command
+_FD_ROOM = _socket.CMSG_SPACE(4 * MOST_FDS)
+_MSG_CMSG_CLOEXEC = 0x40000000
 _MAX_OPTION_BYTES = 1024  # what Python lets getsockopt(2) fill: 256 groups
 
 
 class Connection:
     """Owns its socket. `mask`: what the owner's epoll watches it for, -1 before it does."""
 
-    __slots__ = ("call", "closing", "fd", "gone", "inbox", "mask", "out", "peer", "sock")
+    __slots__ = ("call", "closing", "fd", "fds", "gone", "inbox", "mask", "out", "peer", "sock")
 
     def __init__(self, fd: int, socket: Socket) -> None:
         os.set_blocking(fd, False)
@@ -28,6 +31,7 @@ class Connection:
         self.inbox = Inbox()
         self.out = bytearray()
         self.call: OpenCall | None = None
+        self.fds: tuple[int, ...] = ()  # came with what was read last; ours to close
         self.mask = -1
         self.closing = False  # to be closed once `out` is written
         self.gone = False  # closed
@@ -46,13 +50,35 @@ class Connection:
     def read(self) -> bool:
         """Take what is there, within bounds. False: the peer has ended the connection."""
         try:
-            data = self.sock.recv(_READ_BYTES)
+            data = self._receive()
         except (BlockingIOError, InterruptedError):
             return True
         except OSError:
             return False
         self.inbox.feed(data)
         return bool(data)
+
+    def _receive(self) -> bytes:
+        """Descriptors are taken from those only who may use the control socket; others' are closed
+        by the kernel. At most MOST_FDS of one client are open here, and none for longer than its
+        call takes."""
+        if self.peer.socket != "control":
+            return self.sock.recv(_READ_BYTES)
+        data, control, _, _ = self.sock.recvmsg(_READ_BYTES, _FD_ROOM, _MSG_CMSG_CLOEXEC)
+        for level, kind, rights in control:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                self.close_fds()
+                self.fds = tuple(
+                    int.from_bytes(rights[at : at + 4], sys.byteorder)
+                    for at in range(0, len(rights) - 3, 4)
+                )
+        return data
+
+    def close_fds(self) -> None:
+        """Nobody took them."""
+        fds, self.fds = self.fds, ()
+        for fd in fds:
+            os.close(fd)
 
     def write(self, data: bytes = b"") -> bool:
         """Send what is left and then `data`, as far as it goes. False: nobody is there to read."""
@@ -74,6 +100,7 @@ class Connection:
 
     def close(self) -> None:
         self.gone = True
+        self.close_fds()
         self.sock.close()
 
 

@@ -353,6 +353,11 @@ class Server:
         call = self._dispatcher.prepare(envelope, client.peer, partial(self._answer, client))
         if isinstance(call, OpenCall):
             client.call = call
-            call.run()
+            call.fds, client.fds = client.fds, ()
+            try:
+                call.run()
+            finally:
+                client.fds, call.fds = call.fds, ()
+                client.close_fds()
         elif not envelope.oneway:
             self._write(client, call)

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _ENV_FILE_BYTES = 64 * 1024
+_JOIN = ("after", "stop", "reload", "exec")  # what sees of the host what the main process sees
 
 
 class CannotLaunch(Exception):
@@ -69,6 +70,13 @@ class Launcher:
         self.missing.pop(key, None)
         self._names.pop(key, None)
 
+    def name_steps(self, key: str, role: str, called: tuple[str, ...]) -> None:
+        """What `step_name` is to know; nothing where their codes say it."""
+        if called:
+            self._names.setdefault(key, {})[role] = called
+        elif key in self._names:
+            self._names[key].pop(role, None)
+
     def step_name(self, key: str, role: str, index: int) -> str:
         """What the step with this number in the last plan of that launch was for: its name, or the
         words of a system call; "" where its code says it."""
@@ -94,10 +102,7 @@ class Launcher:
         except PlanTooLong as exc:
             raise CannotLaunch(str(exc)) from exc
         payload = name.encode() + b"\0" + encoded
-        if called := plan_names(steps, encoded):
-            self._names.setdefault(inst.key, {})[role] = called
-        elif inst.key in self._names:
-            self._names[inst.key].pop(role, None)
+        self.name_steps(inst.key, role, plan_names(steps, encoded))
         if fixed and not role:
             self._frames[inst.key] = (unit, joins, payload)
         return payload
@@ -117,10 +122,11 @@ class Launcher:
 
     def plan(
         self, unit: Unit, inst: Instance, role: Role, hook: int, joins: tuple[str, ...] = (),
-        *, dry: bool = False,
+        *, other: tuple[str, ...] = (), dry: bool = False,
     ) -> tuple[list[Step], bool, Boxed | None]:
-        """The steps of a launch, whether they will be the same next time, and its sandbox. `dry`:
-        to look at only, so nothing is opened or made. Raises CannotLaunch."""
+        """The steps of a launch, whether they will be the same next time, and its sandbox. `other`:
+        the command of role "exec", which is taken as it is. `dry`: to look at only, so nothing is
+        opened or made. Raises CannotLaunch."""
         if role == "ready":
             return self._watch_plan(unit, inst), False, None
         names = {"{instance}": str(inst.index), "{unit}": unit.name}
@@ -145,7 +151,7 @@ class Launcher:
             env["MAINPID"] = str(inst.pid)
         for one in unit.listen:
             names["{port:" + one.name + "}"] = self._port(unit, inst, one)
-        command = tuple(filled(word, names) for word in self._command(unit, role, hook))
+        command = other or tuple(filled(word, names) for word in self._command(unit, role, hook))
         for path in unit.env_files:
             env.update(_env_file(filled(path, names)))
         env.update((name, filled(value, names)) for name, value in unit.env)
@@ -157,7 +163,7 @@ class Launcher:
         if policy is not None:
             boxed = self.sandboxing().box(
                 unit, inst.key, policy, who, program, command, directory, notify_path, names,
-                dry=dry,
+                joined=inst.pid if role in _JOIN else 0, dry=dry,
             )  # fmt: skip
             who = boxed.identity
             for name, value in boxed.env:
@@ -169,7 +175,8 @@ class Launcher:
         ready_fd = unit.start.ready.fd if unit.start.ready.kind == "fd" and not role else -1
         launch = Launch(
             command, program, tuple(env.items()), who,
-            cgroup=self._tracker.group(inst.key), joins=joins, stream=inst.key,
+            cgroup=self._tracker.group(inst.key), joins=joins,
+            stream="" if role == "exec" else inst.key,
             log_options=f"keep={unit.logs.keep_bytes} segment={unit.logs.segment_bytes}",
             directory=directory, umask=unit.umask,
             oom_score=self._oom_score if oom_score is None else oom_score,

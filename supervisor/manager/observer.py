@@ -78,7 +78,9 @@ class Observer:
             self._sup.pids[pid] = key
             if self._sup.tracker.name == "session":
                 self._sup.tracker.started(key, pid)  # type: ignore[attr-defined]
-        if key:
+        if role == "exec":
+            self._sup.executions().began(frame.tag, pid)
+        elif key:
             self._sup.deliver(key, ev.Execed(frame.tag, pid))
 
     def _launch_failed(self, frame: Frame) -> None:
@@ -88,13 +90,19 @@ class Observer:
         err = int.from_bytes(frame.payload[12:16], "little", signed=True)
         if err != EINTR:  # else it was killed before its exec: its exit record says by what
             words = failure_words(code, err, self._sup.launcher.step_name(key, role, index))
+            if role == "exec":
+                self._sup.executions().failed(frame.tag, words)
+                return
             self._sup.deliver(key, ev.LaunchFailed(frame.tag, words, True))
 
     def _refused(self, frame: Frame) -> None:
-        key, _ = self._sup.launches.pop(frame.tag, ("", ""))
+        key, role = self._sup.launches.pop(frame.tag, ("", ""))
         err = int.from_bytes(frame.payload[:4], "little", signed=True)
         why = _NO_PROCESS if err == EAGAIN else os.strerror(err)
         words = f"the keeper refused it: {why}"
+        if role == "exec":
+            self._sup.executions().failed(frame.tag, words)
+            return
         inst = self._sup.world.instances.get(key)
         if err == ENOENT and inst is not None and inst.launch == frame.tag:
             words = inst.result or words  # why something that it names is not stored
@@ -110,6 +118,9 @@ class Observer:
         sup.launches.pop(frame.tag, None)
         sup.pids.pop(record.pid, None)
         sup.acks.append(frame.tag)
+        if role == "exec":
+            sup.executions().ended(frame.tag, record.code, record.status)
+            return
         inst = sup.world.instances.get(key)
         words = ""
         if sup.limiting is not None and role != "ready":  # while its groups are still there

@@ -300,6 +300,11 @@ class Requests:
             else:
                 call.fail(answer)
 
+    def exec_command(self, call: Call, what: ask.Exec) -> None:
+        inst = self._one(call, what.unit)
+        if inst is not None:
+            self._sup.executions().begin(call, inst, what)
+
     def try_command(self, call: Call, what: ask.Try) -> None:
         made = self._tried.define(what.command, what.keys)
         if isinstance(made, str):

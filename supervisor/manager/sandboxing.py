@@ -99,10 +99,12 @@ class Sandboxing:
 
     def box(
         self, unit: Unit, key: str, policy: Policy, who: Identity, program: str,
-        command: tuple[str, ...], directory: str, notify: str, names: dict[str, str], *, dry: bool,
+        command: tuple[str, ...], directory: str, notify: str, names: dict[str, str], *,
+        joined: int = 0, dry: bool,
     ) -> Boxed:  # fmt: skip
-        """`notify`: the path of its notify socket, "" if it has none. `dry`: to look at only.
-        Raises CannotLaunch."""
+        """`notify`: the path of its notify socket, "" if it has none. `joined`: a process
+        of its own whose namespaces it enters; 0: it gets new ones. `dry`: to look at only. Raises
+        CannotLaunch."""
         context = Context(
             facts(), unit.name, key, who, program, command, directory, self._paths.runtime,
             self._paths.state, self._group(key), (notify,) if notify else (),
@@ -111,9 +113,12 @@ class Sandboxing:
         try:
             inside = namespaces.inside(policy, context, who)
             context = context._replace(identity=inside)
-            if not dry:
-                compiler.prepare(policy, context)
-            confined = compiler.confine(policy, context)
+            if joined:
+                confined = compiler.enter(policy, context, joined, namespaces.different(joined))
+            else:
+                if not dry:
+                    compiler.prepare(policy, context)
+                confined = compiler.confine(policy, context)
             owner = usermap.outside(policy, context, inside) if policy.users is not None else None
         except CannotConfine as exc:
             raise CannotLaunch(str(exc)) from exc

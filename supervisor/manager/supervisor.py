@@ -27,6 +27,7 @@ from supervisor.model.unit import Unit
 if TYPE_CHECKING:
     from supervisor.control.server import Server
     from supervisor.manager.adoption import Adoptions
+    from supervisor.manager.execution import Executions
     from supervisor.manager.limiting import Limiting
 
 _BATCH = 64  # actions that are sent together
@@ -68,6 +69,7 @@ class Supervisor:
         self.look_ns = 0  # waiters, tried: when who waits is to be looked at again, 0 for never
         self.put_state_ns = 0  # refusals: when to try again to store the journal, 0 if it is
         self.limiting: Limiting | None = None  # limits, recover
+        self.executing: Executions | None = None  # executions
         self.limits_ns = 0  # limiting: when to look again, 0 for never
         self.leave_soon = False  # requests: end this manager, so that a new one begins
         self.started_early: set[str] = set()  # boot
@@ -107,6 +109,14 @@ class Supervisor:
         )  # fmt: skip
         return min((t for t in times if t), default=0)
 
+    def executions(self) -> Executions:
+        """Commands among a unit's processes: loaded for the first one."""
+        if self.executing is None:
+            from supervisor.manager.execution import Executions
+
+            self.executing = Executions(self)
+        return self.executing
+
     def limits(self) -> Limiting:
         """Of units with [limits]: loaded for the first one."""
         if self.limiting is None:
@@ -123,6 +133,13 @@ class Supervisor:
         from supervisor.manager.sandboxing import violation
 
         return violation(unit, pid, code, status)
+
+    def number(self) -> int:
+        """For a launch that core knows nothing of; written down before anything can have it."""
+        self.world.turn.next_launch += 1
+        self.header.next_launch = self.world.turn.next_launch
+        self.journal.append([(b"H", self.header)])
+        return self.header.next_launch
 
     def deliver(self, key: str, event: object) -> None:
         self.current = key

@@ -283,6 +283,14 @@ class Changed(Struct, frozen=True, gc=False):
     results: tuple[Result, ...] = ()
 
 
+class Executed(Struct, frozen=True, gc=False, omit_defaults=True):
+    """`pid` in the first reply; then how it ended: `code`, or the `signal` that ended it."""
+
+    pid: int | None = None
+    code: int | None = None
+    signal: int | None = None
+
+
 class Tried(Struct, frozen=True, gc=False):
     unit: str
 
@@ -295,6 +303,13 @@ class Done(Struct, frozen=True, gc=False):
 
 
 class NoSuchUnit(Struct, frozen=True, gc=False):
+    unit: str
+    message: str
+
+
+class NotRunning(Struct, frozen=True, gc=False):
+    """There is no process to be among."""
+
     unit: str
     message: str
 
@@ -336,6 +351,6 @@ class TooSlow(Struct, frozen=True, gc=False):
 
 
 Refusal = (
-    NoSuchUnit | NotPermitted | InvalidUnits | Failed | TimedOut
+    NoSuchUnit | NotRunning | NotPermitted | InvalidUnits | Failed | TimedOut
     | BadMessage | TooManyClients | TooSlow
 )  # fmt: skip

@@ -71,6 +71,15 @@ class Try(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     keys: dict[str, Any] = {}
 
 
+class Exec(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """Three descriptors come along: standard input, output and error. `term`: what kind of terminal
+    the first one is; it becomes the command's own. "": it is none."""
+
+    unit: Pattern
+    command: Words
+    term: Annotated[str, Meta(max_length=64)] = ""
+
+
 class Close(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     wait: bool = True
 
@@ -83,6 +92,7 @@ class Call(Protocol):
 
     more: bool  # the client wants progress, or a stream
     uid: int  # of the peer, when it connected
+    fds: tuple[int, ...]  # sent along; who takes them leaves (), the rest are closed
     closed: Callable[[], None] | None  # set it: called once if the client leaves unanswered
 
     @property
@@ -127,6 +137,7 @@ class Requests(Protocol):
     def reset_failed(self, call: Call, ask: Operate) -> None: ...
     def reload_units(self, call: Call, ask: Nothing) -> None: ...
     def set_keys(self, call: Call, ask: Set) -> None: ...
+    def exec_command(self, call: Call, ask: Exec) -> None: ...
     def try_command(self, call: Call, ask: Try) -> None: ...
     def shutdown(self, call: Call, ask: Close) -> None: ...
     def shutdown_now(self, call: Call, ask: Nothing) -> None: ...

@@ -27,7 +27,8 @@ PHASES: tuple[Phase, ...] = (
 )  # fmt: skip
 
 # What a child of the keeper is for. "ready" is the watcher of ready = {log = ...}.
-Role = Literal["", "before", "after", "ready", "stop", "reload"]
+# "exec": a command that somebody runs among a unit's processes; core knows nothing of it.
+Role = Literal["", "before", "after", "ready", "stop", "reload", "exec"]
 
 
 class Instance(Struct, gc=False, omit_defaults=True):

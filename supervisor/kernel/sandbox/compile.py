@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from supervisor.kernel.calls import call
+from supervisor.kernel.calls import call, fork
 from supervisor.kernel.plan import Confinement, Step
 from supervisor.kernel.sandbox import (
     addresses,
@@ -66,6 +66,30 @@ def confine(policy: Policy, ctx: Context) -> Confined:
         tuple(pair for part in parts for pair in part.env),
         tuple(row for part in parts for row in part.mechanisms),
         missing,
+    )
+
+
+def enter(policy: Policy, ctx: Context, pid: int, flags: int) -> Confined:
+    """The same for a process that joins those of a running service: `flags` are the namespaces of
+    its process `pid` that differ from ours. Views, directories and devices are there already; what
+    belongs to a process is done anew. Raises CannotConfine."""
+    users = bool(flags & namespaces.NEWUSER)
+    parts = [part(policy, ctx) for part in (keyring, landlock.part, memory.part, filters.part)]
+    parts.append(capabilities.part(policy, ctx, users))
+    groups = [step for step in devices.part(policy, ctx).first if step.name == "WRITE"]
+    setup = [*groups, *namespaces.join(pid, flags)]
+    if not flags and any(part.own_memory for part in parts):
+        setup.append(fork())
+    setup += [step for part in parts for step in part.setup]
+    return Confined(
+        Confinement(
+            tuple(setup),
+            tuple(step for part in parts for step in part.settle),
+            tuple(step for part in parts for step in part.last),
+        ),
+        (),
+        tuple(row for part in parts for row in part.mechanisms),
+        tuple(one for part in parts for one in part.missing),
     )
 
 

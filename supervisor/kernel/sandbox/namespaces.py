@@ -6,6 +6,7 @@ namespaces by itself (rootless) makes a user namespace first, in which it may ma
 """
 from __future__ import annotations
 
+import os
 from time import clock_gettime_ns
 
 from supervisor.kernel.calls import Out, call, fork, hold
@@ -21,6 +22,10 @@ _NAMES = {
     NEWTIME: "time", NEWNS: "mount", NEWCGROUP: "cgroup", NEWUTS: "host name", NEWIPC: "ipc",
     NEWUSER: "user", NEWPID: "pid", NEWNET: "network",
 }  # fmt: skip
+_FILES = {
+    NEWTIME: "time", NEWNS: "mnt", NEWCGROUP: "cgroup", NEWUTS: "uts", NEWIPC: "ipc",
+    NEWUSER: "user", NEWPID: "pid", NEWNET: "net",
+}  # fmt: skip
 _CLOCKS = {"monotonic": 1, "boottime": 7}
 _SECOND = 1_000_000_000
 _AF_INET, _DATAGRAM_CLOEXEC, _SIOCSIFFLAGS, _IFF_UP = 2, 0o2000002, 0x8914, 1
@@ -30,6 +35,28 @@ _LOOPBACK = b"lo".ljust(16, b"\0") + _IFF_UP.to_bytes(2, "little") + bytes(22)  
 def names(flags: int) -> str:
     """Of namespaces, of these CLONE_NEW... flags."""
     return ", ".join(name for flag, name in _NAMES.items() if flags & flag)
+
+
+def different(pid: int) -> int:
+    """Which namespaces of a process (CLONE_NEW... flags) are not the supervisor's. Raises OSError
+    if it is gone."""
+    return sum(
+        flag
+        for flag, name in _FILES.items()
+        if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
+    )
+
+
+def join(pid: int, flags: int) -> tuple[Step, ...]:
+    """Enter these namespaces of a process, as a process of their own."""
+    if not flags:
+        return ()
+    return (
+        call("pidfd_open", pid, 0, result="main", words="its main process"),
+        call("setns", Out("main"), flags, words="its namespaces: " + names(flags)),
+        call("close", Out("main"), words="done with it"),
+        fork(),
+    )
 
 
 def privileged(ctx: Context) -> bool:
