@@ -35,7 +35,8 @@ def ordinary(tmp_path: Path) -> list[str]:
 
 
 def test_the_steps_of_a_sandbox_come_in_their_order_and_say_what_they_do(tmp_path: Path) -> None:
-    text = f'autostart = false\n{SLEEP}[sandbox]\njit = false\npromises = ["stdio", "rpath", "exec"]'
+    box = '[sandbox]\njit = false\npromises = ["stdio", "rpath", "exec"]\n'
+    text = f"autostart = false\n{SLEEP}{box}"
     with Stack(tmp_path, {"web": text}) as stack:
         found = steps(stack, "web")
         names = [name for name, _ in found]
