@@ -95,6 +95,7 @@ class Launcher:
         steps, fixed, boxed = self.plan(unit, inst, role, hook, joins)
         if boxed is not None:
             self.missing[inst.key] = boxed.missing
+            self._make(boxed)
         # With its number a job's key never meets that of an earlier job which is still dying.
         name = f"{inst.key}:{role}:{inst.job}" if role else inst.key
         try:
@@ -333,6 +334,20 @@ class Launcher:
         self._keep(stored, fd)
         os.close(fd)
         return stored
+
+    def _make(self, boxed: Boxed) -> None:
+        """What the keeper has to have for this sandbox, and has not yet. Raises CannotLaunch."""
+        from supervisor.kernel.sandbox.part import CannotConfine
+
+        for name, make in boxed.stores:
+            if name in self._stored:
+                continue
+            try:
+                fd = make()
+            except CannotConfine as exc:
+                raise CannotLaunch(str(exc)) from exc
+            self._keep(name, fd)
+            os.close(fd)
 
     def _keep(self, name: str, fd: int) -> None:
         self._keeper.put(name, fd)

@@ -52,6 +52,8 @@ class Boxed(NamedTuple):
     no_new_privs: bool
     mechanisms: tuple[tuple[str, str], ...]
     lacking: tuple[tuple[str, str], ...]  # what is not enforced: key, and why
+    # Descriptors that the keeper has to have before the launch: name, and what makes it.
+    stores: tuple[tuple[str, Callable[[], int]], ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -131,7 +133,7 @@ class Sandboxing:
         return Boxed(
             inside, owner, confined.confinement, confined.env,
             _opens(policy),
-            policy.no_new_privileges, confined.mechanisms, tuple(lacking),
+            policy.no_new_privileges, confined.mechanisms, tuple(lacking), confined.stores,
         )  # fmt: skip
 
     def release(self, key: str, unit: str, *, last: bool) -> None:

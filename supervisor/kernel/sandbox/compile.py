@@ -25,6 +25,7 @@ from supervisor.kernel.sandbox import (
     memory,
     namespaces,
     private_net,
+    view,
 )
 from supervisor.kernel.sandbox.part import CannotConfine, Context, Part
 from supervisor.model.policy import Policy
@@ -34,12 +35,13 @@ _KEYCTL_JOIN_SESSION_KEYRING = 1
 
 class Confined(NamedTuple):
     """`env`: variables that the sandbox adds. `missing`: (key, why) of what is not enforced, empty
-    unless the unit has require = "best"."""
+    unless the unit has require = "best". `stores`: see Part."""
 
     confinement: Confinement
     env: tuple[tuple[str, str], ...]
     mechanisms: tuple[tuple[str, str], ...]
     missing: tuple[tuple[str, str], ...]
+    stores: tuple[tuple[str, Callable[[], int]], ...] = ()
 
 
 def confine(policy: Policy, ctx: Context) -> Confined:
@@ -66,6 +68,7 @@ def confine(policy: Policy, ctx: Context) -> Confined:
         tuple(pair for part in parts for pair in part.env),
         tuple(row for part in parts for row in part.mechanisms),
         missing,
+        tuple(pair for part in parts for pair in part.stores),
     )
 
 
@@ -95,7 +98,7 @@ def enter(policy: Policy, ctx: Context, pid: int, flags: int) -> Confined:
 
 def prepare(policy: Policy, ctx: Context) -> None:
     """Make what has to be there before a launch; `confine` finds it then. Raises CannotConfine."""
-    for one in (devices.prepare, namespaces.prepare, private_net.prepare):
+    for one in (devices.prepare, namespaces.prepare, private_net.prepare, view.prepare):
         one(policy, ctx)
 
 
@@ -103,7 +106,7 @@ def mechanisms() -> tuple[Callable[[Policy, Context], Part], ...]:
     """In the order of their steps within setup and last. Capabilities come after all of these, and
     alone in settle."""
     return (
-        devices.part, addresses.part, private_net.part, namespaces.part, keyring,
+        devices.part, addresses.part, private_net.part, namespaces.part, view.part, keyring,
         landlock.part, memory.part, filters.part,
     )  # fmt: skip
 

@@ -14,7 +14,6 @@ from supervisor.kernel.sandbox.mounts import is_below
 from supervisor.kernel.sandbox.part import CannotConfine, Context
 
 STORED = 65520  # behind the ids that are dealt out; nobody's by systemd's list of ids
-TARGET = 100  # the descriptor under which a plan has the user namespace for a while
 _CLONE_NEWUSER = 0x10000000
 # File systems that can be mounted so, since which Linux.
 _SINCE = {
@@ -40,6 +39,12 @@ def kind_at(path: str, mountinfo: str) -> str:
         if is_below(path, point) and len(point) >= len(best):
             best, found = point, right.split(" ", 1)[0]
     return found
+
+
+def target(taken: tuple[int, ...]) -> int:
+    """The descriptor under which a plan has the user namespace for a while; the unit's own are
+    `taken`."""
+    return next(number for number in range(100, 256) if number not in taken)
 
 
 def stored(uid: int, gid: int) -> tuple[str, Callable[[], int]]:

@@ -141,12 +141,13 @@ def _early(
     if mapped:
         name, make = idmap.stored(*outside(policy, ctx, ctx.identity))
         stores = ((name, make),)
-        scene.steps.append(Step("FD", (idmap.TARGET, name)))
+        users = idmap.target(tuple(one.fd for one in policy.open))
+        scene.steps.append(Step("FD", (users, name)))
         for one in mapped:
             tree = scene.take(one.real)
-            scene.map_ids(tree, idmap.TARGET)
+            scene.map_ids(tree, users)
             labels[one.path] = tree
-        scene.steps.append(call("close", idmap.TARGET, words="the map is in its place"))
+        scene.steps.append(call("close", users, words="the map is in its place"))
     return tuple(scene.steps), stores, labels
 
 
