@@ -2,6 +2,7 @@
  * Runs on checked bytes in the memory of a spawner, which waits meanwhile and finds out from the report
  * which step failed. All that is static here is the spawner's own, and is used anew by the next child.
  * What steps need has numbers at LOW or above, targets are below: none overwrites what another needs. */
+#include <linux/capability.h>
 #include <linux/close_range.h>
 #include <linux/openat2.h>
 #include "keeper.h"
@@ -86,6 +87,7 @@ static int take_step(struct step *step, struct plan *plan) {
     const int64_t *value = step->number;
     const char *text = step->text[0];
     uint8_t *data = (uint8_t *)(uintptr_t)plan->data.at;
+    const uint32_t header[2] = {_LINUX_CAPABILITY_VERSION_3}, low = (uint32_t)value[0], high = (uint32_t)(value[0] >> 32);
     switch (step->code) {
     case STEP_CGROUP: return !plan->join ? 0 : write_file(plan->cgroup_fd, "cgroup.procs", "0");
     case STEP_LOG: return use_log(plan->writer, value[0], value[1]);
@@ -93,6 +95,7 @@ static int take_step(struct step *step, struct plan *plan) {
     case STEP_SESSION: return failed(setsid() < 0);
     case STEP_WRITE: return write_file(AT_FDCWD, text, step->text[1]);
     case STEP_UMASK: umask((mode_t)value[0]); return 0;
+    case STEP_CAPSET: return failed(syscall(SYS_capset, header, (uint32_t[]){low, low, 0, high, high, 0}));
     case STEP_BOUND: return bound((uint64_t)value[0]);
     case STEP_GID: return set_ids(SYS_setresgid, SYS_getresgid, (unsigned)value[0]);
     case STEP_UID: return set_ids(SYS_setresuid, SYS_getresuid, (unsigned)value[0]);

@@ -132,7 +132,7 @@ def _payload(name: str, args: tuple[object, ...]) -> bytes:
         stream, options, uid, gid = args
         ids = _U32.pack(uid) + _U32.pack(gid)
         return _text(stream) + _text(options) + ids
-    if name in ("SIGNALS", "BOUND"):
+    if name in ("SIGNALS", "BOUND", "CAPSET"):
         return int(str(args[0])).to_bytes(8, "little")
     if name == "OPEN":
         return _I32.pack(args[0]) + _U32.pack(args[1]) + _text(args[2])
@@ -221,6 +221,8 @@ def describe(step: Step) -> str:
         return f"{args[0]}(2): {args[-1]}"
     if name == "HOLD":
         return f"clone(2) of a holder in new namespaces, flags {int(str(args[0])):#x}; setns(2)"
+    if name == "CAPSET":
+        return f"capset({int(str(args[0])):#x}), none inheritable"
     if name == "BOUND":
         return f"prctl(PR_CAPBSET_DROP), all but {int(str(args[0])):#x}"
     if name == "UMASK":

@@ -83,6 +83,7 @@ STEPS = (
         "have a holder in new namespaces (CLONE_NEW...), with these maps, and join them",
     ),
     ("FORK", 26, "", "the rest as a child in a session and with a memory of its own"),
+    ("CAPSET", 29, "u64 keep", "permitted and effective capabilities (bit n); none inheritable"),
     ("BOUND", 28, "u64 keep", "drop all others from the capabilities' bounding set (bit n)"),
     ("GID", 11, "u32", "setresgid, verified"),
     ("UID", 12, "u32", "setresuid, verified"),

@@ -30,6 +30,7 @@ _STEP_WORDS = {
     "CLOSE_FROM": "close descriptors", "NO_NEW_PRIVS": "forbid new privileges",
     "EXEC": "execute it", "CALL": "make a system call", "HOLD": "have namespaces of its own",
     "FORK": "have a process of its own", "BOUND": "give up capabilities",
+    "CAPSET": "give up capabilities",
 }  # fmt: skip
 
 

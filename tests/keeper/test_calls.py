@@ -179,6 +179,18 @@ def test_the_bounding_set_keeps_what_is_named() -> None:
             assert outcome(manager, launch, steps) == ("EXECED", (os.CLD_EXITED, 0))
 
 
+@needs_root
+def test_what_has_no_capability_gets_none_back_by_execution() -> None:
+    """Not even root, whose bounding set is still whole: no_new_privs sees to that."""
+    shell = "test $(grep CapEff /proc/self/status | cut -f2) = 0000000000000000"
+    with Keeper() as keeper:
+        manager = keeper.manager()
+        steps = (Step("NO_NEW_PRIVS"), Step("CAPSET", (0,)))
+        for launch, before, status in ((1, steps, 0), (2, (), 1)):
+            answer = outcome(manager, launch, plan_of(*before, command=("/bin/sh", "-c", shell)))
+            assert answer == ("EXECED", (os.CLD_EXITED, status))
+
+
 def mdwe_of(manager: Peer, launch: int, *before: Step) -> tuple[str, tuple[int, ...]]:
     """How a process ends whose status is what prctl(PR_GET_MDWE) says."""
     ask = f"import ctypes, os; os._exit(ctypes.CDLL(None).prctl({GET_MDWE}, 0, 0, 0, 0) & 255)"

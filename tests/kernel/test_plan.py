@@ -68,6 +68,7 @@ ORDER = (
     {"OPEN", "FD", "SENT_FD"},
     {"CLOSE_FROM"},  # when nothing is opened any more
     {"NO_NEW_PRIVS"},
+    {"CAPSET"},  # all before may take capabilities; with no_new_privs none comes back
     {"EXEC"},
 )
 
@@ -138,7 +139,7 @@ def test_the_same_launch_has_the_same_bytes() -> None:
 FIELDS = {
     "DATA": "b", "ADDRESS": "II",
     "CGROUP": "s", "LOG": "ssii", "SIGNALS": "Q", "SESSION": "", "WRITE": "ss", "UMASK": "I",
-    "CALL": "IIIIQQQQQ", "HOLD": "Isss", "FORK": "", "BOUND": "Q",
+    "CALL": "IIIIQQQQQ", "HOLD": "Isss", "FORK": "", "BOUND": "Q", "CAPSET": "Q",
     "GID": "I", "UID": "I", "DIRECTORY": "s", "ENV": "I*s", "ENV_PID": "s", "OPEN": "iIs",
     "FD": "is", "SENT_FD": "iI", "CLOSE_FROM": "I", "NO_NEW_PRIVS": "", "EXEC": "Is*s",
 }  # fmt: skip
@@ -196,6 +197,7 @@ ARGUMENTS: dict[str, st.SearchStrategy[tuple[Any, ...]]] = {
     "HOLD": st.tuples(_U32, _TEXT, _TEXT, _TEXT),
     "FORK": st.just(()),
     "BOUND": st.tuples(_U64),
+    "CAPSET": st.tuples(_U64),
     "GID": st.tuples(_U32),
     "UID": st.tuples(_U32),
     "DIRECTORY": st.tuples(_TEXT),
@@ -316,6 +318,7 @@ WORDS = {
         "clone(2) of a holder in new namespaces, flags 0x20000000; setns(2)"
     ),
     Step("FORK"): "clone(2): the service's own process; setsid()",
+    Step("CAPSET", (0x400,)): "capset(0x400), none inheritable",
     Step("BOUND", (0x400,)): "prctl(PR_CAPBSET_DROP), all but 0x400",
     Step("GROUPS", (1, 2)): "setgroups(1, 2)",
     Step("GROUPS", ()): "setgroups()",

@@ -32,17 +32,6 @@ def mask_of(names: tuple[str, ...]) -> int:
     return sum({1 << number(name) for name in names})
 
 
-def base_steps(own: tuple[int, int] | None = None) -> tuple[Step, ...]:
-    """For the setup of a unit that is plain: level base leaves it no capability, not even as root.
-
-    `own`: what the supervisor has (facts.held). Without CAP_SETPCAP nothing is done: then it is no
-    root of any kind, and what it starts under no_new_privs has nothing and gets nothing.
-    """
-    effective, inherited = own if own is not None else held()
-    bound = (Step("BOUND", (0,)),) if effective & _SETPCAP else ()
-    return bound if not inherited else (*bound, _set(effective, 0))
-
-
 def part(policy: Policy, ctx: Context, new_users: bool) -> Part:
     """`new_users`: it is born in a user namespace, which gives it all of that."""
     if policy.level == "off" and policy.capabilities is None:

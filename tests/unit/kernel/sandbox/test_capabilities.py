@@ -7,7 +7,7 @@ import pytest
 
 from supervisor.kernel.plan import Identity, Step
 from supervisor.kernel.sandbox import capabilities
-from supervisor.kernel.sandbox.capabilities import base_steps, mask_of, number
+from supervisor.kernel.sandbox.capabilities import mask_of, number
 from supervisor.kernel.sandbox.part import Part
 from supervisor.model.capabilities import CAPABILITIES
 from tests.unit.kernel.sandbox.given import FACTS, STAY, context, policy
@@ -102,16 +102,3 @@ def test_a_new_user_namespace_gives_it_the_right_to_drop() -> None:
 
 def test_level_off_changes_nothing() -> None:
     assert capabilities.part(policy("off"), context(ROOT), new_users=False) == Part()
-
-
-@pytest.mark.parametrize(
-    "own, made",
-    [
-        ((ALL, 0), [("BOUND", 0)]),
-        ((ALL, BIND), [("BOUND", 0), ("capset", ALL, 0)]),
-        ((0, 0), []),
-        ((BIND, BIND), [("capset", BIND, 0)]),
-    ],
-)
-def test_a_plain_unit_has_none_either(own: tuple[int, int], made: list[tuple[Any, ...]]) -> None:
-    assert calls(base_steps(own)) == made
