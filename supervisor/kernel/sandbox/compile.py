@@ -14,6 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
+from msgspec.structs import replace
+
 from supervisor.kernel.calls import call, fork
 from supervisor.kernel.plan import Confinement, Step
 from supervisor.kernel.sandbox import (
@@ -75,7 +77,9 @@ def confine(policy: Policy, ctx: Context) -> Confined:
 def enter(policy: Policy, ctx: Context, pid: int, flags: int) -> Confined:
     """The same for a process that joins those of a running service: `flags` are the namespaces of
     its process `pid` that differ from ours. Views, directories and devices are there already; what
-    belongs to a process is done anew. Raises CannotConfine."""
+    belongs to a process is done anew, but no scopes: it would be a stranger to the service, whom a
+    reload command signals. Raises CannotConfine."""
+    policy = replace(policy, scoped=False)
     users = bool(flags & namespaces.NEWUSER)
     parts = [part(policy, ctx) for part in (keyring, landlock.part, memory.part, filters.part)]
     parts.append(capabilities.part(policy, ctx, users))

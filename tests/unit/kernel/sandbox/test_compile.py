@@ -7,7 +7,7 @@ import pytest
 
 from supervisor.kernel import plan
 from supervisor.kernel.plan import Identity, Launch, Step
-from supervisor.kernel.sandbox.compile import confine
+from supervisor.kernel.sandbox.compile import confine, enter
 from supervisor.kernel.sandbox.part import CannotConfine
 from supervisor.model.sandbox import Network, PortRule
 from tests.unit.kernel.sandbox.given import FACTS, context, policy
@@ -61,6 +61,13 @@ def test_with_require_best_it_is_told_instead() -> None:
     assert [key for key, _ in made.missing] == ["sandbox.exec"]
     assert names(made.confinement.last) == ["seccomp"]
     assert ("sandbox.promises", "a system call filter; on violation: errno") in made.mechanisms
+
+
+def test_what_joins_a_service_may_signal_it() -> None:
+    """Landlock's scopes are a domain's, and what joins has one of its own."""
+    box = policy("app", require="best", devices=None)
+    assert "landlock_restrict_self" in names(confine(box, context(NEW)).confinement.last)
+    assert names(enter(box, context(NEW), 1, 0).confinement.last) == ["seccomp"]
 
 
 def test_level_off_is_nothing() -> None:
