@@ -314,6 +314,36 @@ class Requests:
         else:
             call.fail(made)
 
+    def learn(self, call: Call, what: ask.Learn) -> None:
+        from supervisor.manager import learning
+
+        sup = self._sup
+        inst = self._one(call, what.unit)
+        if inst is None:
+            return
+        if not call.permits(inst.unit):
+            self._refuse(call, f"learn {inst.key}")
+            return
+        runs = inst.phase not in _RESTING
+        if sup.world.closing_ns:
+            why = "the supervisor is stopping"
+        elif inst.key in sup.launcher.learning:
+            why = "somebody else learns it"
+        elif runs and not what.restart:
+            why = "it runs; stop it before, or give --restart"
+        else:
+            why = learning.why_not(sup.world.unit_of(inst))
+        if why:
+            call.fail(say.Failed(f"cannot learn {inst.key}: {why}; nothing was changed"))
+            return
+        learning.Session(sup, call, inst)
+        cause = f"learned by {call.who}"
+        if runs:
+            sup.world.restart([inst.key], cause, sup.now())
+        else:
+            sup.world.start_key(inst.key, cause, sup.now())
+        sup.commit()
+
     def shutdown(self, call: Call, what: ask.Close) -> None:
         keys = [k for k, i in self._sup.world.instances.items() if i.phase not in _RESTING]
         self._stop(f"shut down by {call.who}")

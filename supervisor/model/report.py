@@ -295,6 +295,34 @@ class Tried(Struct, frozen=True, gc=False):
     unit: str
 
 
+class LearnedWord(Struct, frozen=True, gc=False):
+    word: str
+    path: str
+
+
+class LearnedProcess(Struct, frozen=True, gc=False):
+    """What waits for its learner: `descriptor` of `pid` is the listener of its filter. `root`:
+    where its paths begin. `words`: what @words stand for. `drop_in`: where what is learned
+    belongs. `hooks`: it has other commands, which are not seen."""
+
+    key: str
+    unit: str
+    pid: int
+    descriptor: int
+    program: str
+    root: str
+    drop_in: str
+    words: tuple[LearnedWord, ...] = ()
+    hooks: bool = False
+
+
+class LearnReply(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Each process that is executed, and at last why there is none any more."""
+
+    process: LearnedProcess | None = None
+    ended: str | None = None
+
+
 class Done(Struct, frozen=True, gc=False):
     """Nothing to tell but that it is done."""
 
