@@ -94,7 +94,7 @@ def enter(policy: Policy, ctx: Context, pid: int, flags: int) -> Confined:
             tuple(step for part in parts for step in part.settle),
             tuple(step for part in parts for step in part.last),
         ),
-        (),
+        view.part(policy, ctx).env,
         tuple(row for part in parts for row in part.mechanisms),
         tuple(one for part in parts for one in part.missing),
     )
