@@ -40,10 +40,12 @@ def names(flags: int) -> str:
 def different(pid: int) -> int:
     """Which namespaces of a process (CLONE_NEW... flags) are not the supervisor's. Raises OSError
     if it is gone."""
+    known = os.listdir("/proc/self/ns")  # not every kernel has all
     return sum(
         flag
         for flag, name in _FILES.items()
-        if os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
+        if name in known
+        and os.readlink(f"/proc/{pid}/ns/{name}") != os.readlink(f"/proc/self/ns/{name}")
     )
 
 
@@ -51,11 +53,17 @@ def join(pid: int, flags: int) -> tuple[Step, ...]:
     """Enter these namespaces of a process, as a process of their own."""
     if not flags:
         return ()
+
+    def enter(some: int) -> tuple[Step, ...]:
+        words = "its namespaces: " + names(some)
+        return (call("setns", Out("main"), some, words=words),) if some else ()
+
     return (
         call("pidfd_open", pid, 0, result="main", words="its main process"),
-        call("setns", Out("main"), flags, words="its namespaces: " + names(flags)),
+        *enter(flags & ~NEWTIME),
+        fork(),  # a pid namespace is its children's; and who shares a memory may join no time
+        *enter(flags & NEWTIME),
         call("close", Out("main"), words="done with it"),
-        fork(),
     )
 
 

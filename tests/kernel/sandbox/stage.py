@@ -108,6 +108,8 @@ class Stage:
         if answer.op != "EXECED":
             os.close(stdin[1])
             os.close(stdout[0])
+            if answer.op == "REFUSED":
+                raise Failed("refused", os.strerror(answer.ints("i")[0]))
             _, at, _, errno = answer.ints("iIIi")
             self.manager.exited(self.launches)
             raise Failed(steps[at - lead(plan)], os.strerror(errno))

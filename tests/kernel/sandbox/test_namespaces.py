@@ -13,6 +13,7 @@ import pytest
 from supervisor.kernel.sandbox import dynamic, namespaces, usermap
 from supervisor.kernel.sandbox.dynamic import Ids
 from supervisor.kernel.sandbox.facts import facts
+from supervisor.kernel.sandbox.part import Part
 from supervisor.model.sandbox import MappedRange, Network, Users
 from tests.kernel.sandbox.stage import STAY, Stage, stage
 from tests.unit.kernel.sandbox.given import policy
@@ -190,3 +191,33 @@ seen["map"] = open("/proc/self/uid_map").read().split()"""
     me = str(os.geteuid())
     assert found.pop("map") == [me, me, "1"]
     assert own(found) == {"user", "pid", "pid_for_children", "ipc", "uts", "cgroup", "net"}
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {},
+        {"processes": "own", "ipc": "own", "hostname": "jail", "cgroup": "own"},
+        {"time": "own"},
+        {"time": "own", "processes": "own"},
+        {"users": Users((MappedRange(0, 700000, 10),)), "network": Network("none")},
+    ],
+)
+def test_another_process_joins_all_of_them(keys: dict[str, object], keeper: Stage) -> None:
+    if "time" in keys and not facts().time_namespaces:
+        pytest.skip("this kernel has no time namespaces")
+    limited = policy(**keys)  # type: ignore[arg-type] # by name
+    wait = "import sys; print(1, flush=True); sys.stdin.readline()"
+    running = keeper.start(wait, limited, keeper.context(), namespaces.part)
+    assert running.line() == 1
+    own_links = os.listdir(f"/proc/{running.pid}/ns")
+    links = {name: os.readlink(f"/proc/{running.pid}/ns/{name}") for name in own_links}
+    steps = namespaces.join(running.pid, namespaces.different(running.pid))
+    assert bool(steps) == bool(keys)
+    code = LINKS + "\nimport time\nseen['clock'] = time.monotonic()"
+    visitor = keeper.context(key="visitor")
+    found = keeper.look(code, policy(), visitor, lambda _, __: Part(setup=steps))
+    assert found.pop("clock") < 30 or "time" not in keys
+    assert found == links
+    running.say("")
+    assert running.end() == 0
