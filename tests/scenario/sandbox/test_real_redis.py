@@ -1,0 +1,88 @@
+"""Redis under its preset: it answers many clients at once, and keeps its data over restarts."""
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from tests.scenario.sandbox import real
+from tests.stack import Stack
+
+NAME = f"{real.PREFIX}redis"
+PAIRS = 100  # of each client
+pytestmark = real.needs_root
+place = pytest.fixture(real.place)
+
+
+class Client:
+    """The protocol of Redis (RESP), as far as it is needed here."""
+
+    def __init__(self, port: int) -> None:
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=20)
+        self._file = self._socket.makefile("rb")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._socket.close()
+
+    def __call__(self, *words: str) -> str:
+        parts = [f"${len(word.encode())}\r\n{word}\r\n" for word in words]
+        self._socket.sendall(f"*{len(words)}\r\n{''.join(parts)}".encode())
+        kind, rest = self._line()
+        assert kind != "-", rest
+        if kind != "$":
+            return rest
+        return self._file.read(int(rest) + 2)[:-2].decode()
+
+    def _line(self) -> tuple[str, str]:
+        line = self._file.readline().decode().rstrip("\r\n")
+        return line[:1], line[1:]
+
+
+def test_it_answers_under_load_keeps_its_data_restarts_and_stops(
+    tmp_path: Path, place: Path
+) -> None:
+    port = real.free_port()
+    words = [real.program("redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
+    real.preset(tmp_path, NAME, "redis")
+
+    def load(number: int) -> None:
+        with Client(port) as redis:
+            for turn in range(PAIRS):
+                assert redis("SET", f"key:{number}:{turn}", f"value {turn}") == "OK"
+                assert redis("GET", f"key:{number}:{turn}") == f"value {turn}"
+
+    with Stack(tmp_path, {NAME: f"command = {words}\n"}) as stack:
+        first = stack.wait(NAME, "running")["pid"]
+        real.confined(first)
+        real.at_once(load)
+        with Client(port) as redis:
+            assert redis("EVAL", "return redis.call('DBSIZE')", "0") == str(real.CLIENTS * PAIRS)
+            assert redis("BGSAVE").startswith("Background saving")
+            stack.until(lambda: "rdb_bgsave_in_progress:0" in redis("INFO"), "a child to save")
+            assert "rdb_last_bgsave_status:ok" in redis("INFO")
+        stack.call("Restart", units=[NAME], wait=True)
+        second = stack.wait(NAME, "running")["pid"]
+        assert second != first
+        with Client(port) as redis:
+            assert redis("DBSIZE") == str(real.CLIENTS * PAIRS)
+        real.stopped_cleanly(stack, NAME)
+    assert Path(f"/var/lib/private/{NAME}/dump.rdb").exists()
+
+
+def test_configuration_that_wants_other_directories_is_told_why(
+    tmp_path: Path, place: Path
+) -> None:
+    log = place / "redis.log"
+    words = [real.program("redis-server"), "--port", "0", "--logfile", str(log)]
+    real.preset(tmp_path, NAME, "redis", '[restart]\nwhen = "never"\n')
+    with Stack(tmp_path, {NAME: f"command = {words}\n"}) as stack:
+        stack.wait(NAME, "failed")
+        said = "".join(path.read_text() for path in sorted((stack.log / NAME).glob("*.log")))
+        assert f"Can't open the log file: {'Read-only file system'}" in said
+        assert not log.exists()
