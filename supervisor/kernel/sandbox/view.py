@@ -2,44 +2,27 @@
 
 Three kinds of view, each in a mount namespace of its own. The host's tree, read-only but for what
 is listed, with homes, /tmp, /dev, /proc and our own sockets replaced. Only what is listed (view =
-"hide"): a new root in which nothing else exists. A directory as root (root=): see root.py.
-
-Law: what is shown is taken by descriptor before anything is covered, then all is made read-only,
-then it is put back, parents first; last the old root goes. Nothing of it is left behind.
+"hide"): a new root in which nothing else exists. A directory as root (root=): see root.py. What is
+to be done is found out here; scenery.py has the steps.
 """
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
 
-from supervisor.kernel.calls import Out, call
+from supervisor.kernel.calls import call
 from supervisor.kernel.plan import Step
-from supervisor.kernel.sandbox import devnodes, directories, idmap, paths, proc, vault
-from supervisor.kernel.sandbox import root as roots
-from supervisor.kernel.sandbox.mounts import NODEV, NOEXEC, NOSUID, RDONLY, Scene, is_below
+from supervisor.kernel.sandbox import devnodes, directories, idmap, proc, vault
+from supervisor.kernel.sandbox.mounts import Scene
 from supervisor.kernel.sandbox.namespaces import NEWPID, NEWUSER, privileged
 from supervisor.kernel.sandbox.part import Context, Part
-from supervisor.kernel.sandbox.trace import Traced, exists, trace
-from supervisor.kernel.sandbox.usermap import may_map, outside, ranges
+from supervisor.kernel.sandbox.scenery import HOMES, TMP, View, hides, lives_in
+from supervisor.kernel.sandbox.trace import Traced
+from supervisor.kernel.sandbox.usermap import outside
 from supervisor.model.policy import Policy
 
-_TMP = paths.TEMPORARY[:2]
-_SHM = paths.TEMPORARY[2]
-_HOMES = ("/home", "/root", "/run/user")
 _SINCE = (5, 12)  # mount_setattr(2)
 _LATER = "what the host mounts later arrives as it is mounted there"
-_OWN = NOSUID | NODEV
-
-
 _Stores = tuple[tuple[str, Callable[[], int]], ...]
-
-
-class Shown(NamedTuple):
-    """Something of the host's that is seen at `path`: the real path of what, by which label."""
-
-    path: str
-    label: str
-    directory: bool = True
 
 
 def part(policy: Policy, ctx: Context) -> Part:
@@ -48,13 +31,14 @@ def part(policy: Policy, ctx: Context) -> Part:
     env = directories.environment(own)
     if policy.secrets:
         env += ((vault.VARIABLE, vault.directory(ctx)),)
-    rows = _rows(policy, ctx, own)
+    nodes = devnodes.nodes(policy) if devnodes.own(policy) else []
+    rows = _rows(policy, ctx, own, nodes)
     if not rows:
         return Part(env=env)
     if why := _lacks(ctx):
         return Part(missing=tuple((key, why) for key, _ in rows), env=env)
     early, stores, mapped = _early(policy, ctx, own)
-    setup = _View(policy, ctx, own, mapped).steps()
+    setup = View(policy, ctx, own, mapped, nodes).steps()
     return Part(
         first=early,
         setup=setup,
@@ -72,11 +56,6 @@ def prepare(policy: Policy, ctx: Context) -> None:
         vault.prepare(ctx)
 
 
-def hides(policy: Policy) -> bool:
-    """Whether only what is listed exists."""
-    return policy.read is not None and policy.view == "hide"
-
-
 def _lacks(ctx: Context) -> str:
     if ctx.facts.kernel < _SINCE:
         return "needs Linux 5.12 (mount_setattr)"
@@ -86,7 +65,7 @@ def _lacks(ctx: Context) -> str:
 
 
 def _rows(
-    policy: Policy, ctx: Context, own: list[directories.Own]
+    policy: Policy, ctx: Context, own: list[directories.Own], nodes: list[Traced]
 ) -> tuple[tuple[str, str], ...]:
     """The keys that need mounts, and what does it; empty: the unit has the host's view."""
     rows = []
@@ -99,13 +78,13 @@ def _rows(
         later = "" if policy.root or hides(policy) else f"; {_LATER}"
         rows.append(("sandbox.write", words + later))
     if policy.hide_homes and not policy.root and not hides(policy) and policy.view == "hide":
-        rows.append(("sandbox.level", " ".join(_HOMES) + " are empty to it" + _but(policy, ctx)))
+        rows.append(("sandbox.level", " ".join(HOMES) + " are empty to it" + _but(policy, ctx)))
     if policy.private_tmp:
-        rows.append(("sandbox.tmp", " and ".join(_TMP) + " of its own, in memory"))
+        rows.append(("sandbox.tmp", " and ".join(TMP) + " of its own, in memory"))
     if proc.fresh(policy):
         rows.append(("sandbox.processes", proc.words(policy, ctx)))
     if devnodes.own(policy):
-        rows.append(("sandbox.devices", devnodes.words(devnodes.nodes(policy))))
+        rows.append(("sandbox.devices", devnodes.words(nodes)))
     if any(one.mapped for one in own):
         words = f"an idmapped mount: stored as uid {idmap.STORED}, which nobody is"
         rows.append(("sandbox.state", words))
@@ -115,16 +94,8 @@ def _rows(
 
 
 def _but(policy: Policy, ctx: Context) -> str:
-    left = [home for home in _HOMES if _lives_in(home, policy, ctx)]
+    left = [home for home in HOMES if lives_in(home, policy, ctx)]
     return f", but {' '.join(left)}, where its command or directory is" if left else ""
-
-
-def _lives_in(home: str, policy: Policy, ctx: Context) -> bool:
-    return any(is_below(_real(one), home) for one in (ctx.program, ctx.directory) if one)
-
-
-def _real(path: str) -> str:
-    return trace(path).real if exists(path) else path
 
 
 def _early(
@@ -149,217 +120,3 @@ def _early(
             labels[one.path] = tree
         scene.steps.append(call("close", users, words="the map is in its place"))
     return tuple(scene.steps), stores, labels
-
-
-class _View:
-    """The steps of one unit's view."""
-
-    def __init__(
-        self, policy: Policy, ctx: Context, own: list[directories.Own], mapped: dict[str, str]
-    ) -> None:
-        self.policy, self.ctx, self.own, self.mapped = policy, ctx, own, mapped
-        self.scene = Scene()
-        self.shown: list[Shown] = []
-        self.links: list[tuple[str, str]] = []
-        self.below = ""  # label of root='s tree, in which listed paths are
-        self.mine = {one.path for one in own}
-        self.hide = hides(policy)
-        self.read_only = policy.read_only and policy.view == "hide"
-        self.replaced = self.hide or bool(policy.root)  # the root is not the host's
-
-    def steps(self) -> tuple[Step, ...]:
-        policy, scene = self.policy, self.scene
-        scene.enter(slave=not self.replaced)
-        scene.add("umask", 0, result="umask", words="modes as they are given")
-        if policy.root:
-            self.below = roots.take(scene, policy)
-        nodes = devnodes.nodes(policy) if devnodes.own(policy) else []
-        taken = devnodes.take(scene, nodes)
-        if self.hide or self.read_only:
-            self._take_listed()
-        self._take_own()
-        self._take_host()
-        if self.hide:
-            new = scene.make("tmpfs", _OWN, mode="0755", size="1m")
-            scene.become_root(new, own=True)
-        elif self.read_only:
-            scene.read_only(self.below)
-        covers = self._covers()
-        self._own_files()
-        for path in sorted({*covers, *(one.path for one in self.shown)}, key=_depth):
-            for one in self.shown:
-                if one.path == path:
-                    scene.put(one.label, path, directory=one.directory)
-            if path in covers:
-                self._cover(path, covers[path])
-        for path, text in self.links:
-            scene.symlink(path, text)
-        if devnodes.own(policy):
-            devnodes.fill(scene, taken, nodes)
-        self._finish(covers)
-        return tuple(scene.steps)
-
-    def _own_files(self) -> None:
-        """What is made from now on belongs to an id that the unit's user namespace has; until now
-        the host's files had to be found, by who may."""
-        if self.policy.users is not None and may_map(self.ctx):
-            first = ranges(self.policy, self.ctx)[0].inside
-            for name in ("setfsgid", "setfsuid"):
-                self.scene.add(name, first, words=f"new files are {first}'s in its user namespace")
-
-    def _take_listed(self) -> None:
-        """What the unit file lists, with the rights that it has there."""
-        policy = self.policy
-        reads, writes, runs = paths.listed(policy, self.ctx)
-        if policy.exec is None and self.hide:  # all may be executed, but its own must be there
-            reads += paths.own_program(self.ctx.program, policy.root)
-        if not self.hide:
-            reads = runs = ()
-        rights = _rights(policy, *(self._traced(one) for one in (reads, writes, runs)))
-        tops: dict[str, int] = {}
-        for path in sorted(rights, key=_depth):
-            real, flags = rights[path]
-            above = max((top for top in tops if is_below(path, top)), key=len, default="")
-            if tops.get(above) != flags:
-                tops[path] = flags
-                self._show(path, real, flags, below=self.below)
-
-    def _traced(self, given: tuple[str, ...]) -> dict[str, Traced]:
-        """By real path, without what the unit has something of its own for."""
-        found = {}
-        for path in given:
-            if path not in self.mine and not self._is_replaced(path):
-                real = trace(path, self.policy.root)
-                self.links += real.links
-                found[real.real] = real
-        return found
-
-    def _show(self, path: str, real: Traced, flags: int, *, below: str = "") -> None:
-        label = self.scene.take(real.real, below=below)
-        self.scene.change(label, flags)
-        self.shown.append(Shown(path, label, real.directory))
-
-    def _is_replaced(self, path: str) -> bool:
-        """Whether the unit has something of its own there anyway."""
-        policy = self.policy
-        return (
-            (policy.private_tmp and path in _TMP)
-            or (devnodes.own(policy) and is_below(path, "/dev"))
-            or path == "/proc"
-        )
-
-    def _take_own(self) -> None:
-        """State and other directories of the unit, to write; no suid file in them is worth more."""
-        for one in self.own:
-            label = self.mapped.get(one.path) or self.scene.take(one.real)
-            runs = self.policy.exec
-            closed = runs is not None and not {f"@{one.kind}", one.path} & set(runs)
-            self.scene.change(label, _OWN | (NOEXEC if closed else 0))
-            self.shown.append(Shown(one.path if self.replaced else one.real, label))
-
-    def _take_host(self) -> None:
-        """What is the host's in every view: sockets, /dev and /proc if they are shared."""
-        policy, scene = self.policy, self.scene
-        if not proc.fresh(policy) and (self.replaced or self.read_only):
-            self.shown.append(Shown("/proc", scene.take("/proc")))
-        if not devnodes.own(policy) and (self.replaced or self.read_only):
-            self.shown.append(Shown("/dev", scene.take("/dev")))
-        for path in roots.files(policy) if policy.root else ():
-            self._show(path, trace(path), RDONLY | _OWN | NOEXEC)
-        for path in self.ctx.listens if self.replaced or policy.read_only else ():
-            folder, _, name = path.rpartition("/")
-            real = trace(folder)
-            self.links += real.links if self.replaced else ()
-            where = f"{real.real}/{name}"
-            self.shown.append(Shown(where, scene.take(where), directory=False))
-        for path in policy.network.unix or () if self.replaced else ():
-            if path.startswith("/") and exists(path):
-                self._show(path, trace(path), _OWN | NOEXEC)
-
-    def _covers(self) -> dict[str, str]:
-        """Paths at which file systems of our own are, and of what kind."""
-        policy = self.policy
-        found = self._empties() | self._temporaries()
-        if devnodes.own(policy):
-            found["/dev"] = "devices"
-        if proc.fresh(policy):
-            found["/proc"] = "processes"
-        if policy.secrets:
-            found[vault.directory(self.ctx)] = "secrets"
-        return found
-
-    def _empties(self) -> dict[str, str]:
-        """What of the host is none of the unit's business, so that nothing is seen there."""
-        policy, ctx = self.policy, self.ctx
-        if self.hide:
-            return {}
-        if policy.root:
-            return {path: "empty" for path in roots.EMPTY if exists(path, policy.root)}
-        found = []
-        if policy.hide_homes and policy.view == "hide":
-            homes = [one for one in _HOMES if exists(one) and not _lives_in(one, policy, ctx)]
-            found += [_real(one) for one in homes]
-        if policy.read_only:
-            found.append(_real(ctx.runtime))
-        elif policy.secrets:
-            found.append(vault.top(ctx))
-        found += {directories.private_of(one) for one in self.own if directories.is_private(one)}
-        return dict.fromkeys(found, "empty")
-
-    def _temporaries(self) -> dict[str, str]:
-        policy = self.policy
-        if not policy.private_tmp:
-            return {}
-        found = []
-        for path in _TMP:
-            if self.hide:
-                found.append(path)
-            elif exists(path, policy.root):
-                found.append(trace(path, policy.root).real)
-        if not devnodes.own(policy) and exists(_SHM):
-            found.append(_SHM)
-        return dict.fromkeys(found, "temporary")
-
-    def _cover(self, path: str, kind: str) -> None:
-        scene = self.scene
-        if kind == "empty":
-            scene.cover(scene.make("tmpfs", _OWN | NOEXEC, mode="0755", size="1m"), path)
-        elif kind == "temporary":
-            scene.cover(scene.make("tmpfs", _OWN, mode="1777", size="10%", nr_inodes="1m"), path)
-        elif kind == "devices":
-            devnodes.cover(scene)
-        elif kind == "processes":
-            label = proc.take(scene, self.policy)
-            proc.put(scene, label, self.policy, self.ctx, proc.guarded())
-        else:
-            vault.put(scene, path, self.ctx)
-
-    def _finish(self, covers: dict[str, str]) -> None:
-        scene = self.scene
-        for path, kind in covers.items():
-            if kind in ("empty", "secrets"):
-                scene.change(scene.covers[path], RDONLY, deep=False)
-        if self.hide:
-            scene.change(scene.base, RDONLY, deep=False)
-        if scene.base:
-            scene.pivot()
-        scene.add("umask", Out("umask"), words="the umask as it was")
-
-
-def _rights(
-    policy: Policy, reads: dict[str, Traced], writes: dict[str, Traced], runs: dict[str, Traced]
-) -> dict[str, tuple[Traced, int]]:
-    """Mount attributes by path: what is listed above a path holds for it too."""
-    found = {}
-    for path, real in (reads | writes | runs).items():
-        flags = _OWN
-        if not any(is_below(path, one) for one in writes):
-            flags |= RDONLY
-        if policy.exec is not None and not any(is_below(path, one) for one in runs):
-            flags |= NOEXEC
-        found[path] = (real, flags)
-    return found
-
-
-def _depth(path: str) -> tuple[str, ...]:
-    return tuple(path.split("/"))
