@@ -13,7 +13,7 @@ from supervisor.control.wire import Inbox
 _READ_BYTES = 64 * 1024
 _SO_PEERGROUPS = 59  # Linux 4.13; not in Python's socket module
 MOST_FDS = 3  # standard input, output and error of a command
-_FD_ROOM = _socket.CMSG_SPACE(4 * MOST_FDS)
+_FD_ROOM = _socket.CMSG_LEN(4 * MOST_FDS)  # CMSG_SPACE would round up, to one more
 _MSG_CMSG_CLOEXEC = 0x40000000
 _MAX_OPTION_BYTES = 1024  # what Python lets getsockopt(2) fill: 256 groups
 

@@ -63,7 +63,8 @@ def test_it_is_in_the_units_namespaces_and_under_its_filter(tmp_path: Path) -> N
         main = stack.wait("web", "running")["pid"]
         code = (
             "hostname; id -u; grep -E 'NSpid|CapEff|CapBnd|NoNewPrivs|Seccomp:' /proc/self/status;"
-            " readlink /proc/self/ns/uts; readlink /proc/self/ns/pid; ls /proc/self/fd | tr '\\n' ' '"
+            " readlink /proc/self/ns/uts; readlink /proc/self/ns/pid;"
+            " ls /proc/self/fd | tr '\\n' ' '"
         )
         status, out, _ = run(stack, "web", "--", "/bin/sh", "-c", code)
         lines = [line.split() for line in out.splitlines()]

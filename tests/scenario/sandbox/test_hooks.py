@@ -12,7 +12,8 @@ from tests.scenario.sandbox.kit import written
 from tests.stack import Stack
 
 SH = '"/bin/sh", "-c"'
-FACTS = "echo $STATE_DIRECTORY; grep -E 'Seccomp:|CapBnd|NSpid' /proc/self/status | tr '\\\\n\\\\t' '  '; id -u; hostname"
+FACTS = "echo $STATE_DIRECTORY; grep -E 'Seccomp:|CapBnd|NSpid' /proc/self/status |"
+FACTS += " tr '\\\\n\\\\t' '  '; id -u; hostname"
 BOX = (
     '[sandbox]\nprocesses = "own"\nhostname = "boxed"\nstate = ["unboxed-test-hooks"]\n'
     'promises = ["stdio", "rpath", "exec", "proc"]\n'
