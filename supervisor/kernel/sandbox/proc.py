@@ -1,6 +1,8 @@
 """/proc as a unit sees it: which processes are in it, and what of it can be written."""
 from __future__ import annotations
 
+import os
+
 from supervisor.kernel.sandbox.mounts import NODEV, NOEXEC, NOSUID, RDONLY, Scene
 from supervisor.kernel.sandbox.namespaces import privileged
 from supervisor.kernel.sandbox.part import Context
@@ -21,32 +23,22 @@ def needs_pids(policy: Policy, ctx: Context) -> bool:
     return fresh(policy) and (policy.users is not None or not privileged(ctx))
 
 
-def take(scene: Scene, policy: Policy) -> str:
-    """The tree for /proc: a new instance, which with "hidden" shows to a user what is his, or the
-    host's. Its label."""
+def make(scene: Scene, policy: Policy) -> str:
+    """A new instance, which with "hidden" shows to a user what is his. Its label."""
     if policy.processes == "hidden":
         return scene.make("proc", _ALWAYS, hidepid="invisible")
-    if policy.processes == "own":
-        return scene.make("proc", _ALWAYS)
-    return scene.take("/proc")
+    return scene.make("proc", _ALWAYS)
 
 
-def put(scene: Scene, label: str, policy: Policy, ctx: Context, there: tuple[str, ...]) -> None:
-    """Mount it. From one who keeps capabilities, what is the host's in it is guarded; `there`:
-    which of that this kernel has."""
-    scene.put(label, "/proc")
-    if fresh(policy) and policy.level != "off" and powerful(policy, ctx):
-        for path in there:
+def guard(scene: Scene, policy: Policy, ctx: Context) -> None:
+    """Once it is in its place: from one who keeps capabilities, what is the host's in it."""
+    if policy.level == "off" or not powerful(policy, ctx):
+        return
+    for path in _HOSTS:
+        if os.path.exists(path):  # not every kernel has them all
             tree = scene.take(path, below=scene.base)
             scene.change(tree, RDONLY)
-            scene.put(tree, path, directory=path != "/proc/sysrq-trigger")
-
-
-def guarded() -> tuple[str, ...]:
-    """What `put` guards, as far as this kernel has it."""
-    from os.path import exists
-
-    return tuple(path for path in _HOSTS if exists(path))
+            scene.put(tree, path, directory=os.path.isdir(path))
 
 
 def powerful(policy: Policy, ctx: Context) -> bool:

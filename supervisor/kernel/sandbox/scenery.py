@@ -88,6 +88,8 @@ class View:
                     scene.put(one.label, path, directory=one.directory)
             if path in covers:
                 self._cover(path, covers[path])
+            if path == "/proc":
+                proc.guard(scene, self.policy, self.ctx)
         for path, text in self.links:
             scene.symlink(path, text)
         if devnodes.own(policy):
@@ -225,8 +227,7 @@ class View:
         elif kind == "devices":
             devnodes.cover(scene)
         elif kind == "processes":
-            label = proc.take(scene, self.policy)
-            proc.put(scene, label, self.policy, self.ctx, proc.guarded())
+            scene.put(proc.make(scene, self.policy), path)
         else:
             vault.put(scene, path, self.ctx)
 

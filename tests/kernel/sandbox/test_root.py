@@ -7,6 +7,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -76,9 +77,9 @@ seen["dirs"] = [at for at in held if os.path.exists(at) and os.path.isdir(at)]
 
 @pytest.mark.parametrize("processes", ["own", "hidden", "host"])
 def test_nothing_of_the_hosts_is_left(
-    manager: Peer, image: Path, runtime: Path, processes: str
+    manager: Peer, image: Path, runtime: Path, processes: Literal["own", "hidden", "host"]
 ) -> None:
-    box = Sandbox(level="app", processes=processes)  # type: ignore[arg-type]  # one of its words
+    box = Sandbox(level="app", processes=processes)
     found = policy(box, root=str(image), user="web")
     seen = look(manager, found, context(runtime, ROOT), LOOK)
     assert seen["/"] == sorted(os.listdir(image))

@@ -55,9 +55,9 @@ def _as_fifo(path: Path) -> None:
 
 
 POLICIES = [
-    policy(secrets={"db": ""}, user="web"),
-    policy(Sandbox(level="app"), secrets={"db": ""}, user="web"),
-    policy(Sandbox(level="strict", promises=("stdio",)), secrets={"db": ""}, user="web"),
+    policy(secrets=(Secret("db", ""),), user="web"),
+    policy(Sandbox(level="app"), secrets=(Secret("db", ""),), user="web"),
+    policy(Sandbox(level="strict", promises=("stdio",)), secrets=(Secret("db", ""),), user="web"),
 ]
 
 

@@ -6,6 +6,7 @@ import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -64,8 +65,12 @@ seen["open is"] = mounts()["{place}/open"]
     assert {"nosuid", "nodev"} <= set(seen["open is"])
 
 
-def test_root_in_a_view_writes_nothing_either(manager: Peer, runtime: Path) -> None:
-    seen = look(manager, policy(APP, user="root"), context(runtime, ROOT), """
+@pytest.mark.parametrize("processes", ["hidden", "own", "host"])
+def test_root_in_a_view_writes_nothing_either(
+    manager: Peer, runtime: Path, processes: Literal["hidden", "own", "host"]
+) -> None:
+    box = Sandbox(level="app", processes=processes)
+    seen = look(manager, policy(box, user="root"), context(runtime, ROOT), """
 seen["etc"] = tried(write, "/etc/file")
 seen["sysctl"] = tried(write, "/proc/sys/kernel/domainname", "x")
 seen["sysrq"] = tried(write, "/proc/sysrq-trigger", "h")
