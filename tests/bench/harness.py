@@ -46,9 +46,9 @@ def build_probes(out: Path) -> Path:
     return out
 
 
-def scratch() -> Path:
+def scratch(where: str | Path = "/dev/shm") -> Path:
     """A new scratch directory on tmpfs, so that no figure here is the disk's."""
-    return Path(tempfile.mkdtemp(prefix="bench-", dir="/dev/shm"))
+    return Path(tempfile.mkdtemp(prefix="bench-", dir=where))
 
 
 def why_not() -> str:
@@ -111,7 +111,7 @@ class Tree:
 
     def __init__(
         self, bench: Bench, argv: Sequence[str | Path], env: dict[str, str],
-        *, systemd_cgroup: bool = False,
+        *, systemd_cgroup: bool = False, pass_fds: Sequence[int] = (),
     ) -> None:  # fmt: skip
         Tree._count += 1
         name = f"bench-{os.getpid()}-{Tree._count}"
@@ -124,6 +124,7 @@ class Tree:
         self.proc = subprocess.Popen(
             [*enter, *map(str, argv)], env=env, start_new_session=True,
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            pass_fds=pass_fds,
         )  # fmt: skip
 
     def tasks(self) -> int:

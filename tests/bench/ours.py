@@ -6,10 +6,14 @@ every byte of it is as a user has it.
 from __future__ import annotations
 
 import importlib.util
+import json
+import socket
 import sys
+import time
 from binascii import crc32
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from tests.bench.harness import Tree, remove_groups
 from tests.bench.peers import Command, Peer, words
@@ -98,3 +102,40 @@ class UnboxedRun(Unboxed):
             UNBOXED, "run", "--units", root / "units", "--runtime-dir", root / "rt",
             "--state-dir", root / "st", "--log-dir", self._log or root / "log",
         ]  # fmt: skip
+
+
+class Units(Unboxed):
+    """The keeper with units as they are written here, by name."""
+
+    def __init__(self, texts: Mapping[str, str]) -> None:
+        self._texts = texts
+
+    def configure(self, root: Path, n: int, command: Command, log: Path | None = None) -> None:
+        (root / "units").mkdir()
+        for name, text in self._texts.items():
+            (root / "units" / f"{name}.toml").write_text(text)
+
+
+def call(
+    path: str | Path, method: str, limit_s: float = 60.0, **parameters: object
+) -> tuple[int, dict[str, Any]]:
+    """A call on the control socket at `path`, over a connection of its own: the monotonic time in
+    ns from right before that was made, and the answer. Raises OSError, or RuntimeError for what
+    was refused."""
+    sent = {"method": f"io.unboxed.Supervisor.{method}", "parameters": parameters}
+    request = json.dumps(sent).encode() + b"\0"
+    answer = b""
+    with socket.socket(socket.AF_UNIX) as sock:
+        sock.settimeout(limit_s)
+        begin = time.monotonic_ns()
+        sock.connect(str(path))
+        sock.sendall(request)
+        while not answer.endswith(b"\0"):
+            part = sock.recv(1 << 16)
+            if not part:
+                raise ConnectionResetError(f"{path} went away")
+            answer += part
+    found = json.loads(answer[:-1])
+    if "error" in found:
+        raise RuntimeError(f"{method}: {found}")
+    return begin, found["parameters"]

@@ -24,7 +24,7 @@ def tables(raw: Path) -> str:
         sample = json.loads(line)
         variant = sample.get("mode") or sample.get("chunk") or sample.get("n")
         groups[sample["workload"], variant][sample["peer"]].append(sample)
-    parts = [*_lifecycle(groups), *_single(groups)]
+    parts = [*_lifecycle(groups), *_single(groups), _isolation(groups["isolate", None])]
     return "\n".join(part for part in parts if part)
 
 
@@ -102,6 +102,22 @@ def _single(groups: dict[tuple[str, Any], Rows]) -> Iterable[str]:
                 ("calls a service", _spread("calls_per_service")),
                 ("most frequent, a service", _most_frequent),
             ])  # fmt: skip
+
+
+def _isolation(rows: Rows) -> str:
+    """With each one's ratio to bubblewrap, from medians of the same run."""
+    if not rows:
+        return ""
+    base = _median(_values(rows.get("bubblewrap", []), "first_ms"))
+
+    def ratio(samples: Samples) -> str:
+        own = _median(_values(samples, "first_ms"))
+        return f"{own / base:.2f}" if own and base else _NOTHING
+
+    return _table("One isolated process", rows, [
+        ("first byte, ms", _spread("first_ms")), ("x bubblewrap's", ratio),
+        ("all of it, ms", _spread("all_ms")), ("CPU ms", _spread("cpu_ms")),
+    ])  # fmt: skip
 
 
 def _table(title: str, rows: Rows, columns: Sequence[Column]) -> str:

@@ -6,6 +6,7 @@
     run.py takeover    kill -9 of the manager among 200 services (ours only)
     run.py orphans     20,000 orphans for a PID 1 to reap
     run.py logs        throughput of capture, and lines lost
+    run.py isolate     one isolated process, from the request to its first byte
     run.py trace       system calls a service
     run.py report      the tables, from the samples of any number of runs
     run.py all         every workload but trace, then the tables
@@ -28,7 +29,7 @@ from typing import NoReturn
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # last: what is installed is measured
 
-from tests.bench import harness, logs, orphans, report, trace, workloads
+from tests.bench import harness, isolation, logs, orphans, report, trace, workloads
 from tests.bench.harness import Bench, Fifo
 from tests.bench.ours import Unboxed, UnboxedRun
 from tests.bench.peers import Peer, all_peers
@@ -56,7 +57,7 @@ class Run:
         self._out = Path(arguments.out)
         self._missing: set[str] = set()
 
-    def wants(self, peer: Peer) -> bool:
+    def wants(self, peer: Peer | isolation.Row) -> bool:
         """Was it asked for, and is it there? A wanted peer that is not there is named once."""
         if self._wanted and not any(word in peer.name for word in self._wanted):
             return False
@@ -70,7 +71,8 @@ class Run:
         return [peer for peer in rows if self.wants(peer)]
 
     def sample(
-        self, workload: str, peer: Peer, rep: int, variant: Sample, measure: Callable[[], Sample]
+        self, workload: str, peer: Peer | isolation.Row, rep: int, variant: Sample,
+        measure: Callable[[], Sample],
     ) -> Sample:
         """Take one sample and keep it; {} if it failed, so that the other peers' are not lost."""
         try:
@@ -134,12 +136,20 @@ def store_logs(run: Run) -> None:
                     "logs", peer, rep, {}, partial(logs.measure, run.bench, peer, megabytes, chunk))
 
 
+def isolate(run: Run) -> None:
+    with isolation.rows(run.bench) as (stage, rows):
+        chosen = [row for row in rows if run.wants(row)]
+        for rep in range(run.reps):
+            for row in chosen:
+                run.sample("isolate", row, rep, {}, partial(row.run, stage))
+
+
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "workload", choices=[*_SINGLE, "idle", "orphans", "logs", "report", "all"])
+        "workload", choices=[*_SINGLE, "idle", "orphans", "logs", "isolate", "report", "all"])
     parser.add_argument("--n", default="", help="numbers of services, comma-separated")
     parser.add_argument("--reps", type=int, default=5)
     parser.add_argument("--peers", default="", help="rows whose name contains one of these")
@@ -181,6 +191,8 @@ def _measure(run: Run, workload: str) -> None:
         reap_orphans(run)
     if everything or workload == "logs":
         store_logs(run)
+    if everything or workload == "isolate":
+        isolate(run)
 
 
 if __name__ == "__main__":

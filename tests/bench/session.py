@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from pathlib import Path
 
 from tests.bench import harness
 from tests.bench.harness import EXEC, Bench, Tree
@@ -18,9 +19,12 @@ class Session:
     all came). `cpu_s`: of the whole tree until then. `live`: pids that the services reported.
     """
 
-    def __init__(self, bench: Bench, peer: Peer, n: int) -> None:
+    def __init__(
+        self, bench: Bench, peer: Peer, n: int, where: str | Path = "/dev/shm"
+    ) -> None:
+        """`where`: a directory for that of the peer, with its configuration."""
         self.bench, self.peer, self.n = bench, peer, n
-        self.root = harness.scratch()
+        self.root = harness.scratch(where)
         self.live: set[int] = set()
         peer.configure(self.root, n, [bench.service, bench.fifo.path])
         bench.fifo.drain()

@@ -5,11 +5,9 @@ dictionary of figures (None: the peer could not), times in the unit that its nam
 """
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +17,7 @@ from typing import Any
 
 from tests.bench import harness
 from tests.bench.harness import Bench
+from tests.bench.ours import call
 from tests.bench.peers import Peer
 from tests.bench.session import Session
 
@@ -168,25 +167,12 @@ def takeover(bench: Bench, peer: Peer, n: int) -> Sample:
 
 def _ask_status(path: str, limit_s: float = 10.0) -> int:
     """How many instances the supervisor at `path` names; asks until it is answered."""
-    request = json.dumps({"method": "io.unboxed.Supervisor.Status", "parameters": {}}).encode()
     end = time.monotonic() + limit_s
     while time.monotonic() < end:
         try:
-            with socket.socket(socket.AF_UNIX) as sock:
-                sock.settimeout(end - time.monotonic())
-                sock.connect(path)
-                sock.sendall(request + b"\0")
-                answer = b""
-                while not answer.endswith(b"\0"):
-                    part = sock.recv(1 << 16)
-                    if not part:
-                        break
-                    answer += part
-                if answer.endswith(b"\0"):
-                    return len(json.loads(answer[:-1])["parameters"]["instances"])
+            return len(call(path, "Status", limit_s=end - time.monotonic())[1]["instances"])
         except OSError:
-            pass
-        time.sleep(0.001)
+            time.sleep(0.001)
     raise RuntimeError(f"no answer from {path} within {limit_s} s")
 
 
