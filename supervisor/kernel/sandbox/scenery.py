@@ -75,13 +75,13 @@ class View:
             self._take_listed()
         self._take_own()
         self._take_host()
+        self._own_files()
         if self.hide:
             new = scene.make("tmpfs", _OWN, mode="0755", size="1m")
             scene.become_root(new, own=True)
         elif self.read_only:
             scene.read_only(self.below)
         covers = self._covers()
-        self._own_files()
         for path in sorted({*covers, *(one.path for one in self.shown)}, key=_depth):
             for one in self.shown:
                 if one.path == path:

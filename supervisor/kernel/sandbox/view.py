@@ -69,10 +69,13 @@ def _rows(
 ) -> tuple[tuple[str, str], ...]:
     """The keys that need mounts, and what does it; empty: the unit has the host's view."""
     rows = []
+    out = "; CAP_SYS_PTRACE leads out of it" if _traces(policy, ctx) else ""
     if policy.root:
-        rows.append(("root", f"pivot_root: {policy.root} is /, nothing of the host's is left"))
+        words = f"pivot_root: {policy.root} is /, nothing of the host's is left"
+        rows.append(("root", words + out))
     if hides(policy):
-        rows.append(("sandbox.read", "a root of what is listed: all else does not exist (ENOENT)"))
+        words = "a root of what is listed: all else does not exist (ENOENT)"
+        rows.append(("sandbox.read", words + out))
     if policy.read_only and policy.view == "hide":
         words = "mounted read-only but for what is listed (EROFS)"
         later = "" if policy.root or hides(policy) else f"; {_LATER}"
@@ -91,6 +94,13 @@ def _rows(
     if policy.secrets:
         rows.append(("secrets", "files in memory (ramfs), 0400, in its own mount namespace only"))
     return tuple(rows)
+
+
+def _traces(policy: Policy, ctx: Context) -> bool:
+    """Whether it may look through /proc/PID/root of processes with another view."""
+    if policy.capabilities is None:
+        return not ctx.identity.uid
+    return any(one.lower().removeprefix("cap_") == "sys_ptrace" for one in policy.capabilities)
 
 
 def _but(policy: Policy, ctx: Context) -> str:

@@ -271,11 +271,16 @@ seen["i"] = os.getpid()
     assert 1 in shared["pids"]
 
 
-def test_in_a_user_namespace(manager: Peer, runtime: Path, place: Path) -> None:
+@pytest.mark.parametrize("read", [None, ("/etc/hosts",)], ids=["app", "strict"])
+def test_in_a_user_namespace(
+    manager: Peer, runtime: Path, place: Path, read: tuple[str, ...] | None
+) -> None:
     """Its root is nobody in the host's files, also in those that it may write."""
     place.chmod(0o777)
     users = Users((MappedRange(0, 700_000, 65536),))
-    box = Sandbox(level="app", users=users, write=(str(place),))
+    box = Sandbox(
+        level="app", users=users, write=(str(place),), read=read, exec=read and ("@self",)
+    )
     seen = look(manager, policy(box), context(runtime, ROOT), f"""
 seen["uid"] = os.getuid()
 seen["etc"] = tried(write, "/etc/file")
@@ -285,3 +290,19 @@ seen["pids"] = [int(x) for x in os.listdir("/proc") if x.isdigit()]
 """)
     assert (seen["uid"], seen["etc"], seen["dev"], seen["pids"]) == (0, "EROFS", "ok", [1, 2])
     assert (seen["listed"], (place / "mine").stat().st_uid) == ("ok", 700_000)
+
+
+@pytest.mark.parametrize("processes", ["hidden", "own", "host"])
+def test_other_processes_do_not_lead_out(
+    manager: Peer, runtime: Path, processes: Literal["hidden", "own", "host"]
+) -> None:
+    """By their root, working directory, descriptors and memory maps in /proc."""
+    box = Sandbox(level="strict", promises=("stdio",), read=("/etc/hosts",), processes=processes)
+    seen = look(manager, policy(box, user="web"), context(runtime), """
+others = [int(x) for x in os.listdir("/proc") if x.isdigit() and int(x) != os.getpid()]
+seen["others"] = len(others)
+ways = [f"/proc/{pid}/{way}" for pid in others for way in ("root", "cwd", "fd", "map_files")]
+seen["open"] = [way for way in ways if isinstance(tried(os.listdir, way), list)]
+""")
+    assert seen["others"] > 0 if processes != "hidden" else seen["others"] == 0
+    assert not seen["open"]
