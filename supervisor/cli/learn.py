@@ -46,7 +46,8 @@ def run(call: Call) -> int:
             learner.close()
     about = learner.about
     if about is None:
-        raise Failure(f"cannot learn {unit}: it never ran ({learner.ended}); nothing was learned")
+        learner.stop()
+        raise Failure(f"cannot learn {unit}: it did not start: {learner.ended}; it is stopped")
     text = learner.text(about)
     if not call.flag("write"):
         sys.stdout.write(text)
@@ -127,12 +128,15 @@ class Learner:
 
         def stop() -> None:
             try:
-                with Server(self._call, f"stop {self._unit}") as server:
-                    server.call("Stop", {"units": [self._unit], "wait": False})
+                self.stop()
             except Failure as failure:
                 self._say(failure)
 
         threading.Thread(target=stop, daemon=True).start()
+
+    def stop(self) -> None:
+        with Server(self._call, f"stop {self._unit}") as server:
+            server.call("Stop", {"units": [self._unit], "wait": False})
 
     def _turn(self) -> None:
         for fd, mask in self._poll.poll(_DRAW_S * 1000):

@@ -51,7 +51,7 @@ class Session:
         self._call = call
         self._key = inst.key
         self._told = inst.launch  # the launch that the client knows, or need not know
-        self._begun = False
+        self._begun = self._ran = False
         self._program = ""
         call.closed = self._left
         sup.launcher.learning[inst.key] = self
@@ -74,9 +74,10 @@ class Session:
         elif any(one.key == self._key for one in fresh):
             self._begun |= inst.phase not in _OVER
             if inst.launch and inst.pid and inst.launch != self._told:
-                self._told = inst.launch
+                self._told, self._ran = inst.launch, True
                 self._call.progress(say.LearnReply(process=self._process(inst)))
-            if self._begun and inst.phase in _OVER and not inst.again:
+            over = inst.phase in _OVER or (inst.phase == "backoff" and not self._ran)
+            if self._begun and over and not inst.again:
                 self._end(inst.cause)
 
     def _process(self, inst: Instance) -> say.LearnedProcess:
@@ -85,8 +86,9 @@ class Session:
         words = [say.LearnedWord("@tmp", path) for path in TEMPORARY] if policy.private_tmp else []
         if facts().root:
             for kind in KINDS:
-                names = getattr(policy, kind) or (unit.name,)
-                words += [say.LearnedWord(f"@{kind}", f"{TOPS[kind]}/{name}") for name in names]
+                for name in getattr(policy, kind) or (unit.name,):  # a dynamic user's are private
+                    for top in (TOPS[kind], f"{TOPS[kind]}/private"):
+                        words += [say.LearnedWord(f"@{kind}", f"{top}/{name}")]
         folder = self._sup.paths.admin_units or self._sup.paths.units[0]
         hooks = unit.start.before or unit.start.after or unit.stop.command or unit.reload.command
         return say.LearnedProcess(

@@ -37,6 +37,7 @@ class Notes:
         self.uses: dict[str, set[str]] = {}  # path -> of meaning.USES
         self.kinds: dict[str, str] = {}
         self.absent: set[str] = set()
+        self.refused: set[str] = set()  # by owners and modes, whatever its sandbox is
         self.listens: set[Address] = set()
         self.connects: set[Address] = set()
         self.processes: set[int] = set()

@@ -25,6 +25,7 @@ from _struct import Struct
 
 from supervisor.cli.learning.listener import CannotTake, take
 from supervisor.cli.learning.notes import Address, Found
+from supervisor.kernel.host import read
 
 _MAX_PATH = 4096
 _PAGE = 4096
@@ -33,11 +34,14 @@ _HOW = Struct("<QQQ")
 _RESOLVE_IN_ROOT, _CLOEXEC, _PATH_ONLY = 0x10, 0o2000000, 0o10000000
 _NOFOLLOW = os.O_NOFOLLOW
 _INT = 0xFFFFFFFF
+_WRITE = 2
+_CAP_DAC_OVERRIDE, _CAP_DAC_READ_SEARCH = 1, 2
 _MSGHDR = Struct("<QI4x")
 _KINDS = (
     (stat.S_ISREG, "file"), (stat.S_ISDIR, "directory"), (stat.S_ISSOCK, "socket"),
     (stat.S_ISCHR, "device"), (stat.S_ISBLK, "device"),
 )  # fmt: skip
+_OWN = ("/proc/", "/dev/fd", "/dev/stdin", "/dev/stdout", "/dev/stderr", "/dev/tty")
 _PROTOCOLS = {IPPROTO_TCP: "tcp", IPPROTO_UDP: "udp"}
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -90,6 +94,37 @@ class Process:
         base = self._link(f"fd/{_signed(number)}")
         return self._resolved(base, follow=False) if base and base.startswith("/") else None
 
+    def may(self, path: str, right: int) -> bool:
+        """Whether modes and owners let it read (4) or write (2) there. What else refuses is not
+        looked at: this is for what would fail in any sandbox."""
+        try:
+            root = os.open(f"{self._proc}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        except OSError:
+            return True
+        try:
+            fd = _open_in(root, path, _PATH_ONLY | _CLOEXEC)
+        finally:
+            os.close(root)
+        if fd < 0:
+            return True
+        try:
+            info = os.fstat(fd)
+            fixed = os.fstatvfs(fd).f_flag & os.ST_RDONLY and not stat.S_ISCHR(info.st_mode)
+        finally:
+            os.close(fd)
+        if right == _WRITE and fixed:
+            return False
+        status = self._status()
+        override = 1 << _CAP_DAC_OVERRIDE | (0 if right == _WRITE else 1 << _CAP_DAC_READ_SEARCH)
+        if int(status.get("CapEff", "0"), 16) & override:
+            return True
+        groups = [*status.get("Gid", "").split()[3:], *status.get("Groups", "").split()]
+        if status.get("Uid", "").split()[3:] == [str(info.st_uid)]:
+            right <<= 6
+        elif str(info.st_gid) in groups:
+            right <<= 3
+        return bool(info.st_mode & right)
+
     def _link(self, name: str) -> str | None:
         """A path of a link in /proc, seen from its root."""
         try:
@@ -102,8 +137,9 @@ class Process:
         return path
 
     def _resolved(self, path: str, follow: bool) -> Found | None:
-        """Where an absolute path leads. /proc is left as it is: its links mean the asker."""
-        if path == "/proc" or path.startswith("/proc/"):
+        """Where an absolute path leads. What leads to something else for each process that asks is
+        left as it is: that would be ours."""
+        if path == "/proc" or path.startswith(_OWN):
             return Found(path, path, "other")
         try:
             root = os.open(f"{self._proc}/root", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -153,11 +189,11 @@ class Process:
 
     def leader(self) -> int:
         """Its thread group: what is called a process."""
-        try:
-            with open(f"{self._proc}/status", encoding="utf-8", errors="replace") as status:
-                return next(int(line[5:]) for line in status if line.startswith("Tgid:"))
-        except (OSError, StopIteration):
-            return self.pid
+        return int(self._status().get("Tgid", self.pid))
+
+    def _status(self) -> dict[str, str]:
+        lines = read(f"{self._proc}/status").splitlines()
+        return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
     def _option(self, number: int, option: int) -> int:
         try:

@@ -14,6 +14,7 @@ from supervisor.config.render import quote
 from supervisor.kernel.seccomp.least import Least, least
 
 _WIDTH = 90
+_SHOWN = 8  # of what a remark tells
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -101,13 +102,20 @@ def _remarks(
         )
     if notes.absent:
         yield f"{len(notes.absent)} paths that are not there were looked for, and are left out"
+    refused = sorted(notes.refused - notes.uses.keys())
+    if refused:
+        yield (
+            f"{len(refused)} paths belong to others, who do not let it, and are left out: "
+            f"{', '.join(refused[:_SHOWN])}{', ...' * (len(refused) > _SHOWN)}"
+        )
     abstract = sorted(f"@{one.name}" for one in notes.listens | notes.connects
                       if one.protocol == "abstract")  # fmt: skip
     if abstract:
         yield f"abstract unix sockets, which no list can name: {', '.join(abstract)}"
     hosts = sorted({f"{one.name} port {one.port}" for one in reached})
     if hosts:
-        yield f"it was connected to {', '.join(hosts[:8])}" + (" and others" * (len(hosts) > 8))
+        more = ", ..." * (len(hosts) > _SHOWN)
+        yield f"it was connected to {', '.join(hosts[:_SHOWN])}{more}"
 
 
 def to_toml(found: Result, subject: Subject, notes: Notes) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 _AT_FDCWD = 2**32 - 100
 _INT = 2**32 - 1
 _TAKES = ("unlink", "unlinkat", "rmdir")  # entries that are there
+_RIGHTS = {"read": 4, "write": 2}
 _REPLACES = ("rename", "renameat", "renameat2")
 
 
@@ -31,7 +32,11 @@ class Watch:
         for place in meaning.places(call, args, self._arch):
             found = self._find(process, place, args)
             if found is not None:
-                notes.path(found, self._use(call, place.use, found))
+                use = self._use(call, place.use, found)
+                if self._may(process, found, use):
+                    notes.path(found, use)
+                else:
+                    notes.refused.add(found.path)
         family, there = self._socket(process, call, args)
         if there:
             notes.call(call, args, family)
@@ -49,6 +54,12 @@ class Watch:
         if not text and not here and at != _AT_FDCWD:
             return process.descriptor(at)
         return process.path(None if at == _AT_FDCWD else at, text, follow=place.follow)
+
+    def _may(self, process: Process, found: Found, use: str) -> bool:
+        """Whether it can come off at all, as far as owners and modes are concerned."""
+        if use == "make":
+            return process.may(found.real.rpartition("/")[0] or "/", _RIGHTS["write"])
+        return not found.kind or use not in _RIGHTS or process.may(found.real, _RIGHTS[use])
 
     def _use(self, call: str, use: str, found: Found) -> str:
         """What is there already is not made, and what is not there not taken away."""
