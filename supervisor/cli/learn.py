@@ -190,7 +190,8 @@ class Learner:
         started.chain(self._notes, own, about["root"])
         words = tuple((one["word"], one["path"]) for one in about["words"])
         spent = time.monotonic() - self._begun
-        subject = Subject(about["unit"], own, words, spent, about["hooks"])
+        subject = Subject(
+            about["unit"], own, words, spent, hooks=about["hooks"], dynamic=about["dynamic"])
         return to_toml(result(self._notes, subject), subject, self._notes)
 
     def close(self) -> None:

@@ -94,6 +94,7 @@ class Session:
         return say.LearnedProcess(
             inst.key, inst.unit, inst.pid, DESCRIPTOR, self._program,
             policy.root, f"{folder}/{unit.name}.toml.d/learned.toml", tuple(words), bool(hooks),
+            policy.dynamic_user,
         )  # fmt: skip
 
     def _end(self, why: str) -> None:

@@ -303,7 +303,7 @@ class LearnedWord(Struct, frozen=True, gc=False):
 class LearnedProcess(Struct, frozen=True, gc=False):
     """What waits for its learner: `descriptor` of `pid` is the listener of its filter. `root`:
     where its paths begin. `words`: what @words stand for. `drop_in`: where what is learned
-    belongs. `hooks`: it has other commands, which are not seen."""
+    belongs. `hooks`: it has other commands, which are not seen. `dynamic`: its user is."""
 
     key: str
     unit: str
@@ -314,6 +314,7 @@ class LearnedProcess(Struct, frozen=True, gc=False):
     drop_in: str
     words: tuple[LearnedWord, ...] = ()
     hooks: bool = False
+    dynamic: bool = False
 
 
 class LearnReply(Struct, frozen=True, gc=False, omit_defaults=True):

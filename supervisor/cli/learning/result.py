@@ -13,6 +13,7 @@ from supervisor.cli.learning.notes import Address, Notes
 from supervisor.config.render import quote
 from supervisor.kernel.seccomp.least import Least, least
 
+_ID = "id"  # the promise that no dynamic user can have
 _WIDTH = 90
 _SHOWN = 8  # of what a remark tells
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
@@ -20,13 +21,14 @@ _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 class Subject(NamedTuple):
     """What is known of the unit beside what was seen. `own`: what @self is; `words`: (@word,
-    directory); `hooks`: it has commands beside its own."""
+    directory); `hooks`: it has commands beside its own. `dynamic`: its user is."""
 
     unit: str
     own: tuple[str, ...]
     words: tuple[tuple[str, str], ...]
     seconds: float
     hooks: bool = False
+    dynamic: bool = False
 
 
 class Result(NamedTuple):
@@ -44,7 +46,7 @@ def result(notes: Notes, subject: Subject) -> Result:
     found = least(notes.needed())
     lists = collapse.lists(notes.uses, notes.kinds, subject.own, subject.words)
     why = dict(found.why)
-    promises = _promises(found, lists, notes, why)
+    promises = _promises(found, notes, why, dynamic=subject.dynamic)
     listen = sorted({_port(one) for one in notes.listens if one.protocol in ("tcp", "udp")})
     reached = {one for one in notes.connects if one.protocol in ("tcp", "udp") and one.port}
     reached -= _sorted(notes, reached)
@@ -69,9 +71,9 @@ def _sorted(notes: Notes, reached: Collection[Address]) -> set[Address]:
 
 
 def _promises(
-    found: Least, lists: collapse.Lists, notes: Notes, why: dict[str, tuple[str, ...]]
+    found: Least, notes: Notes, why: dict[str, tuple[str, ...]], *, dynamic: bool
 ) -> tuple[str, ...]:
-    words = list(found.words)
+    words = [word for word in found.words if not (dynamic and word == _ID)]
     started = [one.call for one in notes.calls if one.call in ("execve", "execveat")]
     if started and "exec" not in words:
         words.append("exec")
@@ -95,6 +97,9 @@ def _remarks(
         yield "its commands around start, stop and reload were not seen, and get the same sandbox"
     if found.never:
         yield f"refused whatever is promised: {', '.join(found.never)}"
+    if subject.dynamic and _ID in found.words:
+        calls = ", ".join(found.why[_ID])
+        yield f"refused, since a dynamic user can become nobody: {calls}; or name a user"
     if lists.shared:
         yield (
             "not granted as a whole, since others' files are there: "

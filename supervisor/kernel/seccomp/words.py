@@ -105,6 +105,8 @@ WORDS: dict[str, Word] = {
             ("fcntl", number(1, *a.FCNTL_PLAIN)),
             ("ioctl", number(1, *a.IOCTL_PLAIN)),
             ("prctl", number(0, *a.PRCTL_SELF)),
+            # libcap asks for the ambient capabilities as it is loaded.
+            ("prctl", number(0, a.PR_CAP_AMBIENT), number(1, a.PR_CAP_AMBIENT_IS_SET)),
             ("socketpair", number(0, a.AF_UNIX)),
             ("sendto", null(4)),  # send(): to the peer the socket has, no other
             # Only options of protocols that were promised, or are held; see argument.py.

@@ -113,6 +113,23 @@ def test_what_no_promise_allows_and_what_is_not_granted_is_said() -> None:
     assert "were not seen" in text
 
 
+def test_a_dynamic_user_is_not_promised_to_become_another() -> None:
+    notes = server()
+    call(notes, "setgid", 33)
+    call(notes, "setuid", 33)
+    assert "id" in result(notes, SUBJECT).promises
+    found, text, _ = understood(notes, SUBJECT._replace(dynamic=True))
+    assert "id" not in found.promises
+    assert "# refused, since a dynamic user can become nobody: setgid, setuid" in text
+
+
+def test_what_owners_refuse_is_told_unless_it_was_used_after_all() -> None:
+    notes = server()
+    notes.refused |= {"/srv/www/index.html", "/srv/www/new"}
+    assert "# 1 paths belong to others, who do not let it, and are left out: /srv/www/new\n" in (
+        understood(notes)[1])
+
+
 def test_long_lists_have_a_line_for_each() -> None:
     notes = server()
     for name in range(3):
