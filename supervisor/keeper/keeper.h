@@ -172,4 +172,4 @@ enum { WATCH_SIGNALS = PEERS, WATCH_NUDGE, WATCH_SPAWNER }; /* and MANAGER, LOGG
 #define PEER_EVENTS(who) (EPOLLRDHUP | ((who) == MANAGER ? EPOLLIN | EPOLLET : 0u)) /* the logger says nothing */
 int watch(int fd, int kind, uint32_t events);
 void unwatch(int fd);
-_Noreturn void mini(char **argv);
+_Noreturn void mini(char **argv), be_holder(int sock);

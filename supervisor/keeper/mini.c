@@ -3,6 +3,7 @@
  * habits (who gets a signal, the terminal, exit statuses); by any other name, tini's. */
 #include <linux/capability.h>
 #include <poll.h>
+#include <sys/mount.h>
 #include "keeper.h"
 
 static bool dumb, whole_group, subreaper, tell_reaped; /* dumb: dumb-init's habits */
@@ -128,6 +129,17 @@ static _Noreturn void hold_namespaces(void) {
     while (service.fd >= 0 && poll(&service, 1, -1) < 1) {}
     while (getpid() == 1 && (waitpid(-1, NULL, 0) > 0 || errno == EINTR)) {}
     _exit(0);
+}
+
+/* Becomes that, with an empty root: whoever may trace it (root of its user namespace) finds no other by /proc/PID/root. */
+_Noreturn void be_holder(int sock) {
+    static char *argv[] = {"unboxed-init", "--hold", NULL};
+    int self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
+    if (self >= 0 && !dup2(sock, 0) && !unshare(CLONE_NEWNS) && !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL)
+        && !mount("none", "/proc", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k")
+        && !chdir("/proc") && !syscall(SYS_pivot_root, ".", ".") && !umount2(".", MNT_DETACH))
+        syscall(SYS_execveat, self, "", argv, argv + 2, AT_EMPTY_PATH);
+    _exit(127);
 }
 
 _Noreturn void mini(char **argv) {

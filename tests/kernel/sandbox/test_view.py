@@ -306,3 +306,18 @@ seen["open"] = [way for way in ways if isinstance(tried(os.listdir, way), list)]
 """)
     assert seen["others"] > 0 if processes != "hidden" else seen["others"] == 0
     assert not seen["open"]
+
+
+def test_its_holder_does_not_lead_out(manager: Peer, runtime: Path) -> None:
+    """Process 1 of a pid namespace is ours: a root with all rights in there finds it rootless."""
+    users = Users((MappedRange(0, 700_000, 65536),))
+    read = ("/etc/hosts",)
+    box = Sandbox(level="strict", promises=("stdio",), read=read, processes="own", users=users)
+    seen = look(manager, policy(box, user="root"), context(runtime, ROOT), """
+seen["its own"] = sorted(os.listdir("/proc/2/root")) == sorted(os.listdir("/"))
+seen["holder's"] = [os.listdir("/proc/1/root"), os.listdir("/proc/1/root/..")]
+seen["write"] = tried(write, "/proc/1/root/file")
+""")
+    assert seen["its own"]
+    assert seen["holder's"] == [[], []]
+    assert seen["write"] in ("EROFS", "EACCES")
