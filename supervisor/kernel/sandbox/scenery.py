@@ -41,6 +41,19 @@ def lives_in(home: str, policy: Policy, ctx: Context) -> bool:
     return any(is_below(_real(one), home) for one in (ctx.program, ctx.directory) if one)
 
 
+def kept(policy: Policy, ctx: Context) -> list[str]:
+    """What of the host's /tmp and /var/tmp is in a private one: the entries in which its program
+    and its directory are, since it could not start without them."""
+    if not policy.private_tmp or hides(policy):
+        return []
+    found = []
+    for path in (ctx.program, ctx.directory):
+        for one in (path, trace(path, policy.root).real) if exists(path, policy.root) else ():
+            tops = [top for top in TMP if is_below(one, top) and one != top]
+            found += [f"{top}/{one[len(top) + 1 :].split('/')[0]}" for top in tops]
+    return list(dict.fromkeys(found))
+
+
 def _real(path: str) -> str:
     return trace(path).real if exists(path) else path
 
@@ -75,6 +88,7 @@ class View:
             self._take_listed()
         self._take_own()
         self._take_host()
+        self._take_kept()
         self._own_files()
         if self.hide:
             new = scene.make("tmpfs", _OWN, mode="0755", size="1m")
@@ -173,6 +187,14 @@ class View:
         for path in policy.network.unix or () if self.replaced else ():
             if path.startswith("/") and exists(path):
                 self._show(path, trace(path), _OWN | NOEXEC)
+
+    def _take_kept(self) -> None:
+        for path in kept(self.policy, self.ctx):
+            real = trace(path, self.policy.root)
+            self.links += real.links
+            if not any(is_below(real.real, one.path) for one in self.shown):
+                flags = _OWN | (RDONLY if self.read_only else 0)
+                self._show(real.real, real, flags, below=self.below)
 
     def _covers(self) -> dict[str, str]:
         """Paths at which file systems of our own are, and of what kind."""

@@ -15,7 +15,7 @@ from supervisor.kernel.sandbox import devnodes, directories, idmap, proc, vault
 from supervisor.kernel.sandbox.mounts import Scene
 from supervisor.kernel.sandbox.namespaces import NEWPID, NEWUSER, privileged
 from supervisor.kernel.sandbox.part import Context, Part
-from supervisor.kernel.sandbox.scenery import HOMES, TMP, View, hides, lives_in
+from supervisor.kernel.sandbox.scenery import HOMES, TMP, View, hides, kept, lives_in
 from supervisor.kernel.sandbox.trace import Traced
 from supervisor.kernel.sandbox.usermap import outside
 from supervisor.model.policy import Policy
@@ -83,7 +83,8 @@ def _rows(
     if policy.hide_homes and not policy.root and not hides(policy) and policy.view == "hide":
         rows.append(("sandbox.level", " ".join(HOMES) + " are empty to it" + _but(policy, ctx)))
     if policy.private_tmp:
-        rows.append(("sandbox.tmp", " and ".join(TMP) + " of its own, in memory"))
+        words = " and ".join(TMP) + " of its own, in memory"
+        rows.append(("sandbox.tmp", words + _with(policy, ctx)))
     if proc.fresh(policy):
         rows.append(("sandbox.processes", proc.words(policy, ctx)))
     if devnodes.own(policy):
@@ -106,6 +107,11 @@ def _traces(policy: Policy, ctx: Context) -> bool:
 def _but(policy: Policy, ctx: Context) -> str:
     left = [home for home in HOMES if lives_in(home, policy, ctx)]
     return f", but {' '.join(left)}, where its command or directory is" if left else ""
+
+
+def _with(policy: Policy, ctx: Context) -> str:
+    left = kept(policy, ctx)
+    return f", with {' '.join(left)}, where its command or directory is" if left else ""
 
 
 def _early(
