@@ -27,6 +27,7 @@ _FILES = {
     NEWUSER: "user", NEWPID: "pid", NEWNET: "net",
 }  # fmt: skip
 _CLOCKS = {"monotonic": 1, "boottime": 7}
+_PR_SET_DUMPABLE = 4
 _SECOND = 1_000_000_000
 _AF_INET, _DATAGRAM_CLOEXEC, _SIOCSIFFLAGS, _IFF_UP = 2, 0o2000002, 0x8914, 1
 _LOOPBACK = b"lo".ljust(16, b"\0") + _IFF_UP.to_bytes(2, "little") + bytes(22)  # struct ifreq
@@ -60,6 +61,8 @@ def join(pid: int, flags: int) -> tuple[Step, ...]:
 
     return (
         call("pidfd_open", pid, 0, result="main", words="its main process"),
+        # Whoever is root in there could trace it, and it has the keeper's memory until it executes.
+        call("prctl", _PR_SET_DUMPABLE, 0, words="be traced by nobody"),
         *enter(flags & ~NEWTIME),
         fork(),  # a pid namespace is its children's; and who shares a memory may join no time
         *enter(flags & NEWTIME),

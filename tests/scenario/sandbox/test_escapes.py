@@ -1,0 +1,46 @@
+"""Ways out of a sandbox that were open once, in this supervisor or in others."""
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.scenario.sandbox.kit import written
+from tests.scenario.sandbox.test_exec import run
+from tests.stack import Stack
+
+PYTHON = "/usr/bin/python3"  # one that is there whatever is hidden
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+needs_python = pytest.mark.skipif(not os.path.exists(PYTHON), reason=f"needs {PYTHON}")
+
+# Seizes whatever is born next to it and tells what program that was.
+_TRACER = """
+import ctypes, os
+seize = ctypes.CDLL(None).ptrace
+seize.argtypes = [ctypes.c_long] * 4
+def newest():
+    return int(open("/proc/loadavg").read().split()[-1])
+last = newest()
+print("armed", flush=True)
+while True:
+    for pid in range(last + 1, last + 6):
+        if pid != os.getpid() and not seize(0x4206, pid, 0, 0):
+            print("seized", os.readlink(f"/proc/{pid}/exe"), flush=True)
+            os.kill(pid, 9)
+            os.waitpid(pid, 0x40000000)
+    last = max(last, newest() - 1)
+"""
+
+
+@needs_root
+@needs_python
+def test_what_joins_a_service_cannot_be_traced_by_the_root_in_there(tmp_path: Path) -> None:
+    """CVE-2016-9962: it has the keeper's memory until it executes."""
+    text = f"command = ['{PYTHON}', '-c', '''{_TRACER}''']\nuser = 'root'\n[sandbox.users]\n"
+    with Stack(tmp_path, {"root": text}) as stack:
+        stack.wait("root", "running")
+        written(stack, "root", "armed")
+        for _ in range(12):
+            run(stack, "root", "--", "/bin/true")
+        assert "unboxed-init" not in written(stack, "root", "armed")
