@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.bench.orphans import MODES
+from tests.bench.sandboxes import PLAIN
 
 Samples = list[dict[str, Any]]
 Rows = dict[str, Samples]  # of one workload and variant, by peer, in the order of the run
@@ -22,9 +23,12 @@ def tables(raw: Path) -> str:
     groups: dict[tuple[str, Any], Rows] = defaultdict(lambda: defaultdict(list))
     for line in raw.read_text().splitlines():
         sample = json.loads(line)
-        variant = sample.get("mode") or sample.get("chunk") or sample.get("n")
+        variant = (
+            sample.get("mode") or sample.get("chunk") or sample.get("what") or sample.get("n")
+        )
         groups[sample["workload"], variant][sample["peer"]].append(sample)
     parts = [*_lifecycle(groups), *_single(groups), _isolation(groups["isolate", None])]
+    parts.append(_keys({what: groups["keys", what] for what in ("start", "calls", "memory")}))
     return "\n".join(part for part in parts if part)
 
 
@@ -96,6 +100,14 @@ def _single(groups: dict[tuple[str, Any], Rows]) -> Iterable[str]:
                 ("MB/s", _spread("mb_per_s")), ("logger's CPU s a GB", _spread("cpu_s_per_gb")),
                 ("lines lost", _least("lost", most=True)),
             ])  # fmt: skip
+        elif workload == "apps":
+            yield _table(f"{variant:,} services at level app with limits", rows, [
+                ("started", _least("started")), ("all, ms", _spread("wall_s", 1e3)),
+                ("stop, ms", _spread("stop_s", 1e3)),
+                ("KB each: of the machine", _spread("used_kb")),
+                ("of it our processes", _spread("layer_kb")),
+                ("the kernel's", _spread("kernel_kb")),
+            ])  # fmt: skip
         elif workload == "trace":
             yield _table(f"System calls, {variant:,} services", rows, [
                 ("user ms", _spread("user_ms")), ("system ms", _spread("system_ms")),
@@ -118,6 +130,38 @@ def _isolation(rows: Rows) -> str:
         ("first byte, ms", _spread("first_ms")), ("x bubblewrap's", ratio),
         ("all of it, ms", _spread("all_ms")), ("CPU ms", _spread("cpu_ms")),
     ])  # fmt: skip
+
+
+def _keys(by_what: dict[str, Rows]) -> str:
+    """Each key beside a plain unit of the same run: what it adds."""
+    starts = by_what["start"]
+    if PLAIN not in starts:
+        return ""
+    plain = {
+        key: _median(_values(rows.get(PLAIN, []), key))
+        for rows in by_what.values() for sample in rows.get(PLAIN, []) for key in sample
+        if key.endswith(("_ms", "_ns", "_kb"))
+    }  # fmt: skip
+
+    def more(rows: Rows, peer: str, key: str) -> str:
+        own, base = _median(_values(rows.get(peer, []), key)), plain.get(key)
+        if own is None or base is None:
+            return _NOTHING
+        return f"{own:.3g}" if peer == PLAIN else f"{own - base:+.2g}"
+
+    head = ["key", "start, ms", "x plain", "until the answer, ms", "getppid, ns", "read", "fcntl",
+            "our processes, KB", "the kernel, KB"]  # fmt: skip
+    cells = []
+    for peer, samples in starts.items():
+        first = _median(_values(samples, "first_ms"))
+        base = plain["first_ms"]
+        cells.append([
+            peer, _spread("first_ms")(samples),
+            f"{first / base:.2f}" if first and base else _NOTHING, more(starts, peer, "answer_ms"),
+            *(more(by_what["calls"], peer, f"{name}_ns") for name in ("getppid", "read", "fcntl")),
+            *(more(by_what["memory"], peer, f"{name}_kb") for name in ("layer", "kernel")),
+        ])  # fmt: skip
+    return _markdown("Each key alone; all but the first two columns: more than plain", head, cells)
 
 
 def _table(title: str, rows: Rows, columns: Sequence[Column]) -> str:

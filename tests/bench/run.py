@@ -7,6 +7,8 @@
     run.py orphans     20,000 orphans for a PID 1 to reap
     run.py logs        throughput of capture, and lines lost
     run.py isolate     one isolated process, from the request to its first byte
+    run.py keys        what each key of a sandbox costs: start, memory, system calls
+    run.py apps        1,000 services at level app with limits, beside bare processes
     run.py trace       system calls a service
     run.py report      the tables, from the samples of any number of runs
     run.py all         every workload but trace, then the tables
@@ -29,7 +31,7 @@ from typing import NoReturn
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # last: what is installed is measured
 
-from tests.bench import harness, isolation, logs, orphans, report, trace, workloads
+from tests.bench import harness, isolation, logs, orphans, report, sandboxes, trace, workloads
 from tests.bench.harness import Bench, Fifo
 from tests.bench.ours import Unboxed, UnboxedRun
 from tests.bench.peers import Peer, all_peers
@@ -43,6 +45,8 @@ _SINGLE = {
     "trace": (trace.measure, (100,)),
 }
 _IDLE_N = 1000
+_KEYS_N = 50  # units that are weighed of each key
+_APPS_N = 1000
 
 
 class Run:
@@ -71,16 +75,17 @@ class Run:
         return [peer for peer in rows if self.wants(peer)]
 
     def sample(
-        self, workload: str, peer: Peer | isolation.Row, rep: int, variant: Sample,
+        self, workload: str, peer: Peer | isolation.Row | str, rep: int, variant: Sample,
         measure: Callable[[], Sample],
     ) -> Sample:
         """Take one sample and keep it; {} if it failed, so that the other peers' are not lost."""
+        name = peer if isinstance(peer, str) else peer.name
         try:
             sample = {**variant, **measure()}
         except Exception as error:  # noqa: BLE001 - whatever it is, it is one peer's
-            print(workload, peer.name, variant, rep, "failed:", repr(error), file=sys.stderr)
+            print(workload, name, variant, rep, "failed:", repr(error), file=sys.stderr)
             return {}
-        self.emit(workload, peer.name, rep, sample)
+        self.emit(workload, name, rep, sample)
         return sample
 
     def emit(self, workload: str, name: str, rep: int, sample: Sample) -> None:
@@ -144,12 +149,35 @@ def isolate(run: Run) -> None:
                 run.sample("isolate", row, rep, {}, partial(row.run, stage))
 
 
+def keys(run: Run) -> None:
+    """Starts in turn; then calls, and memory, which settles slowly, once a key."""
+    n = run.numbers[0] if run.numbers else _KEYS_N
+    rows = list(enumerate(sandboxes.KEYS))
+    with sandboxes.keys(run.bench, n) as found:
+        for rep in range(run.reps):
+            for row, key in rows:
+                run.sample("keys", key, rep, {"what": "start"}, partial(found.start_ms, row))
+        for row, key in rows:
+            run.sample("keys", key, 0, {"what": "calls"}, partial(found.calls, row))
+        for row, key in rows if n else ():
+            run.sample("keys", key, 0, {"what": "memory"}, partial(found.memory, row, n))
+
+
+def apps(run: Run) -> None:
+    n = run.numbers[0] if run.numbers else _APPS_N
+    for rep in range(run.reps):
+        for name, bare in (("unboxed, level app", False), ("(limit) bare processes", True)):
+            measure = partial(sandboxes.apps, run.bench, n, bare=bare)
+            run.sample("apps", name, rep, {"n": n}, measure)
+
+
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "workload", choices=[*_SINGLE, "idle", "orphans", "logs", "isolate", "report", "all"])
+        "workload", choices=[*_SINGLE, "idle", "orphans", "logs", "isolate", "keys", "apps",
+                     "report", "all"])
     parser.add_argument("--n", default="", help="numbers of services, comma-separated")
     parser.add_argument("--reps", type=int, default=5)
     parser.add_argument("--peers", default="", help="rows whose name contains one of these")
@@ -193,6 +221,10 @@ def _measure(run: Run, workload: str) -> None:
         store_logs(run)
     if everything or workload == "isolate":
         isolate(run)
+    if everything or workload == "keys":
+        keys(run)
+    if everything or workload == "apps":
+        apps(run)
 
 
 if __name__ == "__main__":
