@@ -120,7 +120,16 @@ def settings(
     if unit == "logtail":
         known |= {**env, "UNBOXED": str(BIN / "unboxed")}
     rows = "".join(f'{name} = "{value}"\n' for name, value in known.items())
-    return f'directory = "{place}"\n{user}\n[env]\n{rows}{listen}'
+    return f'directory = "{place}"\n{user}\n[env]\n{rows}{sandbox(unit, place)}{listen}'
+
+
+def sandbox(unit: str, place: Path) -> str:
+    """The data are here, not in /var/lib. What this host cannot enforce, `unboxed status` tells."""
+    if unit == "logtail":
+        return ""
+    paths = [place / "data", *([place / "run" / "status"] if unit == "exporter" else [])]
+    write = ", ".join(f'"{path}"' for path in paths)
+    return f'\n[sandbox]\nrequire = "best"\nstate = []\nwrite = [{write}]\n'
 
 
 def what_to_try(place: Path, ports: Mapping[str, int]) -> str:
@@ -135,6 +144,8 @@ def what_to_try(place: Path, ports: Mapping[str, int]) -> str:
                                 unboxed logs -f web
                                 unboxed kill -s KILL web/0    and reload the page: nothing is lost
                                 unboxed why web/0
+                                unboxed exec web/0 -- ls /home /tmp    what it sees of this host
+                                unboxed audit
                                 unboxed restart web
                                 unboxed events
 

@@ -148,6 +148,13 @@ def pids_of(demo: Demo) -> list[int]:
     return [one["pid"] for one in found["instances"] if one["pid"]]
 
 
+def read_only(pid: int) -> bool:
+    """Whether the root of what a process sees is."""
+    lines = Path(f"/proc/{pid}/mountinfo").read_text().splitlines()
+    (root,) = (row for row in map(str.split, lines) if row[4] == "/")
+    return "ro" in root[5].split(",")
+
+
 def left_behind(scratch: Path, pids: list[int]) -> list[object]:
     return [*scratch.iterdir(), *(pid for pid in pids if alive(pid))]
 
@@ -175,9 +182,13 @@ def test_the_shop_opens_survives_a_kill_and_leaves_nothing(
     figures = demo.until(r"Figures +(http://\S+)")[1]
     demo.until(r"^demo: up")
 
-    said = re.search(r"process (\d+)", page(url + "/"))
+    said = re.search(r"instance (\d)", page(url + "/"))
     assert said is not None
-    victim = int(said[1])
+    rows = {one["key"]: one for one in json.loads(demo.unboxed("status", "--json"))["instances"]}
+    victim = rows[f"web/{said[1]}"]["pid"]
+    for key in ("web/0", "web/1", "worker", "exporter"):
+        if not any("sandbox.write" in words for words in rows[key]["missing_sandbox"]):
+            assert read_only(rows[key]["pid"]), f"{key} could change this host's files"
     os.kill(victim, signal.SIGKILL)
     assert all("Good things" in page(url + "/") for _ in range(10)), "none is refused meanwhile"
     demo.until(r"^web/\d: up")

@@ -21,7 +21,7 @@ def money(cents: int) -> str:
 
 
 def page(title: str, body: str, *, name: str, banner: str, served_by: str) -> str:
-    """A whole document. `served_by` names the process, so that a reload shows who answers."""
+    """A whole document. `served_by` names the instance, so that a reload shows who answers."""
     strip = f'<div class="banner">{escape(banner)}</div>' if banner else ""
     return (
         '<!doctype html><html lang="en"><head><meta charset="utf-8">'

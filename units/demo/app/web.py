@@ -88,7 +88,7 @@ class Shop:
     def _page(self, status: int, title: str, body: str) -> Response:
         return Response(status, pages.page(
             title, body, name=self._name, banner=self._banner,
-            served_by=f"instance {self.instance}, process {os.getpid()}"))
+            served_by=f"instance {self.instance}"))
 
     def _order(self, request: Request) -> Response:
         try:
