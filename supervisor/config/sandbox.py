@@ -234,7 +234,13 @@ SANDBOX = Table(
     ),
     Key("read", PLACES, "read", "", "the only paths that it may read, with all below them"),
     Key("write", PLACES, "write", "", "the only paths that it may change, with all below them"),
-    Key("exec", PLACES, "exec", "", "the only programs that it may start, or what is below"),
+    Key(
+        "exec",
+        PLACES,
+        "exec",
+        "",
+        "the only programs that it may start, or what is below; without `read` it reads no more",
+    ),
     Key(
         "view",
         choice("hide", "deny"),

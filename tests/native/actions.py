@@ -8,8 +8,9 @@ names the promises that permit it, separated by spaces; those joined by + are ne
 is every filter's (stdio is implied by all), NEVER none's. The first step that is not permitted
 answers: by what the policy does on a violation, or with `instead`, where an answer is kinder.
 `tags` are for other mechanisms than promises:
-- `path:PLACE:USE`: what it does in which of the world's directories: look (names and attributes),
-  read, write, make (create, remove, rename), change (attributes), exec.
+- `path:PLACE:USE`: what it does in which of the world's directories, or to `echo` and `loader`,
+  programs of the host: look (names and attributes), read, write, make (create, remove, rename),
+  change (attributes), exec.
 - `cap:NAME`: root's, by that capability. `host`: a setting of the host may refuse it as well.
 - `tcp:connect`, `tcp:bind`, `udp`, `unix:PLACE`, `abstract`: reached by a rule about the network;
   `:other` behind it where it is not the listed port.
@@ -132,7 +133,7 @@ EXEC = {
     "exec-written": of(NEW, tags="path:write:exec"),
     "exec-memory": of(Step("exec app", "ENOSYS")),
     # The loader starts, and ends with 127 when it may not open the program.
-    "exec-loader": of(Step(RPATH, ends="exited 127"), tags="path:other:read path:loader:exec"),
+    "exec-loader": of(Step(RPATH, ends="exited 127"), tags="path:echo:read path:loader:exec"),
     "map-writable-code": of(ALL, tags="jit"),
     "make-executable": of(ALL, tags="jit"),
 }
@@ -163,12 +164,12 @@ PROCESSES = {
     "dumpable": of(ALL),
 }
 MOUNTS = {
-    "mount": of(MOUNT, tags="cap:SYS_ADMIN"),
-    "umount": of(MOUNT, tags="cap:SYS_ADMIN"),
-    "mount-setattr": of(MOUNT, tags="cap:SYS_ADMIN"),
-    "pivot-root": of(MOUNT, tags="cap:SYS_ADMIN"),
-    "chroot": of(MOUNT, tags="cap:SYS_CHROOT"),
-    "open-tree": of(MOUNT, tags="cap:SYS_ADMIN"),
+    "mount": of(MOUNT, tags="cap:SYS_ADMIN path:write:look"),
+    "umount": of(MOUNT, tags="cap:SYS_ADMIN path:write:look"),
+    "mount-setattr": of(MOUNT, tags="cap:SYS_ADMIN path:write:look"),
+    "pivot-root": of(MOUNT, tags="cap:SYS_ADMIN path:write:look"),
+    "chroot": of(MOUNT, tags="cap:SYS_CHROOT path:write:look"),
+    "open-tree": of(MOUNT, tags="cap:SYS_ADMIN path:write:look"),
     "fsopen": of(MOUNT, tags="cap:SYS_ADMIN"),
     "statmount": of(Step(MOUNT, "ENOSYS")),
     "listmount": of(Step(MOUNT, "ENOSYS")),
@@ -267,7 +268,7 @@ KERNEL = {
     "setgid": of(ID, tags="cap:SETGID"),
     "setgroups": of(ID, tags="cap:SETGID"),
     "capset": of(ID, tags="cap:SETPCAP"),
-    "open-by-handle": of("app", NEVER, tags="cap:DAC_READ_SEARCH"),
+    "open-by-handle": of("app", NEVER, tags="cap:DAC_READ_SEARCH path:read:look"),
 }
 _KILLED = Step(NEVER, "killed SIGSYS")
 _MISSING = Step(NEVER, "ENOSYS")

@@ -72,9 +72,11 @@ class World:
     test itself.
     """
 
-    def __init__(self, uid: int | None = None) -> None:
+    def __init__(self, uid: int | None = None, where: str | None = None) -> None:
+        """`where`: not in the directory for temporary files, of which a unit may have its own."""
         self.uid = os.getuid() if uid is None else uid
-        self.path = Path(tempfile.mkdtemp(prefix="unboxed-world-"))
+        self.path = Path(tempfile.mkdtemp(prefix="unboxed-world-", dir=where))
+        self.port = 0  # the one that a policy would list
         self._sockets: list[socket.socket] = []
         self._peer: subprocess.Popen[bytes] | None = None
         self.options: list[str] = []
@@ -143,6 +145,7 @@ class World:
                 six.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
                 six.bind(("::1", port))
                 six.listen()
+            self.port = self.port or port
             self.options += [option, str(port)]
         abstract = f"unboxed-world-{os.getpid()}-{self.options[1]}"
         paths = [str(self.path / place / "socket") for place in ("write", "other")]

@@ -83,7 +83,8 @@ def _network(policy: Policy) -> list[tuple[str, seccomp.Extra]]:
         return []
     found: list[tuple[str, seccomp.Extra]] = []
     if not (net.listen or net.connect) and None not in limited.values():
-        return [(key, network.no_internet()) for key in limited]
+        closed = [*network.no_internet(), *(() if policy.promises else network.no_others())]
+        return [(key, closed) for key in limited]
     if not policy.promises:
         found += [(key, network.no_others()) for key, rules in limited.items() if rules is not None]
     if landlock.no_udp(net):
