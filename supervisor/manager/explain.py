@@ -2,11 +2,13 @@
 from __future__ import annotations
 
 from supervisor.config.render import describe
-from supervisor.kernel import plan
+from supervisor.kernel.summary import summary
 from supervisor.manager.launcher import CannotLaunch
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model.report import Explanation, Mechanism, Step
+from supervisor.model.sandbox import Sandbox
 from supervisor.model.state import Instance
+from supervisor.model.unit import Unit
 
 # Longest matching key wins. What is not here is decided by the manager, not by the kernel.
 MECHANISMS = {
@@ -54,7 +56,7 @@ def explain(sup: Supervisor, inst: Instance) -> Explanation:
             rows, joins = sup.limits().explain(inst, unit)
         except CannotLaunch as exc:
             return Explanation((Step("REFUSED", f"cannot start {inst.key}: {exc}"),), keys)
-        keys = _exact(keys, rows)
+        keys = _exact(keys, rows, unit)
     if unit.kind == "group":
         return Explanation((Step("GROUP", "no process: up when its members are"),), keys)
     try:
@@ -62,31 +64,47 @@ def explain(sup: Supervisor, inst: Instance) -> Explanation:
     except CannotLaunch as exc:
         return Explanation((Step("REFUSED", f"cannot start {inst.key}: {exc}"),), keys)
     if boxed is not None:
-        keys = _exact(keys, [*boxed.mechanisms, *boxed.lacking])
+        keys = _exact(keys, [*boxed.mechanisms, *boxed.lacking], unit)
     if sup.tracking_note:
         note = f"no cgroup of its own: {sup.tracking_note}; tracked by session and ancestry"
         first: tuple[Step, ...] = (Step("TRACKING", note),)
     else:
         first = ()
-    return Explanation((*first, *(Step(s.name, plan.describe(s)) for s in steps)), keys)
+    return Explanation((*first, *(Step(*line) for line in summary(steps))), keys)
 
 
-def _exact(keys: tuple[Mechanism, ...], rows: list[tuple[str, str]]) -> tuple[Mechanism, ...]:
-    """Each key with what it is on this host; those that were not written at the end: of its slices,
-    of its level, and defaults."""
-    known = {key.key for key in keys}
+def _exact(
+    keys: tuple[Mechanism, ...], rows: list[tuple[str, str]], unit: Unit
+) -> tuple[Mechanism, ...]:
+    """Each key once, with all that it is on this host. Those that were not written are at the end:
+    limits of its slices and defaults, and what its level or its other keys imply."""
     own: dict[str, list[str]] = {}
-    more = []
+    above = []
     for key, words in rows:
-        if key in known and not words.startswith("slice "):
-            own.setdefault(key, []).append(words)
-        else:
-            more.append(Mechanism(key, "", words))
+        if words.startswith("slice "):
+            above.append(Mechanism(key, "", words))
+        elif words not in own.setdefault(key, []):
+            own[key].append(words)
     exact = [
-        Mechanism(key.key, key.value, "; ".join(own[key.key])) if key.key in own else key
+        Mechanism(key.key, key.value, "; ".join(own.pop(key.key))) if key.key in own else key
         for key in keys
     ]
-    return (*exact, *more)
+    implied = [
+        Mechanism(key, _implied_by(key, unit), "; ".join(words)) for key, words in own.items()
+    ]
+    return (*exact, *implied, *above)
+
+
+def _implied_by(key: str, unit: Unit) -> str:
+    """Of a key that was not written, in place of its value."""
+    section, level = key.partition(".")[0], (unit.sandbox or Sandbox()).level
+    if section not in ("sandbox", "network", "user"):
+        return ""
+    if key == "sandbox.exec" and level != "strict":
+        return "(by its promises)"
+    if level in ("app", "strict") or key == "sandbox.capabilities":
+        return f"(by level {level})"
+    return "(by its other keys)"
 
 
 def _mechanism(key: str) -> str:

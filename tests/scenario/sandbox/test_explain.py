@@ -52,6 +52,17 @@ def test_the_steps_of_a_sandbox_come_in_their_order_and_say_what_they_do(tmp_pat
         assert stack.row("web")["state"] == "stopped"
 
 
+def test_each_key_is_told_once_and_a_key_of_the_level_says_so(tmp_path: Path) -> None:
+    box = '[sandbox]\nlevel = "app"\nrequire = "best"\n[network]\nconnect = ["tcp:443"]\n'
+    with Stack(tmp_path, {"web": f"autostart = false\n{SLEEP}{box}"}) as stack:
+        told = [key["key"] for key in stack.call("Explain", unit="web")["keys"]]
+        assert len(told) == len(set(told))
+        rows = keys(stack, "web")
+        assert rows["sandbox.tmp"]["value"] == "(by level app)"
+        assert rows["network.connect"]["value"] == '["tcp:443"]'
+        assert "; a system call filter" in rows["network.connect"]["mechanism"]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 def test_explaining_what_is_stopped_makes_nothing(tmp_path: Path) -> None:
     before = set(os.listdir("/run/unboxed-ids/1")) if Path("/run/unboxed-ids/1").exists() else set()
