@@ -44,8 +44,11 @@ static int place(int fd, int target) { /* at its target, to stay open at exec */
     return failed(fd == target ? fcntl(fd, F_SETFD, 0) < 0 : dup2(fd, target) < 0);
 }
 
+/* With O_NOFOLLOW by no link at all, also not on the way: somebody else may be able to change that. */
 static int open_at(int target, int flags, const char *path) {
-    int fd = open(path, flags, 0666), error = fd < 0 ? errno : place(fd, target);
+    struct open_how how = {.flags = (unsigned)flags, .mode = flags & O_CREAT ? 0666 : 0, .resolve = RESOLVE_NO_SYMLINKS};
+    int fd = !(flags & O_NOFOLLOW) ? open(path, flags) : (int)syscall(SYS_openat2, AT_FDCWD, path, &how, sizeof how);
+    int error = fd < 0 ? errno : place(fd, target);
     return close_for(error, fd == target ? -1 : fd);
 }
 static char **list_texts(struct step *step, char **to) {

@@ -28,13 +28,12 @@ from supervisor.model.policy import Policy, fill, plain, resolve
 from supervisor.model.sandbox import Secret
 from supervisor.model.unit import Unit
 
-# Of open(2), by the mode of an entry of sandbox.open. What is written to is no link: a service that
-# may write to the directory could have the supervisor open any file for it at its next start.
+# Of open(2), by the mode of an entry of sandbox.open.
 _FLAGS = {
     "read": os.O_RDONLY,
-    "write": os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW,
-    "append": os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW,
-    "read-write": os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW,
+    "write": os.O_WRONLY | os.O_CREAT | os.O_TRUNC,
+    "append": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
+    "read-write": os.O_RDWR | os.O_CREAT,
 }
 _ALONE = "only a supervisor that runs as root can give it a user of its own"
 Named = Callable[[Unit], Identity]  # looks names up
@@ -146,15 +145,37 @@ class Sandboxing:
 
 
 def _opens(policy: Policy) -> tuple[tuple[int, int, str], ...]:
-    """Raises CannotLaunch for a FIFO: whoever opens one waits for its other end."""
-    for one in policy.open:
+    """By real paths of which the keeper follows no link: a service that may write to a directory
+    could have the supervisor open any file for it at its next start. Raises CannotLaunch."""
+    always = os.O_NOCTTY | os.O_NOFOLLOW
+    return tuple((one.fd, _FLAGS[one.mode] | always, _opened(one.path)) for one in policy.open)
+
+
+def _opened(path: str) -> str:
+    """Its real path. Raises CannotLaunch."""
+    from supervisor.kernel.sandbox.trace import trace
+
+    key = "sandbox.open"
+    folder, _, name = path.rpartition("/")
+    try:
         try:
-            fifo = stat.S_ISFIFO(os.stat(one.path).st_mode)
-        except OSError:
-            continue  # the step that opens it says why
-        if fifo:
-            raise CannotLaunch(f"sandbox.open: {one.path} is a FIFO; give it one with `listen`")
-    return tuple((one.fd, _FLAGS[one.mode] | os.O_NOCTTY, one.path) for one in policy.open)
+            real = trace(path, key=key).real
+        except FileNotFoundError:  # it may be made
+            return f"{trace(folder, key=key).real.rstrip('/')}/{name}"
+        info = os.lstat(real)
+        whose = os.lstat(os.path.dirname(real)).st_uid
+    except CannotConfine as exc:
+        raise CannotLaunch(str(exc)) from exc
+    except OSError:
+        return path  # the step that opens it says why not
+    if stat.S_ISFIFO(info.st_mode):  # whoever opens one waits for its other end
+        raise CannotLaunch(f"{key}: {path} is a FIFO; give it one with `listen`")
+    if stat.S_ISREG(info.st_mode) and info.st_nlink > 1 and whose not in (0, os.geteuid()):
+        raise CannotLaunch(
+            f"{key}: {path} has another name too (a hard link), and uid {whose}, whose directory "
+            "it is in, may have chosen it; copy it"
+        )
+    return real
 
 
 def violation(unit: Unit, pid: int, code: int, status: int) -> str:

@@ -209,6 +209,7 @@ def test_failing_step_names_itself() -> None:
         wrong = [
             (step("DIRECTORY", texts=["/nonexistent"]), 13, 2),
             (step("OPEN", "iI", 3, os.O_RDONLY, texts=["/nonexistent"]), 16, 2),
+            (step("OPEN", "iI", 3, os.O_NOFOLLOW, texts=["/proc/self/status"]), 16, 40),
             (step("WRITE", texts=["/proc/self/oom_score_adj", "5000"]), 22, 22),
             (calls(("prlimit64", (0, 99, bytes(16)))), 23, 22),
             (calls(("sched_setaffinity", (0, 128, bytes(127) + b"\x80"))), 23, 22),

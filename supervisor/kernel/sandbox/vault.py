@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import stat
+from _struct import Struct as _Layout
 
 from supervisor.kernel.calls import Out, call
 from supervisor.kernel.plan import Step
@@ -24,9 +25,12 @@ from supervisor.kernel.sandbox.mounts import (
     Scene,
 )
 from supervisor.kernel.sandbox.part import CannotConfine, Context
+from supervisor.kernel.sandbox.trace import trace
+from supervisor.model.sandbox import Secret
 
 _ALL = 0x7FFFF000  # the most that one sendfile(2) copies
 _O_NONBLOCK, _O_NOCTTY = 0o4000, 0o400
+_HOW, _NO_SYMLINKS = _Layout("<QQQ"), 0x04  # struct open_how; RESOLVE_...
 MOST_BYTES = 64 * 1024  # of one: it stays in memory
 VARIABLE = "CREDENTIALS_DIRECTORY"
 
@@ -38,14 +42,22 @@ def directory(ctx: Context) -> str:
 
 def opened(ctx: Context) -> tuple[Step, ...]:
     """With the supervisor's rights and in the host's view: the files themselves."""
-    flags = CLOEXEC | _O_NONBLOCK | _O_NOCTTY
+    how = _HOW.pack(CLOEXEC | _O_NONBLOCK | _O_NOCTTY, 0, _NO_SYMLINKS)
     return tuple(
         call(
-            "openat", CWD, secret.file, flags, words=f"open {secret.file}",
-            result=f"secret {secret.name}",
+            "openat2", CWD, _real(secret), how, len(how), result=f"secret {secret.name}",
+            words=f"open {secret.file}, by no link that others could make",
         )
         for secret in ctx.secrets
     )  # fmt: skip
+
+
+def _real(secret: Secret) -> str:
+    """Where its file is. Raises CannotConfine for a link that could lead to any other one."""
+    try:
+        return trace(secret.file, key=f"secrets.{secret.name}").real
+    except OSError:
+        return secret.file  # opening it says why not
 
 
 def put(scene: Scene, path: str, ctx: Context) -> None:
@@ -80,7 +92,7 @@ def prepare(ctx: Context) -> None:
     for secret in ctx.secrets:
         what = f"secrets.{secret.name}: cannot read {secret.file}"
         try:
-            info = os.stat(secret.file)
+            info = os.stat(_real(secret))
         except (OSError, ValueError) as exc:
             reason = exc.strerror if isinstance(exc, OSError) else "its path holds a NUL"
             raise CannotConfine(f"{what}: {reason}") from exc

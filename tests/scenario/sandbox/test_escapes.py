@@ -44,3 +44,33 @@ def test_what_joins_a_service_cannot_be_traced_by_the_root_in_there(tmp_path: Pa
         for _ in range(12):
             run(stack, "root", "--", "/bin/true")
         assert "unboxed-init" not in written(stack, "root", "armed")
+
+
+@needs_root
+@pytest.mark.parametrize("key", ["open", "subdirectory", "hard link", "secret"])
+def test_a_service_cannot_lead_what_is_opened_for_it_elsewhere(tmp_path: Path, key: str) -> None:
+    """CVE-2018-6954 and its kin: it may write to the directory in which that is."""
+    tmp_path.chmod(0o755)
+    mine, other = tmp_path / "mine", tmp_path / "other"
+    mine.mkdir()
+    other.mkdir()
+    (other / "file").write_text("of somebody else\n")
+    (other / "file").chmod(0o600)
+    if key == "hard link":
+        (mine / "file").hardlink_to(other / "file")
+    elif key == "subdirectory":
+        (mine / "file").symlink_to(other)
+    else:
+        (mine / "file").symlink_to(other / "file")
+    os.chown(mine, 65534, 65534)
+    os.chown(mine / "file", 65534 * (key != "hard link"), 65534, follow_symlinks=False)
+    path = f"{mine}/file" + "/file" * (key == "subdirectory")
+    more = f'[secrets]\nsecret = "{path}"\n'
+    if key != "secret":
+        more = f'[sandbox]\nopen = [{{path = "{path}", fd = 5, mode = "read-write"}}]\n'
+    text = "command = ['/bin/sh', '-c', 'cat $CREDENTIALS_DIRECTORY/secret <&5; sleep 100']\n"
+    with Stack(tmp_path, {"web": f'{text}user = "nobody"\n{more}'}) as stack:
+        stack.wait("web", "backoff")
+        stack.until(lambda: path in stack.errors.read_text(), "the reason to be told")
+        why = "hard link" if key == "hard link" else "uid 65534 made"
+        assert why in stack.errors.read_text()
