@@ -56,8 +56,8 @@ def preset(home: Path, unit: str, name: str, more: str = "") -> None:
     """Lay a preset over a unit as people do, and their own keys over that."""
     drop_ins = home / "units" / f"{unit}.toml.d"
     drop_ins.mkdir(parents=True)
-    shutil.copy(PRESETS / f"{name}.toml", drop_ins)
-    (drop_ins / "zz.toml").write_text(more)
+    shutil.copy(PRESETS / f"{name}.toml", drop_ins / f"00-{name}.toml")
+    (drop_ins / "own.toml").write_text(more)
     for path in drop_ins.iterdir():
         path.chmod(0o644)
 

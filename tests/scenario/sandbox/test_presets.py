@@ -29,8 +29,8 @@ def test_it_is_right_over_the_smallest_unit(
 ) -> None:
     (tmp_path / "web.toml").write_text('command = "/bin/true"\n')
     (tmp_path / "web.toml.d").mkdir()
-    shutil.copy(PRESETS / f"{name}.toml", tmp_path / "web.toml.d")
-    os.chmod(tmp_path / "web.toml.d" / f"{name}.toml", 0o644)
+    copy = shutil.copy(PRESETS / f"{name}.toml", tmp_path / "web.toml.d" / f"00-{name}.toml")
+    os.chmod(copy, 0o644)
     assert main(["check", str(tmp_path)]) == 0
     assert capsys.readouterr().out == "1 unit is right\n"
     unit = read_units([str(tmp_path)]).units["web"]
@@ -42,7 +42,7 @@ def test_it_is_right_over_the_smallest_unit(
 def test_it_says_what_it_is_for_and_why_it_has_each_key(name: str) -> None:
     lines = (PRESETS / f"{name}.toml").read_text().splitlines()
     assert lines[0].startswith(f"# Preset {name}: ")
-    assert f"`cp {name}.toml web.toml.d/`" in lines[2]
+    assert f"cp {name}.toml web.toml.d/00-{name}.toml" in lines[3]
     above = ""
     for line in lines:
         is_key = "=" in line and not line.startswith("#")
