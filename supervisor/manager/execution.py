@@ -66,7 +66,7 @@ class Executions:
         encoded = encode(steps, sup.keeper.max_frame)
         launch = sup.number()
         sup.launches[launch] = (inst.key, "exec")
-        sup.launcher.name_steps(inst.key, "exec", plan_names(steps, encoded))
+        sup.launcher.name_steps(launch, plan_names(steps, encoded))
         self._open[launch] = call
         call.closed = lambda: self._left(launch)
         payload = f"{inst.key}:exec:{launch}".encode() + b"\0" + encoded

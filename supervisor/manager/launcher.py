@@ -59,8 +59,8 @@ class Launcher:
         self._watcher = watcher
         # Writing what is already there would cost each launch a visit to /proc.
         self._oom_score = None if read("/proc/self/oom_score_adj").strip() == "0" else 0
-        self._frames: dict[str, tuple[Unit, tuple[str, ...], bytes]] = {}
-        self._names: dict[str, dict[str, tuple[str, ...]]] = {}  # of steps; by key and role
+        self._frames: dict[str, tuple[Unit, tuple[str, ...], bytes, tuple[str, ...]]] = {}
+        self._names: dict[int, tuple[str, ...]] = {}  # of steps; by launch, until it has executed
         self.opened: dict[str, int] = {}  # notify sockets just made: the caller watches them
         self._confinement: Confinement | None = None  # of level base
         self._sandboxing: Sandboxing | None = None
@@ -70,20 +70,21 @@ class Launcher:
     def forget(self, key: str) -> None:
         self._frames.pop(key, None)
         self.missing.pop(key, None)
-        self._names.pop(key, None)
 
-    def name_steps(self, key: str, role: str, called: tuple[str, ...]) -> None:
+    def name_steps(self, launch: int, called: tuple[str, ...]) -> None:
         """What `step_name` is to know; nothing where their codes say it."""
         if called:
-            self._names.setdefault(key, {})[role] = called
-        elif key in self._names:
-            self._names[key].pop(role, None)
+            self._names[launch] = called
 
-    def step_name(self, key: str, role: str, index: int) -> str:
-        """What the step with this number in the last plan of that launch was for: its name, or the
-        words of a system call; "" where its code says it."""
-        found = self._names.get(key, {}).get(role, ())
+    def step_name(self, launch: int, index: int) -> str:
+        """What the step with this number was for: its name, or the words of a system call; "" where
+        its code says it."""
+        found = self._names.get(launch, ())
         return found[index] if index < len(found) else ""
+
+    def over(self, launch: int) -> None:
+        """It has executed, or was told of: no step of it will fail any more."""
+        self._names.pop(launch, None)
 
     def frame(
         self, unit: Unit, inst: Instance, role: Role, hook: int, joins: tuple[str, ...] = ()
@@ -93,6 +94,7 @@ class Launcher:
         if not role:
             known = self._frames.get(inst.key)
             if known is not None and known[0] is unit and known[1] == joins:
+                self.name_steps(inst.launch, known[3])
                 return known[2]
         steps, fixed, boxed = self.plan(unit, inst, role, hook, joins)
         if boxed is not None:
@@ -105,9 +107,10 @@ class Launcher:
         except PlanTooLong as exc:
             raise CannotLaunch(str(exc)) from exc
         payload = name.encode() + b"\0" + encoded
-        self.name_steps(inst.key, role, plan_names(steps, encoded))
+        called = plan_names(steps, encoded)
+        self.name_steps(inst.job if role else inst.launch, called)
         if fixed and not role:
-            self._frames[inst.key] = (unit, joins, payload)
+            self._frames[inst.key] = (unit, joins, payload, called)
         return payload
 
     def not_enforced(self, unit: Unit, inst: Instance) -> tuple[str, ...]:
@@ -217,6 +220,17 @@ class Launcher:
             )
         return self._sandboxing
 
+    def is_boxed(self, key: str, unit: Unit) -> bool:
+        """Whether there may be something of a sandbox of its; units that are learned have one."""
+        return is_isolated(unit) or key in self.missing or key in self.learning
+
+    def release(self, key: str, unit: str, *, last: bool) -> None:
+        """An instance is down. `last`: no other one of its unit runs, so its ids are free."""
+        number = self.sandboxing().release(key, unit, last=last)
+        if number is not None:
+            for name in [s for s in self._stored if s.startswith(f"idmap:{number}:")]:
+                self._drop(name)
+
     def _level_base(self) -> Confinement:
         """What level base takes from a unit that says nothing of its isolation: all capabilities,
         root's too. Under no_new_privs execve(2) gives back none that is not permitted, so the
@@ -314,8 +328,7 @@ class Launcher:
         keep = tuple(self._base(unit, inst, one) for one in unit.listen)
         whose = (f"listen:{inst.key}:", f"listen:{unit.name}:")
         for name in [s for s in self._stored if s.startswith(whose) and not s.startswith(keep)]:
-            self._keeper.named("DROP", name)
-            self._stored.discard(name)
+            self._drop(name)
 
     def _port(self, unit: Unit, inst: Instance, one: Listen) -> str:
         if one.port:
@@ -325,8 +338,7 @@ class Launcher:
     def _bind(self, one: Listen, base: str) -> str:
         prefix = base.rpartition(":")[0] + ":"
         for old in [s for s in self._stored if s.startswith(prefix)]:
-            self._keeper.named("DROP", old)
-            self._stored.discard(old)
+            self._drop(old)
         self._keeper.flush()
         try:
             fd = sockets.bind(one)
@@ -357,6 +369,10 @@ class Launcher:
     def _keep(self, name: str, fd: int) -> None:
         self._keeper.put(name, fd)
         self._stored.add(name)
+
+    def _drop(self, name: str) -> None:
+        self._keeper.named("DROP", name)
+        self._stored.discard(name)
 
     def _readiness(
         self, unit: Unit, inst: Instance, env: dict[str, str], pid_vars: list[str]

@@ -14,7 +14,6 @@ from supervisor.kernel.sandbox.facts import facts
 from supervisor.kernel.sandbox.paths import KINDS, TEMPORARY, TOPS
 from supervisor.kernel.seccomp import learning
 from supervisor.kernel.seccomp.filter import ARCHES
-from supervisor.manager.launcher import is_isolated
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model import report as say
 from supervisor.model.policy import Policy, fill, resolve
@@ -110,9 +109,6 @@ class Session:
         self._call.closed = None
         self._sup.listeners.remove(self._moved)
         self._sup.launcher.learning.pop(self._key, None)
-        inst = self._sup.world.instances.get(self._key)
-        if inst is not None and not is_isolated(unit := self._sup.world.unit_of(inst)):
-            self._sup.launcher.sandboxing().release(self._key, unit.name, last=True)
 
 
 def why_not(unit: Unit) -> str:

@@ -75,6 +75,7 @@ class Observer:
     def _execed(self, frame: Frame) -> None:
         key, role = self._sup.launches.get(frame.tag, ("", ""))
         pid = int.from_bytes(frame.payload[:4], "little")
+        self._sup.launcher.over(frame.tag)
         if key and role != "ready":
             self._sup.pids[pid] = key
             if self._sup.tracker.name == "session":
@@ -89,8 +90,10 @@ class Observer:
         index = int.from_bytes(frame.payload[4:8], "little")
         code = int.from_bytes(frame.payload[8:12], "little")
         err = int.from_bytes(frame.payload[12:16], "little", signed=True)
+        step = self._sup.launcher.step_name(frame.tag, index)
+        self._sup.launcher.over(frame.tag)
         if err != EINTR:  # else it was killed before its exec: its exit record says by what
-            words = failure_words(code, err, self._sup.launcher.step_name(key, role, index))
+            words = failure_words(code, err, step)
             if role == "exec":
                 self._sup.executions().failed(frame.tag, words)
                 return
@@ -98,6 +101,7 @@ class Observer:
 
     def _refused(self, frame: Frame) -> None:
         key, role = self._sup.launches.pop(frame.tag, ("", ""))
+        self._sup.launcher.over(frame.tag)
         err = int.from_bytes(frame.payload[:4], "little", signed=True)
         why = _NO_PROCESS if err == EAGAIN else os.strerror(err)
         words = f"the keeper refused it: {why}"

@@ -232,9 +232,8 @@ class Performer:
         if unit is not None and key not in world.keys[name] and name not in world.left:
             for other in world.keys[name]:  # it was the last to serve by the old definition
                 sup.launcher.drop_stale(unit, world.instances[other])
-        if ran is not None and is_isolated(ran):
-            over = all(world.instances[k].phase in ENDED for k in world.all_of(name) if k != key)
-            sup.launcher.sandboxing().release(key, name, last=over)
+        if ran is not None and sup.launcher.is_boxed(key, ran):
+            sup.launcher.release(key, name, last=self._is_last(key))
         if ran is None or _speaks(ran) or (unit is not None and _speaks(unit)):
             self._notices.close(key)
 
@@ -243,7 +242,7 @@ class Performer:
         may belong to another user, or to nobody."""
         self._sup.launcher.drop_stale(unit, self._sup.world.instances[key])
         if is_isolated(was) and not is_isolated(unit):
-            self._sup.launcher.sandboxing().release(key, unit.name, last=False)
+            self._sup.launcher.release(key, unit.name, last=self._is_last(key))
         if _speaks(was) and (was.user, was.group, was.sandbox) != (
             unit.user, unit.group, unit.sandbox
         ):  # fmt: skip
@@ -251,10 +250,14 @@ class Performer:
         elif _speaks(was) and not _speaks(unit):
             self._notices.close(key)
 
+    def _is_last(self, key: str) -> bool:
+        """Whether nothing of the other instances of its unit runs."""
+        world, name = self._sup.world, key.partition("/")[0]
+        return all(world.instances[k].phase in ENDED for k in world.all_of(name) if k != key)
+
     def _close_listeners(self, unit: Unit, key: str) -> None:
         """A stopped service's address refuses connections; while one instance lives it is open."""
-        world, name = self._sup.world, unit.name
-        over = all(world.instances[k].phase in ENDED for k in world.all_of(name) if k != key)
+        name, over = unit.name, self._is_last(key)
         gone = [f"listen:{key}:"]
         if over:
             gone.append(f"listen:{name}:")

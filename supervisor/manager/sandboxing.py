@@ -132,16 +132,17 @@ class Sandboxing:
         return Boxed(
             inside, owner, confined.confinement, confined.env,
             _opens(policy),
-            policy.no_new_privileges, confined.mechanisms, tuple(lacking), confined.stores,
+            policy.no_new_privileges, mechanisms, tuple(lacking), confined.stores,
         )  # fmt: skip
 
-    def release(self, key: str, unit: str, *, last: bool) -> None:
-        """An instance is down. `last`: no other one of its unit runs, so its ids are free."""
+    def release(self, key: str, unit: str, *, last: bool) -> int | None:
+        """As Launcher.release. Its dynamic id, if that was given back."""
         devices.remove(key, self._paths.runtime)
         private_net.remove(key, self._paths.runtime)
-        if last and os.geteuid() == 0:
-            dynamic.users(self._paths.runtime).release(unit)
-            dynamic.blocks(self._paths.runtime).release(unit)
+        if not last or os.geteuid():
+            return None
+        dynamic.blocks(self._paths.runtime).release(unit)
+        return dynamic.users(self._paths.runtime).release(unit)
 
 
 def _opens(policy: Policy) -> tuple[tuple[int, int, str], ...]:

@@ -54,8 +54,8 @@ class Ids:
                 number = next(self._free(), None)
                 if number is None:
                     raise CannotConfine(_all_used(self._range))
+                self._write("last", str(number))  # first: then no failure leaves half of it
                 self._write(str(number), f"{unit}\n{self._runtime}\n")
-                self._write("last", str(number))
             finally:
                 os.close(lock)
         except PermissionError as exc:
@@ -75,14 +75,15 @@ class Ids:
             raise CannotConfine(_all_used(self._range))
         return number
 
-    def release(self, unit: str) -> None:
-        """Nothing of the unit runs any more, and it will not start soon."""
+    def release(self, unit: str) -> int | None:
+        """Nothing of the unit runs any more, and it will not start soon. The id that it had."""
         number = self._mine().pop(unit, None)
         if number is not None:
             try:
                 os.unlink(f"{self._directory}/{number}")
             except FileNotFoundError:
                 pass  # the directory was cleaned out
+        return number
 
     def _mine(self) -> dict[str, int]:
         """Read once; from then on nobody else writes ours."""

@@ -112,3 +112,22 @@ def test_a_private_network_survives_the_manager_and_goes_with_the_unit(tmp_path:
         stack.wait("a", "running")
         assert there()
     until(lambda: not there(), "the cable to go with the supervisor")
+
+
+def maps(stack: Stack) -> int:
+    """How many user namespaces the keeper holds."""
+    folder = f"/proc/{stack.keeper}/fd"
+    return sum(os.readlink(f"{folder}/{fd}").startswith("user:") for fd in os.listdir(folder))
+
+
+def test_the_map_of_an_id_is_let_go_with_the_id(tmp_path: Path) -> None:
+    if facts().kernel < (6, 3) or not facts().user_namespaces:
+        pytest.skip("no idmapped mounts of the usual file systems here")
+    text = DYNAMIC + '[sandbox]\nruntime = ["unboxed-test-map"]\n'
+    with Stack(tmp_path, {"a": text}, start=["a"]) as stack:
+        stack.wait("a", "running")
+        assert maps(stack) == 1
+        new_manager(stack)
+        stack.call("Stop", units=["a"])
+        stack.wait("a", "stopped")
+        stack.until(lambda: not maps(stack), "the keeper to let go")

@@ -358,13 +358,14 @@ def test_a_step_made_of_a_call_is_told_by_its_name(bench: Bench, name: str, word
     bench.sup.world.define({"web": replace(EAGER, limits=Limits(nice=-5, files=(10, 20)))})
     bench.start("web")
     launch, number = bench["web"].launch, 0
-    while bench.sup.launcher.step_name("web", "", number) != name:
+    while bench.sup.launcher.step_name(launch, number) != name:
         number += 1
     payload = struct.pack("<iIIi", 1000, number, CODES["CALL"], errno.EPERM)
     bench.tell("LAUNCH_FAILED", launch, payload)
     bench.exited("web", launch, 1000, 127)
     expected = f"cannot {words}: Operation not permitted (step {name}, errno 1)"
     assert bench["web"].cause.startswith(expected)
+    assert bench.sup.launcher.step_name(launch, number) == ""  # nobody will ask again
 
 
 def test_a_call_is_told_by_its_words_while_they_are_known() -> None:
