@@ -52,6 +52,18 @@ def place() -> Iterator[Path]:
                     shutil.rmtree(path)
 
 
+def ordinary(home: Path) -> list[str]:
+    """Words before a supervisor's command that make it an ordinary user's, who owns `home`."""
+    if os.geteuid() != 0:
+        return []
+    for path in (home, *home.parents):
+        if path.is_relative_to("/tmp") and path != Path("/tmp"):
+            path.chmod(0o755)
+    for path in (home, *home.rglob("*")):
+        os.chown(path, 65534, 65534)
+    return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+
+
 def preset(home: Path, unit: str, name: str, more: str = "") -> None:
     """Lay a preset over a unit as people do, and their own keys over that."""
     drop_ins = home / "units" / f"{unit}.toml.d"

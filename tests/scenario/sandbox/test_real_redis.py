@@ -12,7 +12,6 @@ from tests.stack import Stack
 
 NAME = f"{real.PREFIX}redis"
 PAIRS = 100  # of each client
-pytestmark = real.needs_root
 place = pytest.fixture(real.place)
 
 
@@ -44,6 +43,7 @@ class Client:
         return line[:1], line[1:]
 
 
+@real.needs_root
 def test_it_answers_under_load_keeps_its_data_restarts_and_stops(
     tmp_path: Path, place: Path
 ) -> None:
@@ -75,6 +75,29 @@ def test_it_answers_under_load_keeps_its_data_restarts_and_stops(
     assert Path(f"/var/lib/private/{NAME}/dump.rdb").exists()
 
 
+def test_it_keeps_its_data_under_a_supervisor_without_root(tmp_path: Path) -> None:
+    port, home = real.free_port(), tmp_path / "home"
+    words = [real.program("redis-server"), "--port", str(port), "--bind", "127.0.0.1"]
+    here = f'directory = "{home}/{NAME}"\n[sandbox]\nrequire = "best"\n'  # instead of /var/lib
+    real.preset(tmp_path, NAME, "redis", here)
+    home.mkdir()
+    prefix = real.ordinary(tmp_path)
+    env = {"XDG_STATE_HOME": str(home)}
+    with Stack(tmp_path, {NAME: f"command = {words}\n"}, env=env, prefix=prefix) as stack:
+        row = stack.wait(NAME, "running")
+        if row["missing_sandbox"]:
+            pytest.skip(f"not all of it can be had without root here: {row['missing_sandbox']}")
+        real.confined(row["pid"], user=(home / NAME).stat().st_uid)
+        with Client(port) as redis:
+            assert redis("SET", "who", "Ada") == "OK"
+        stack.call("Restart", units=[NAME], wait=True)
+        with Client(port) as redis:
+            assert redis("GET", "who") == "Ada"
+        real.stopped_cleanly(stack, NAME)
+    assert (home / NAME / "dump.rdb").exists()
+
+
+@real.needs_root
 def test_configuration_that_wants_other_directories_is_told_why(
     tmp_path: Path, place: Path
 ) -> None:
