@@ -57,8 +57,7 @@ def take(scene: Scene, found: list[Traced]) -> list[tuple[str, str]]:
 
 def cover(scene: Scene) -> None:
     """The file system that /dev becomes, empty."""
-    dev = scene.make("tmpfs", NOSUID | NOEXEC, mode="0755", size="256k")
-    scene.cover(dev, "/dev")
+    scene.memory("/dev", NOSUID | NOEXEC, 0o755)
 
 
 def fill(scene: Scene, taken: list[tuple[str, str]], found: list[Traced]) -> None:
@@ -67,8 +66,7 @@ def fill(scene: Scene, taken: list[tuple[str, str]], found: list[Traced]) -> Non
         scene.put(tree, path, directory=False)
     terminals = scene.make("devpts", NOSUID | NOEXEC, mode="0620", ptmxmode="0666")
     scene.put(terminals, "/dev/pts")
-    memory = scene.make("tmpfs", NOSUID | NODEV | NOEXEC, mode="1777", size="10%")
-    scene.put(memory, "/dev/shm")  # noqa: S108 - its name
+    scene.memory("/dev/shm", NOSUID | NODEV | NOEXEC, 0o1777)  # noqa: S108 - its name
     for path, text in (*_LINKS.items(), *(link for one in found for link in one.links)):
         scene.symlink(path, text)
     scene.change(scene.covers["/dev"], RDONLY, deep=False)

@@ -243,9 +243,9 @@ class View:
     def _cover(self, path: str, kind: str) -> None:
         scene = self.scene
         if kind == "empty":
-            scene.cover(scene.make("tmpfs", _OWN | NOEXEC, mode="0755", size="1m"), path)
+            scene.memory(path, _OWN | NOEXEC, 0o755)
         elif kind == "temporary":
-            scene.cover(scene.make("tmpfs", _OWN, mode="1777", size="10%", nr_inodes="1m"), path)
+            scene.memory(path, _OWN, 0o1777)
         elif kind == "devices":
             devnodes.cover(scene)
         elif kind == "processes":
