@@ -205,7 +205,7 @@ def _furnished(bench: Bench) -> Iterator[tuple[Path, Fifo]]:
         (root / str(where)[1:]).mkdir(parents=True)
         for name in ("proc", "dev", "sys"):
             (root / name).mkdir()
-        for program in ("svc", "hot"):
+        for program in ("svc", "hot", "enter"):
             shutil.copy(bench.bindir / program, where)
         for name in ("svc", "hot", "fifo"):
             os.link(where / name, root / str(where)[1:] / name)
