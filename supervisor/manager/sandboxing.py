@@ -35,7 +35,6 @@ _FLAGS = {
     "append": os.O_WRONLY | os.O_CREAT | os.O_APPEND,
     "read-write": os.O_RDWR | os.O_CREAT,
 }
-_ALONE = "only a supervisor that runs as root can give it a user of its own"
 Named = Callable[[Unit], Identity]  # looks names up
 
 
@@ -71,7 +70,8 @@ class Sandboxing:
 
     def identity(self, unit: Unit, policy: Policy, named: Named, *, dry: bool) -> Identity:
         """Whom it becomes, as unit files number ids. Raises CannotLaunch."""
-        if policy.dynamic_user and os.geteuid() == 0:
+        alone = dynamic.lacks(facts().capabilities) if policy.dynamic_user else ""
+        if policy.dynamic_user and not alone:
             ids = dynamic.users(self._paths.runtime)
             try:
                 number = ids.of(unit.name) if dry else ids.take(unit.name)
@@ -86,7 +86,7 @@ class Sandboxing:
         if unit.user != "dynamic":
             return named(unit)
         if policy.require == "all":
-            raise CannotLaunch(f'user: {_ALONE}; with require = "best" it runs as {os.geteuid()}')
+            raise CannotLaunch(f'user: {alone}; with require = "best" it runs as {os.geteuid()}')
         return named(replace(unit, user=""))
 
     def find(self, word: str, path: str, root: str) -> str | None:
@@ -106,6 +106,9 @@ class Sandboxing:
         """`notify`: the path of its notify socket, "" if it has none. `joined`: a process
         of its own whose namespaces it enters; 0: it gets new ones. `dry`: to look at only. Raises
         CannotLaunch."""
+        alone = dynamic.lacks(facts().capabilities) if policy.dynamic_user else ""
+        if alone:
+            policy = replace(policy, dynamic_user=False)
         context = Context(
             facts(), unit.name, key, who, program, command, directory, self._paths.runtime,
             self._paths.state, self._group(key), (notify,) if notify else (),
@@ -127,8 +130,11 @@ class Sandboxing:
             what = f"{exc.filename}: " if exc.filename else ""
             raise CannotLaunch(f"cannot make its sandbox: {what}{exc.strerror}") from exc
         lacking = [(name, f"not enforced here: {why}") for name, why in confined.missing]
-        if unit.user == "dynamic" and os.geteuid() != 0:
-            lacking.insert(0, ("user", f"not enforced here: {_ALONE}"))
+        mechanisms = confined.mechanisms
+        if alone and (unit.user or not os.geteuid()):
+            lacking.insert(0, ("user", f"not enforced here: {alone}"))
+        elif alone:  # nobody expects it of an ordinary user's supervisor
+            mechanisms = (*mechanisms, ("user", f"the supervisor's own: {alone}"))
         return Boxed(
             inside, owner, confined.confinement, confined.env,
             _opens(policy),

@@ -23,7 +23,9 @@ class Policy(Struct, frozen=True, gc=False):
     """`promises` empty: system calls are not filtered; ("app",): the base list of level app.
     `read`, `write`, `exec` None: not limited. `read_only`: the whole tree but `write`.
     `capabilities` None: all that its user has. `devices` None: all. A list of paths that names
-    @state, @runtime, @cache, @logs or @tmp asks for that directory: it has the unit's name."""
+    @state, @runtime, @cache, @logs or @tmp asks for that directory: it has the unit's name.
+    `implied`: keys that the file does not write, and that level app gives where the host can.
+    `insists`: view = "hide" is written, so that denied access is not enough."""
 
     level: Literal["off", "base", "app", "strict"]
     no_new_privileges: bool
@@ -57,6 +59,8 @@ class Policy(Struct, frozen=True, gc=False):
     network: Network
     root: str
     secrets: bool
+    implied: tuple[str, ...] = ()
+    insists: bool = False
 
 
 def resolve(unit: Unit) -> Policy:
@@ -115,7 +119,22 @@ def resolve(unit: Unit) -> Policy:
         network,
         unit.root,
         bool(unit.secrets),
+        _implied(box, named),
+        box.view == "hide",
     )
+
+
+def _implied(box: Sandbox, named: set[str]) -> tuple[str, ...]:
+    """What a user of level app would rather do without than not start: what it gives is kept by its
+    own user, the read-only tree and the promises, which are refused if they cannot be had."""
+    if box.level != "app":
+        return ()
+    keys = {
+        "sandbox.tmp": box.tmp is None and "@tmp" not in named,
+        "sandbox.processes": box.processes is None,
+        "sandbox.devices": box.devices is None and not box.gpus,
+    }
+    return tuple(key for key, unwritten in keys.items() if unwritten)
 
 
 def plain(unit: Unit) -> bool:

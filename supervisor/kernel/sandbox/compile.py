@@ -7,7 +7,7 @@ in place (a domain that limits files can mount nothing), and the system call fil
 since it refuses what the others need.
 
 A mechanism that this kernel lacks is never left out in silence: `require` decides whether the unit
-is refused, or runs and says what is missing.
+is refused, or runs and says what is missing; what level app only adds (Policy.implied) is said.
 """
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _KEYCTL_JOIN_SESSION_KEYRING = 1
 
 
 class Confined(NamedTuple):
-    """`env`: variables that the sandbox adds. `missing`: (key, why) of what is not enforced, empty
-    unless the unit has require = "best". `stores`: see Part."""
+    """`env`: variables that the sandbox adds. `missing`: (key, why) of what is not enforced; with
+    require = "all", of what is implied only. `stores`: see Part."""
 
     confinement: Confinement
     env: tuple[tuple[str, str], ...]
@@ -51,12 +51,8 @@ def confine(policy: Policy, ctx: Context) -> Confined:
     parts = [part(policy, ctx) for part in mechanisms()]
     new_users = any(part.holds & namespaces.NEWUSER for part in parts)
     parts.append(capabilities.part(policy, ctx, new_users))
-    missing = tuple(one for part in parts for one in part.missing)
-    if missing and policy.require == "all":
-        raise CannotConfine(
-            "; ".join(f"{key}: {why}" for key, why in missing)
-            + '; with require = "best" it starts without'
-        )
+    missing = tuple(dict.fromkeys(one for part in parts for one in part.missing))
+    _refuse(policy, missing)
     setup = [step for part in parts for step in part.first]
     setup += _births(parts, policy, ctx)
     for part in parts:
@@ -72,6 +68,19 @@ def confine(policy: Policy, ctx: Context) -> Confined:
         missing,
         tuple(pair for part in parts for pair in part.stores),
     )
+
+
+def _refuse(policy: Policy, missing: tuple[tuple[str, str], ...]) -> None:
+    """Raises CannotConfine for what is missing and must not be, by reason."""
+    reasons: dict[str, list[str]] = {}
+    for key, why in missing:
+        if policy.require == "all" and key not in policy.implied:
+            reasons.setdefault(why, []).append(key)
+    if reasons:
+        raise CannotConfine(
+            "; ".join(f"cannot enforce {', '.join(keys)}: {why}" for why, keys in reasons.items())
+            + '; with require = "best" it starts without'
+        )
 
 
 def enter(policy: Policy, ctx: Context, pid: int, flags: int) -> Confined:

@@ -15,6 +15,7 @@ import stat
 from typing import NamedTuple
 
 from supervisor.kernel.sandbox import idmap, paths
+from supervisor.kernel.sandbox.namespaces import NEEDS, makes_views
 from supervisor.kernel.sandbox.part import CannotConfine, Context
 from supervisor.kernel.sandbox.usermap import outside
 from supervisor.model.policy import Policy
@@ -40,7 +41,7 @@ class Own(NamedTuple):
 def own(policy: Policy, ctx: Context) -> list[Own]:
     """The unit's directories, whether or not they are there yet. Raises CannotConfine."""
     found = []
-    hidden = policy.dynamic_user and ctx.facts.root
+    hidden = _hides(policy, ctx)
     for kind in paths.KINDS:
         if not paths.wanted(kind, policy):
             continue
@@ -51,6 +52,23 @@ def own(policy: Policy, ctx: Context) -> list[Own]:
             real = f"{top}/{_PRIVATE}/{name}" if hidden else f"{top}/{name}"
             found.append(Own(kind, name, path, real, mapped))
     return found
+
+
+def _hides(policy: Policy, ctx: Context) -> bool:
+    """Whether its directories are where only root gets: a mount brings the unit there."""
+    return _dynamic(policy, ctx) and makes_views(ctx)
+
+
+def _dynamic(policy: Policy, ctx: Context) -> bool:
+    return policy.dynamic_user and not ctx.facts.uid
+
+
+def exposed(found: list[Own], policy: Policy, ctx: Context) -> tuple[tuple[str, str], ...]:
+    """Keys of directories that another dynamic user could inherit with the id of this one."""
+    if not _dynamic(policy, ctx) or makes_views(ctx):
+        return ()
+    why = f"only mounts keep a dynamic user's files from the next one; write `user`, or it {NEEDS}"
+    return tuple((f"sandbox.{one.kind}", why) for one in found if one.kind != "runtime")
 
 
 def is_private(one: Own) -> bool:
@@ -74,18 +92,20 @@ def environment(found: list[Own]) -> tuple[tuple[str, str], ...]:
 
 def prepare(policy: Policy, ctx: Context) -> None:
     """Make what is missing. Raises CannotConfine, with the directory and whose it is."""
+    if policy.require == "all" and exposed(own(policy, ctx), policy, ctx):
+        return  # it will be refused
     uid, gid = outside(policy, ctx, ctx.identity)
     for one in own(policy, ctx):
         owner = (idmap.STORED, idmap.STORED) if one.mapped else (uid, gid)
         top = os.path.realpath(paths.top_of(one.kind, ctx))
         key = f"sandbox.{one.kind}"
         try:
-            if not ctx.facts.root:
+            if ctx.facts.uid:
                 os.makedirs(top, 0o700, exist_ok=True)
             fd = os.open(top, _FLAGS)
             try:
                 _make(fd, one.real[len(top) + 1 :].split("/"), owner, one.real, key)
-                if policy.dynamic_user and ctx.facts.root:
+                if _hides(policy, ctx):
                     _link(fd, one.name, one, key)
             finally:
                 os.close(fd)

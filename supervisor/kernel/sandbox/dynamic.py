@@ -23,6 +23,7 @@ DIRECTORY = "/run/unboxed-ids"
 FIRST, LAST = 61184, 65519  # systemd's range for the same purpose
 BLOCK = 65536
 FIRST_BLOCK, LAST_BLOCK = 0x24000000, 0x6FFE0000  # of systemd-nspawn's, what no useradd deals out
+_CHANGES = 1 << 6 | 1 << 7  # CAP_SETGID, CAP_SETUID
 _NOLOGIN = "/usr/sbin/nologin"
 _SYSTEMD = "/run/systemd/dynamic-uid"
 _LOOKS, _LOOK_MS = 200, 10  # at a lock that is held for the time of a few system calls
@@ -174,6 +175,20 @@ class Ids:
         finally:
             os.close(fd)
         os.rename(path + ".new", path)
+
+
+@cache
+def lacks(capabilities: int) -> str:
+    """Why a supervisor with these cannot give a unit a user of its own; "" if it can."""
+    if os.geteuid():
+        return "only a supervisor that runs as root can give it a user of its own"
+    if capabilities & _CHANGES != _CHANGES:
+        return "a user of its own takes CAP_SETUID and CAP_SETGID, which the supervisor has not"
+    for kind in ("uid", "gid"):
+        rows = [line.split() for line in read(f"/proc/self/{kind}_map").splitlines()]
+        if not any(int(row[0]) <= FIRST and int(row[0]) + int(row[2]) > LAST for row in rows):
+            return f"the supervisor's user namespace has not the ids {FIRST} to {LAST}"
+    return ""
 
 
 @cache

@@ -6,8 +6,9 @@ the supervisor stays as small as it was.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from supervisor.kernel.host import read, read_long
 
@@ -17,17 +18,24 @@ _CREATE_RULESET, _VERSION = 444, 1  # landlock_create_ruleset, the same on x86-6
 _NUMBERS = {"x86_64": (317, 321, 250), "aarch64": (277, 280, 219)}  # seccomp, bpf, keyctl
 _KEYCTL_JOIN_SESSION_KEYRING = 1
 _SECCOMP_GET_ACTION_AVAIL, _SECCOMP_RET_KILL_PROCESS = 2, 0x80000000
-_CLONE_NEWNS, _CLONE_NEWUSER = 0x00020000, 0x10000000
+_CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWPID = 0x00020000, 0x10000000, 0x20000000
+_MS_REC, _MS_SLAVE = 0x4000, 0x80000
+# The same on x86-64 and arm64.
+_OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
+_CWD, _CLONE_ALL, _EMPTY_PATH, _DEEP, _CREATE, _FROM_FD = -100, 0x88001, 0x1000, 0x8000, 6, 4
+_RIGHTS, _VIEWS, _OWN_PROC = 1, 2, 4  # what a try of mounts finds
 _BPF_PROG_LOAD, _BPF_PROG_TYPE_CGROUP_DEVICE = 5, 15
 _RETURN_1 = bytes.fromhex("b7000000010000009500000000000000")  # r0 = 1; exit
 
 
-_TRIES = 5
+_TRIES = 6
 
 
 class Facts(NamedTuple):
     """`landlock`: its ABI, 0 where there is none. `root`: the supervisor has CAP_SYS_ADMIN in the
-    first user namespace. `user_namespaces`: it may make one, and mount in it. `capabilities`: its
+    first user namespace, `first_users`: it is in that one. `user_namespaces`: it may make one, and
+    has rights in it. `views`: it may mount as views do, by itself or in there; `own_proc`: also
+    another /proc in there (not below one that is masked, as containers have). `capabilities`: its
     effective ones; `inherited`: those that it hands down by itself; bit n for number n."""
 
     arch: str  # as os.uname().machine
@@ -44,6 +52,9 @@ class Facts(NamedTuple):
     last_capability: int = 40  # CAP_CHECKPOINT_RESTORE, Linux 5.9
     keyrings: bool = True  # containers often refuse keyctl
     uid: int = 0  # the supervisor's own
+    first_users: bool = True
+    views: bool = True
+    own_proc: bool = True
 
 
 @cache
@@ -51,15 +62,16 @@ def facts() -> Facts:
     """This host's: tried at the first call, known at the next."""
     machine = os.uname()
     effective, inherited = held()
-    ids = read("/proc/self/uid_map").split()
-    landlock, seccomp, users, programs, keyrings = _tried(machine.machine)
+    first = read("/proc/self/uid_map").split() == _FIRST_USER_NAMESPACE
+    administers = bool(effective >> CAP_SYS_ADMIN & 1)
+    landlock, seccomp, programs, keyrings, inside, alone = _tried(machine.machine, administers)
     return Facts(
         machine.machine,
         release(machine.release),
-        bool(effective >> CAP_SYS_ADMIN & 1) and ids == _FIRST_USER_NAMESPACE,
+        administers and first,
         landlock,
         bool(seccomp),
-        bool(users),
+        bool(inside & _RIGHTS),
         os.path.exists("/proc/self/ns/time_for_children"),
         bool(programs),
         devices_v1(read_long("/proc/self/mountinfo")),
@@ -68,6 +80,9 @@ def facts() -> Facts:
         last_capability(),
         bool(keyrings),
         os.geteuid(),
+        first,
+        bool(alone & _VIEWS),
+        bool(inside & _OWN_PROC),
     )
 
 
@@ -101,13 +116,14 @@ def devices_v1(mountinfo: str) -> str:
     return ""
 
 
-def _tried(machine: str) -> bytes:
-    """Landlock's ABI; whether there are filters, user namespaces, programs on groups, key rings."""
+def _tried(machine: str, administers: bool) -> bytes:
+    """Landlock's ABI; whether there are filters, programs on groups, key rings; what it may mount
+    in a user namespace, and what in the one it has."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
     pid = os.fork()
     if not pid:
         try:
-            os.write(writer, bytes(_tries(machine)))
+            os.write(writer, bytes(_tries(machine, administers)))
         finally:
             os._exit(0)
     os.close(writer)
@@ -119,7 +135,7 @@ def _tried(machine: str) -> bytes:
     return found if len(found) == _TRIES else bytes(_TRIES)  # a try killed it: trust in none
 
 
-def _tries(machine: str) -> list[int]:
+def _tries(machine: str, administers: bool) -> list[int]:
     import ctypes
 
     libc = ctypes.CDLL(None)
@@ -135,5 +151,44 @@ def _tries(machine: str) -> list[int]:
     filters = call(seccomp, _SECCOMP_GET_ACTION_AVAIL, 0, ctypes.byref(action))
     loaded = call(bpf, _BPF_PROG_LOAD, program, 128)
     keyrings = call(keyctl, _KEYCTL_JOIN_SESSION_KEYRING, None)
-    users = libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNS)  # last: this process is another then
-    return [max(0, landlock), filters == 0, users == 0, loaded >= 0, keyrings > 0]
+    inside = _mounts(libc, _CLONE_NEWUSER | _CLONE_NEWNS | _CLONE_NEWPID)
+    alone = _mounts(libc, _CLONE_NEWNS) if administers else inside
+    return [max(0, landlock), filters == 0, loaded >= 0, keyrings > 0, inside, alone]
+
+
+def _mounts(libc: Any, namespaces: int) -> int:
+    """What may be mounted in such namespaces. That one may be made says little: some hosts leave
+    its maker no rights in it (AppArmor), others allow mounts of the old kind only."""
+
+    def looks() -> int:
+        if libc.unshare(namespaces) or libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None):
+            return 0
+        call, read_only = libc.syscall, (c_uint64 * 4)(1)
+        tree = call(_OPEN_TREE, _CWD, b"/", _CLONE_ALL)
+        if call(_MOUNT_SETATTR, tree, b"", _EMPTY_PATH | _DEEP, read_only, 32):
+            return _RIGHTS
+        if call(_MOVE_MOUNT, made(b"tmpfs"), b"", _CWD, b"/", _FROM_FD):
+            return _RIGHTS
+        inner = namespaces & _CLONE_NEWPID and _in_child(lambda: made(b"proc") >= 0)
+        return _RIGHTS | _VIEWS | (_OWN_PROC if inner else 0)
+
+    def made(kind: bytes) -> int:
+        system = libc.syscall(_FSOPEN, kind, 0)
+        libc.syscall(_FSCONFIG, system, _CREATE, None, None, 0)
+        return int(libc.syscall(_FSMOUNT, system, 0, 0))
+
+    from ctypes import c_uint64
+
+    return _in_child(looks)
+
+
+def _in_child(look: Callable[[], int]) -> int:
+    """A small number that is found out in a process of its own."""
+    pid = os.fork()
+    if not pid:
+        found = 0
+        try:
+            found = look()
+        finally:
+            os._exit(found)
+    return max(0, os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))

@@ -22,7 +22,6 @@ from supervisor.model.sandbox import Network, PortRule
 Rows = tuple[tuple[str, str], ...]
 _SEARCH = ("/usr/local/bin", "/usr/bin", "/bin")  # where "#!/usr/bin/env NAME" looks
 _MOST_EXECUTED = 12
-_VIEWS = (5, 12)  # mount_setattr(2)
 
 
 def part(policy: Policy, ctx: Context) -> Part:
@@ -58,13 +57,23 @@ _NOTHING: _Limit = (Ruleset(), (), ())
 
 def denies(policy: Policy, ctx: Context) -> bool:
     """Whether paths are refused by Landlock rather than hidden by a view: asked for, or all that
-    there is where no view can be made (which view.py says is missing)."""
-    return policy.view == "deny" or not (makes_views(ctx) or policy.root)
+    there is where no view can be made."""
+    return policy.view == "deny" or not (namespaces.makes_views(ctx) or policy.root)
 
 
-def makes_views(ctx: Context) -> bool:
-    facts = ctx.facts
-    return facts.kernel >= _VIEWS and (namespaces.privileged(ctx) or facts.user_namespaces)
+def stands_in(policy: Policy, ctx: Context) -> tuple[str, ...]:
+    """The keys that it keeps where no view can be made, if the file does not insist on one. All it
+    leaves is that paths which are denied are seen to be there."""
+    if namespaces.makes_views(ctx) or policy.root or policy.insists or not ctx.facts.landlock:
+        return ()
+    reads = policy.read is not None or policy.hide_homes
+    keys = {
+        "sandbox.read": policy.read is not None,
+        "sandbox.write": writes_limited(policy),
+        "sandbox.level": policy.hide_homes and policy.read is None,
+        "sandbox.devices": policy.devices is not None and reads and writes_limited(policy),
+    }
+    return tuple(key for key, kept in keys.items() if kept)
 
 
 def writes_limited(policy: Policy) -> bool:
@@ -136,6 +145,10 @@ def _denied(policy: Policy, ctx: Context) -> _Rights:
     reads = (*reads, *runs, *paths.own_program(ctx.program, policy.root), "/proc")
     if ctx.directory not in ("", "/"):
         reads = (*reads, ctx.directory)
+    if policy.private_tmp and (namespaces.makes_views(ctx) or policy.level == "app"):
+        writes = (*writes, *paths.TEMPORARY)  # where there is no own one, the host's, which is said
+    if "sandbox.devices" in stands_in(policy, ctx):
+        reads = tuple(path for path in reads if path != "/dev")
     rights = [(path, r.READ) for path in reads]
     rights += [(path, r.READ | r.WRITE) for path in writes]
     rights += [(path, r.READ | r.WRITE_FILE | r.IOCTL_DEV) for path in _devices(policy, ctx)]
@@ -144,7 +157,7 @@ def _denied(policy: Policy, ctx: Context) -> _Rights:
 
 def _devices(policy: Policy, ctx: Context) -> tuple[str, ...]:
     """All of /dev, where that has no other devices than the unit may use."""
-    if policy.devices is None or makes_views(ctx):
+    if policy.devices is None or namespaces.makes_views(ctx):
         return ("/dev",)
     return (*devices.ALWAYS, "/dev/pts", *devices.listed(policy))
 

@@ -33,6 +33,13 @@ _AF_INET, _DATAGRAM_CLOEXEC, _SIOCSIFFLAGS, _IFF_UP = 2, 0o2000002, 0x8914, 1
 _LOOPBACK = b"lo".ljust(16, b"\0") + _IFF_UP.to_bytes(2, "little") + bytes(22)  # struct ifreq
 
 
+NEEDS = (
+    "takes CAP_SYS_ADMIN, or a user namespace, and this supervisor can use neither (a container's "
+    "profile, or user.max_user_namespaces, kernel.unprivileged_userns_clone and "
+    "kernel.apparmor_restrict_unprivileged_userns of sysctl decide that)"
+)
+
+
 def names(flags: int) -> str:
     """Of namespaces, of these CLONE_NEW... flags."""
     return ", ".join(name for flag, name in _NAMES.items() if flags & flag)
@@ -75,14 +82,18 @@ def privileged(ctx: Context) -> bool:
     return ctx.facts.root or bool(ctx.facts.capabilities >> usermap.CAP_SYS_ADMIN & 1)
 
 
+def makes_views(ctx: Context) -> bool:
+    """Whether a unit can have mounts of its own."""
+    return ctx.facts.views and (privileged(ctx) or ctx.facts.user_namespaces)
+
+
 def part(policy: Policy, ctx: Context) -> Part:
     """Raises CannotConfine for a map of users that cannot be."""
     rows = _wanted(policy)
     if not rows:
         return Part()
     if not (privileged(ctx) or ctx.facts.user_namespaces):
-        why = "needs root, or user namespaces, which this kernel or host refuses to the supervisor"
-        return Part(missing=tuple((key, why) for key, _, _ in rows))
+        return Part(missing=tuple((key, NEEDS) for key, _, _ in rows))
     missing = []
     if policy.users is not None and not ctx.facts.user_namespaces:
         missing.append(("sandbox.users", "needs user namespaces, which this kernel refuses"))

@@ -65,10 +65,10 @@ def directories(kind: str, policy: Policy, ctx: Context) -> list[str]:
 
 def top_of(kind: str, ctx: Context) -> str:
     """Where directories of this kind are. Raises CannotConfine if a user has no such place."""
-    if ctx.facts.root:
+    if not ctx.facts.uid:
         return TOPS[kind]
     variable, otherwise = _XDG[kind]
-    home = ctx.identity.home or os.environ.get("HOME", "")
+    home = os.environ.get("HOME", "") or ctx.identity.home
     top = os.environ.get(variable, "") or (f"{home}/{otherwise}" if otherwise and home else "")
     if not top.startswith("/"):
         raise CannotConfine(f"sandbox.{kind}: {variable} is not set, so there is no place for it")

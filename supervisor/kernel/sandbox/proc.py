@@ -9,6 +9,10 @@ from supervisor.kernel.sandbox.part import Context
 from supervisor.model.policy import Policy
 
 _ALWAYS = NOSUID | NODEV | NOEXEC
+MASKED = (
+    "takes another /proc, which the kernel mounts in a user namespace only where all of the one "
+    "here is seen; this container's is masked"
+)
 # What root may write there is the host's, also from a pid namespace of its own.
 _HOSTS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
 
@@ -21,6 +25,10 @@ def fresh(policy: Policy) -> bool:
 def needs_pids(policy: Policy, ctx: Context) -> bool:
     """Whether a /proc of its own takes a pid namespace: one may be mounted by who owns that."""
     return fresh(policy) and (policy.users is not None or not privileged(ctx))
+
+
+def possible(policy: Policy, ctx: Context) -> bool:
+    return ctx.facts.own_proc or not needs_pids(policy, ctx)
 
 
 def make(scene: Scene, policy: Policy) -> str:

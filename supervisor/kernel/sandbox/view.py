@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from supervisor.kernel.calls import call
 from supervisor.kernel.plan import Step
-from supervisor.kernel.sandbox import devnodes, directories, idmap, proc, vault
+from supervisor.kernel.sandbox import devnodes, directories, idmap, landlock, proc, vault
 from supervisor.kernel.sandbox.mounts import Scene
-from supervisor.kernel.sandbox.namespaces import NEWPID, NEWUSER, privileged
+from supervisor.kernel.sandbox.namespaces import NEEDS, NEWPID, NEWUSER, makes_views, privileged
 from supervisor.kernel.sandbox.part import Context, Part
 from supervisor.kernel.sandbox.scenery import HOMES, TMP, View, hides, kept, lives_in
 from supervisor.kernel.sandbox.trace import Traced
@@ -21,28 +23,39 @@ from supervisor.kernel.sandbox.usermap import outside
 from supervisor.model.policy import Policy
 
 _SINCE = (5, 12)  # mount_setattr(2)
+_DENIED = ("sandbox.read", "sandbox.write", "sandbox.level")
+_COMMANDS = (
+    "as the supervisor's own user it could command the supervisor over its socket; write `unix` "
+    "in [network], or it needs a view without that socket"
+)
 _LATER = "what the host mounts later arrives as it is mounted there"
 _Stores = tuple[tuple[str, Callable[[], int]], ...]
 
 
 def part(policy: Policy, ctx: Context) -> Part:
     """Raises CannotConfine for a path that is not there, or is not to be trusted."""
+    lacking: tuple[tuple[str, str], ...] = ()
+    if makes_views(ctx) and not proc.possible(policy, ctx):
+        lacking = (("sandbox.processes", proc.MASKED),)
+        policy = replace(policy, processes="host")
     own = directories.own(policy, ctx)
     env = directories.environment(own)
     if policy.secrets:
         env += ((vault.VARIABLE, vault.directory(ctx)),)
     nodes = devnodes.nodes(policy) if devnodes.own(policy) else []
     rows = _rows(policy, ctx, own, nodes)
+    lacking += directories.exposed(own, policy, ctx)
     if not rows:
-        return Part(env=env)
-    if why := _lacks(ctx):
-        return Part(missing=tuple((key, why) for key, _ in rows), env=env)
+        return Part(missing=lacking, env=env)
+    if not makes_views(ctx):
+        return Part(missing=(*lacking, *_without(policy, ctx, rows)), env=env)
     early, stores, mapped = _early(policy, ctx, own)
     setup = View(policy, ctx, own, mapped, nodes).steps()
     return Part(
         first=early,
         setup=setup,
         mechanisms=rows,
+        missing=lacking,
         env=env,
         holds=(0 if privileged(ctx) else NEWUSER) | (NEWPID if proc.needs_pids(policy, ctx) else 0),
         stores=stores,
@@ -56,12 +69,20 @@ def prepare(policy: Policy, ctx: Context) -> None:
         vault.prepare(ctx)
 
 
-def _lacks(ctx: Context) -> str:
-    if ctx.facts.kernel < _SINCE:
-        return "needs Linux 5.12 (mount_setattr)"
-    if not privileged(ctx) and not ctx.facts.user_namespaces:
-        return "needs root, or user namespaces, which this kernel or host refuses to the supervisor"
-    return ""
+def _without(
+    policy: Policy, ctx: Context, rows: tuple[tuple[str, str], ...]
+) -> tuple[tuple[str, str], ...]:
+    """What is missing where nothing can be mounted."""
+    why = "takes Linux 5.12 (mount_setattr)" if ctx.facts.kernel < _SINCE else NEEDS
+    kept = landlock.stands_in(policy, ctx)
+    other = '; view = "deny" takes Landlock only' if ctx.facts.landlock else ""
+    missing = [
+        (key, why + (other if key in _DENIED else "")) for key, _ in rows if key not in kept
+    ]
+    same = ctx.identity.uid in (None, ctx.facts.uid)
+    if policy.scoped and same and policy.network.unix is None:
+        missing.append(("sandbox.level", f"{_COMMANDS}, and that {why}"))
+    return tuple(missing)
 
 
 def _rows(

@@ -60,9 +60,10 @@ APP = replace(
     private_tmp=True,
     devices=(),
     scoped=True,
+    implied=("sandbox.tmp", "sandbox.processes", "sandbox.devices"),
 )
 STRICT = replace(
-    APP, level="strict", promises=("stdio",), read=(), exec=("@self",), network=NOTHING
+    APP, level="strict", promises=("stdio",), read=(), exec=("@self",), network=NOTHING, implied=()
 )
 LEVELS = {"off": OFF, "base": BASE, "app": APP, "strict": STRICT}
 
@@ -120,7 +121,16 @@ KEYS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("level", LEVELS)
 @pytest.mark.parametrize("text", KEYS)
 def test_a_key_changes_nothing_but_itself(level: str, text: str) -> None:
-    assert at(level, text) == replace(LEVELS[level], **KEYS[text])
+    expected = replace(LEVELS[level], **KEYS[text])
+    written = "sandbox." + text.split(" ", maxsplit=1)[0]
+    still = tuple(key for key in expected.implied if key != written)
+    assert at(level, text) == replace(expected, implied=still)
+
+
+@pytest.mark.parametrize("level", ["app", "strict"])
+def test_only_a_view_that_is_written_is_insisted_upon(level: str) -> None:
+    assert at(level, 'view = "hide"') == replace(LEVELS[level], insists=True)
+    assert at(level, 'view = "deny"') == replace(LEVELS[level], view="deny")
 
 
 # What a key comes to where levels differ: {level: fields}. Level off refuses these.
@@ -181,8 +191,11 @@ def test_a_directory_that_is_listed_is_made(
 ) -> None:
     """Even if no key names it: then it has the unit's name."""
     plain_list = at(level, f'{key} = "/a"')
-    expected = {**fields, key: (word,)}
-    assert at(level, f'{key} = "{word}"') == replace(plain_list, **expected)
+    expected = replace(plain_list, **{**fields, key: (word,)})
+    if word == "@tmp":
+        still = tuple(one for one in expected.implied if one != "sandbox.tmp")
+        expected = replace(expected, implied=still)
+    assert at(level, f'{key} = "{word}"') == expected
     if word in {"@state", "@runtime", "@cache", "@logs"}:
         named = at(level, f'{key} = "{word}"\n{word[1:]} = "other"')
         assert getattr(named, word[1:]) == ("other",)
@@ -192,6 +205,8 @@ def test_a_directory_that_is_listed_is_made(
 def test_a_graphics_card_is_an_exception_from_no_devices(level: str) -> None:
     more = 'promises = "device"\n' if level == "strict" else ""
     expected = replace(LEVELS[level], gpus=("all",), devices=())
+    if level == "app":
+        expected = replace(expected, implied=("sandbox.tmp", "sandbox.processes"))
     if level == "strict":
         expected = replace(expected, promises=("device",))
     assert at(level, f'{more}gpus = "all"') == expected
