@@ -123,8 +123,9 @@ class View:
         """What the unit file lists, with the rights that it has there."""
         policy = self.policy
         reads, writes, runs = paths.listed(policy, self.ctx)
-        if policy.exec is None and self.hide:  # all may be executed, but its own must be there
-            reads += paths.own_program(self.ctx.program, policy.root)
+        if self.hide:  # its own must be there, to execute: libraries are mapped so (Landlock
+            own = paths.own_program(self.ctx.program, policy.root)  # knows what is no program)
+            reads, runs = (*reads, *own), (*runs, *own)
         if not self.hide:
             reads = runs = ()
         rights = _rights(policy, *(self._traced(one) for one in (reads, writes, runs)))
