@@ -30,6 +30,7 @@ _PIECE = 30  # bits of the prefix of one network: two ends
 _LEAST_PREFIX = 16  # a shorter route (a VPN's 10.0.0.0/8) is no reason to leave the pool alone
 _AT_FDCWD, _O_CLOEXEC, _MS_BIND, _MNT_DETACH = -100, 0o2000000, 4096, 2
 _OWN_END = "eth0"
+_IFF_UP = 1
 
 
 def part(policy: Policy, ctx: Context) -> Part:
@@ -70,7 +71,7 @@ def prepare(policy: Policy, ctx: Context) -> None:
     try:
         with IPRoute() as here:
             known = here.link_lookup(ifname=name)
-            if known and os.path.ismount(path):
+            if known and os.path.ismount(path) and _is_up(here, known[0]):
                 return
             remove(ctx.key, ctx.runtime)
             if known:  # its other end is in a namespace that the kernel has not done away with yet
@@ -152,13 +153,19 @@ def _make(path: str, connection: Any) -> Any:
 
 
 def _connect(here: Any, there: Any, path: str, name: str, own: Interface, host: str) -> None:
+    """This end is up last of all, so that what a manager left half made is known by that."""
     here.link("add", ifname=name, kind="veth", peer={"ifname": _OWN_END, "net_ns_fd": path})
-    for at, link, address in ((here, name, host), (there, _OWN_END, str(own.ip))):
-        index = at.link_lookup(ifname=link)[0]
-        at.addr("add", index=index, address=address, prefixlen=own.network.prefixlen)
-        at.link("set", index=index, state="up")
-    there.link("set", index=there.link_lookup(ifname="lo")[0], state="up")
+    end, far = here.link_lookup(ifname=name)[0], there.link_lookup(ifname=_OWN_END)[0]
+    here.addr("add", index=end, address=host, prefixlen=own.network.prefixlen)
+    there.addr("add", index=far, address=str(own.ip), prefixlen=own.network.prefixlen)
+    for index in (*there.link_lookup(ifname="lo"), far):
+        there.link("set", index=index, state="up")
     there.route("add", dst="default" if own.version == 4 else "::/0", gateway=host)
+    here.link("set", index=end, state="up")
+
+
+def _is_up(here: Any, index: int) -> bool:
+    return bool(here.link("get", index=index)[0]["flags"] & _IFF_UP)
 
 
 def _addresses(address: str, key: str, here: Any) -> tuple[Interface, str]:

@@ -116,6 +116,22 @@ def test_the_next_manager_and_the_next_launch_find_it_again(
     until(lambda: not links(ctx), "the cable to go")
 
 
+def test_what_a_manager_left_half_made_is_made_anew(ready: tuple[Stage, Context]) -> None:
+    from pyroute2 import IPRoute
+
+    _, ctx = ready
+    private_net.prepare(PRIVATE, ctx)
+    name = private_net.name_of(ctx.key, ctx.runtime)
+    with IPRoute() as here:
+        here.link("set", index=here.link_lookup(ifname=name)[0], state="down")
+        before = here.link_lookup(ifname=name)
+        private_net.prepare(PRIVATE, ctx)
+        after = here.link_lookup(ifname=name)
+        assert len(after) == 1
+        assert after != before
+        assert here.link("get", index=after[0])[0]["flags"] & 1
+
+
 def test_a_given_address(ready: tuple[Stage, Context]) -> None:
     made, ctx = ready
     limited = policy(network=Network("private", address="10.212.77.9/24"))
