@@ -34,6 +34,7 @@ ThreadingHTTPServer(("127.0.0.1", int(os.environ["PORT"])), Handler).serve_forev
 NODE = """
 const fs = require("fs"), http = require("http"), path = require("path");
 const kept = path.join(process.env.STATE_DIRECTORY, "body");
+if (!Object.keys(require("os").networkInterfaces()).length) throw Error("no interfaces");
 fs.writeFileSync(kept, "hello from a sandbox");
 const serve = (_, answer) => fs.readFile(kept, (wrong, body) => answer.end(wrong ? "" : body));
 http.createServer(serve).listen(process.env.PORT, "127.0.0.1");
