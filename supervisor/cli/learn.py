@@ -42,6 +42,10 @@ def run(call: Call) -> int:
         learner = Learner(call, server, unit)
         try:
             learner.learn(restart=call.flag("restart"), seconds=seconds)
+        except Failure:
+            if learner.about is not None:  # a manager that was replaced knows of no learner
+                learner.stop()
+            raise
         finally:
             learner.close()
     about = learner.about

@@ -194,6 +194,15 @@ def test_a_unit_is_stopped_when_nobody_learns_it_any_more(tmp_path: Path) -> Non
         assert not Path(f"/proc/{pid}/fd/256").exists()
 
 
+def test_a_unit_is_stopped_when_the_manager_that_knew_its_learner_is_gone(tmp_path: Path) -> None:
+    with Stack(tmp_path, {"nap": 'autostart = false\ncommand = ["/bin/sleep", "1000"]\n'}) as stack:
+        learner = learn(stack, "nap")
+        stack.wait("nap", "running")
+        os.kill(stack.manager, signal.SIGKILL)
+        assert "cannot hear the answer" in finish(learner, 1)
+        stack.until(lambda: stack.answers() and stack.row("nap")["state"] == "stopped", "its stop")
+
+
 def test_what_cannot_be_learned_is_refused_by_name(tmp_path: Path) -> None:
     units = {
         "nap": 'command = ["/bin/sleep", "1000"]\n',
