@@ -61,6 +61,7 @@ class Launch(NamedTuple):
     directory: str = ""
     umask: int = 0o077
     oom_score: int | None = None  # None: as the keeper's, which is what it is born with
+    raises: tuple[tuple[int, int, int], ...] = ()  # as rlimits: those that take privileges
     rlimits: tuple[tuple[int, int, int], ...] = ()  # resource, soft, hard
     nice: int | None = None
     cpu: int = -1
@@ -87,7 +88,7 @@ def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads ri
     steps += (Step("SIGNALS", (0,)), Step("SESSION"))
     if launch.oom_score is not None:
         steps.append(Step("OOM_SCORE", (launch.oom_score,)))
-    steps += [Step("RLIMIT", row) for row in launch.rlimits]
+    steps += [Step("RLIMIT", row) for row in launch.raises]
     if launch.nice is not None:
         steps.append(Step("NICE", (launch.nice,)))
     if launch.cpu >= 0:
@@ -107,6 +108,7 @@ def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads ri
     if launch.sent_fd >= 0:
         steps.append(Step("SENT_FD", (launch.sent_fd, 0)))
     steps.append(Step("CLOSE_FROM", (launch.close_from,)))
+    steps += [Step("RLIMIT", row) for row in launch.rlimits]  # all before may need more than that
     if launch.no_new_privs:
         steps.append(Step("NO_NEW_PRIVS"))
     return [*steps, *launch.confinement.last, Step("EXEC", (launch.program, *launch.command))]

@@ -189,7 +189,7 @@ class Launcher:
             log_options=f"keep={unit.logs.keep_bytes} segment={unit.logs.segment_bytes}",
             directory=directory, umask=unit.umask,
             oom_score=self._oom_score if oom_score is None else oom_score,
-            rlimits=rlimits, nice=nice,
+            raises=_raised(rlimits), rlimits=rlimits, nice=nice,
             cpu=self._cpus[inst.index % len(self._cpus)] if unit.pin else -1,
             fds=tuple(fds), pid_vars=tuple(pid_vars), sent_fd=ready_fd,
             close_from=max(FIRST_LISTEN_FD + len(fds), ready_fd + 1),
@@ -401,6 +401,20 @@ class Launcher:
 
 def _find(word: str, path: str, _root: str) -> str | None:
     return users.find_program(word, path)
+
+
+def _raised(rlimits: tuple[tuple[int, int, int], ...]) -> tuple[tuple[int, int, int], ...]:
+    """What goes beyond the supervisor's own hard limits: the keeper has the same."""
+    if not rlimits:
+        return ()
+    from resource import RLIM_INFINITY, getrlimit
+
+    own = {kind: getrlimit(kind)[1] for kind, _, _ in rlimits}
+    return tuple(
+        (kind, hard, hard)
+        for kind, _, hard in rlimits
+        if RLIM_INFINITY != own[kind] < hard
+    )
 
 
 def is_isolated(unit: Unit) -> bool:

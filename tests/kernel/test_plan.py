@@ -54,7 +54,7 @@ ORDER = (
     {"CGROUP", "LOG"},  # by the keeper, before there is a child
     {"SIGNALS"},
     {"SESSION"},
-    {"WRITE", "OOM_SCORE", "RLIMIT", "NICE", "AFFINITY", "UMASK"},  # some of it takes privileges
+    {"WRITE", "OOM_SCORE", "NICE", "AFFINITY", "UMASK"},  # some of it takes privileges
     {"CALL"},  # what a sandbox begins with
     {"HOLD"},
     {"FORK"},
@@ -67,6 +67,7 @@ ORDER = (
     {"ENV_PID"},
     {"OPEN", "FD", "SENT_FD"},
     {"CLOSE_FROM"},  # when nothing is opened any more
+    {"RLIMIT"},  # which could be in the way of all that
     {"NO_NEW_PRIVS"},
     {"CAPSET"},  # all before may take capabilities; with no_new_privs none comes back
     {"EXEC"},
@@ -93,8 +94,6 @@ def test_a_full_plan_has_all_that_a_unit_can_ask_for() -> None:
         Step("SIGNALS", (0,)),
         Step("SESSION"),
         Step("OOM_SCORE", (100,)),
-        Step("RLIMIT", (7, 10, 20)),
-        Step("RLIMIT", (4, 0, (1 << 64) - 1)),
         Step("NICE", (-5,)),
         Step("AFFINITY", (1,)),
         Step("UMASK", (0o027,)),
@@ -110,9 +109,17 @@ def test_a_full_plan_has_all_that_a_unit_can_ask_for() -> None:
         Step("FD", (4, "fdstore:web/0:00:x")),
         Step("SENT_FD", (5, 0)),
         Step("CLOSE_FROM", (6,)),
+        Step("RLIMIT", (7, 10, 20)),
+        Step("RLIMIT", (4, 0, (1 << 64) - 1)),
         Step("NO_NEW_PRIVS"),
         Step("EXEC", ("/usr/bin/serve", "serve", "--port", "80")),
     ]
+
+
+def test_a_limit_that_takes_privileges_is_raised_while_it_has_them() -> None:
+    steps = plan.compile(FULL._replace(raises=((7, 20, 20),)))
+    assert steps.index(Step("RLIMIT", (7, 20, 20))) < names(steps).index("GROUPS")
+    assert steps.index(Step("RLIMIT", (7, 10, 20))) > names(steps).index("CLOSE_FROM")
 
 
 def test_a_bare_plan_still_cleans_up_and_gains_nothing() -> None:

@@ -144,3 +144,13 @@ def test_a_descriptor_that_cannot_be_opened_refuses_the_start_by_name(home: Path
         assert f"{fifo} is a FIFO" in reasons["fifo"]
         assert "symbolic links" in reasons["link"]
         assert not (home / "elsewhere").exists()
+
+
+def test_a_limit_on_open_files_is_not_in_the_way_of_the_sandbox(tmp_path: Path) -> None:
+    text = (
+        'command = ["/bin/sh", "-c", "echo may open $(ulimit -n); exec /bin/sleep 1000"]\n'
+        '[limits]\nfiles = 16\n[sandbox]\nlevel = "app"\nrequire = "best"\n'
+    )
+    with Stack(tmp_path, {"web": text}) as stack:
+        stack.wait("web", "running")
+        assert "may open 16" in written(stack, "web", "may open")
