@@ -9,11 +9,12 @@ from select import EPOLLERR, EPOLLHUP, poll
 from supervisor.control.access import Peer, Socket
 from supervisor.control.call import OpenCall
 from supervisor.control.wire import Inbox
+from supervisor.kernel.notify import hurry
 
 _READ_BYTES = 64 * 1024
 _SO_PEERGROUPS = 59  # Linux 4.13; not in Python's socket module
 MOST_FDS = 3  # standard input, output and error of a command
-_FD_ROOM = _socket.CMSG_LEN(4 * MOST_FDS)  # CMSG_SPACE would round up, to one more
+_FD_ROOM = _socket.CMSG_LEN(4 * 253)  # SCM_MAX_FD: for what does not fit, the kernel calls close
 _MSG_CMSG_CLOEXEC = 0x40000000
 _MAX_OPTION_BYTES = 1024  # what Python lets getsockopt(2) fill: 256 groups
 
@@ -59,19 +60,23 @@ class Connection:
         return bool(data)
 
     def _receive(self) -> bytes:
-        """Descriptors are taken from those only who may use the control socket; others' are closed
-        by the kernel. At most MOST_FDS of one client are open here, and none for longer than its
-        call takes."""
+        """Descriptors are taken from those only who may use the control socket; the status socket
+        takes none (before Linux 6.16 the kernel closes them). At most MOST_FDS of one client are
+        open here, and none for longer than its call takes."""
         if self.peer.socket != "control":
             return self.sock.recv(_READ_BYTES)
         data, control, _, _ = self.sock.recvmsg(_READ_BYTES, _FD_ROOM, _MSG_CMSG_CLOEXEC)
         for level, kind, rights in control:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 self.close_fds()
-                self.fds = tuple(
+                came = [
                     int.from_bytes(rights[at : at + 4], sys.byteorder)
                     for at in range(0, len(rights) - 3, 4)
-                )
+                ]
+                hurry(came)
+                self.fds = tuple(came[:MOST_FDS])
+                for fd in came[MOST_FDS:]:
+                    os.close(fd)
         return data
 
     def close_fds(self) -> None:

@@ -94,7 +94,8 @@ int store_find(const char *name) {
 }
 void store_remove(int row) {
     unwatch(stored_fd[row]); /* fails, rightly, but for the nudge socket */
-    close(stored_fd[row]);
+    /* A service's socket may linger: then close(2) would wait for its peer. */
+    close_for(setsockopt(stored_fd[row], SOL_SOCKET, SO_LINGER, &(struct linger){0}, sizeof(struct linger)), stored_fd[row]);
     uint32_t last = names_remove(&stored, row);
     stored_fd[row] = stored_fd[last];
     stored_flags[row] = stored_flags[last];

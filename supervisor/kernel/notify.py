@@ -14,6 +14,7 @@ from _socket import (
     MSG_TRUNC,
     SCM_CREDENTIALS,
     SCM_RIGHTS,
+    SO_LINGER,
     SO_PASSCRED,
     SOCK_CLOEXEC,
     SOCK_DGRAM,
@@ -27,6 +28,7 @@ MAX_BYTES = 4096  # PIPE_BUF: what systemd accepts
 _MAX_FDS = 253  # SCM_MAX_FD
 _ANCILLARY = 32 + 4 * _MAX_FDS + 64
 _MSG_CMSG_CLOEXEC, _MSG_DONTWAIT = 0x40000000, 0x40
+_NO_LINGER = bytes(8)
 
 
 class Message(NamedTuple):
@@ -89,6 +91,7 @@ def peek(fd: int) -> Message | None:
             fds += [
                 int.from_bytes(value[i : i + 4], "little") for i in range(0, len(value) - 3, 4)
             ]
+            hurry(fds)
         elif level == SOL_SOCKET and kind == SCM_CREDENTIALS:
             pid = int.from_bytes(value[0:4], "little", signed=True)
             uid = int.from_bytes(value[4:8], "little")
@@ -115,6 +118,22 @@ def parse(data: bytes) -> dict[str, str]:
             return {}
         fields[key] = value
     return fields
+
+
+def hurry(fds: list[int]) -> None:
+    """Whoever closes a socket last waits for its peer as long as SO_LINGER says, and its sender may
+    have said so: not of those that we got."""
+    for fd in fds:
+        try:
+            sock = socket(fileno=fd)
+        except OSError:
+            continue  # it is none
+        try:
+            sock.setsockopt(SOL_SOCKET, SO_LINGER, _NO_LINGER)
+        except OSError:
+            pass  # of a family without it
+        finally:
+            sock.detach()
 
 
 def close(fds: list[int]) -> None:

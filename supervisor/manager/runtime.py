@@ -2,7 +2,15 @@
 from __future__ import annotations
 
 import os
-from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_NONBLOCK, SOCK_STREAM, socket
+from _socket import (
+    AF_UNIX,
+    SOCK_CLOEXEC,
+    SOCK_DGRAM,
+    SOCK_NONBLOCK,
+    SOCK_STREAM,
+    SOL_SOCKET,
+    socket,
+)
 from binascii import crc32
 from errno import EAGAIN, ELOOP, ENOTDIR
 from stat import S_ISDIR, S_IWGRP, S_IWOTH
@@ -16,6 +24,7 @@ TRIED = "try-"  # how names of transient units begin
 OWN = ("control", "status", "nudge", "log")  # what comes and goes with the supervisor
 GROUP = "unboxed"  # members may use the control socket
 _BACKLOG = 256
+_SO_PASSRIGHTS = 83  # Linux 6.16; accepted sockets have it of the one that listens
 # `nudge`: whoever gets no answer from us writes there, and the keeper asks whether we live.
 _SOCKETS = (
     ("control", SOCK_STREAM, 0o660), ("status", SOCK_STREAM, 0o666), ("nudge", SOCK_DGRAM, 0o622),
@@ -113,7 +122,9 @@ def _bind(path: str, kind: int, mode: int) -> int:
         if os.path.lexists(path):
             os.unlink(path)
         sock.bind(path)
-        if path.endswith("/control") and os.geteuid() == 0:
+        if not path.endswith("/control"):
+            _take_no_descriptors(sock)
+        elif os.geteuid() == 0:
             _to_group(path)
         if kind == SOCK_STREAM:
             sock.listen(_BACKLOG)
@@ -123,6 +134,15 @@ def _bind(path: str, kind: int, mode: int) -> int:
     finally:
         os.umask(old)
         sock.close()
+
+
+def _take_no_descriptors(sock: socket) -> None:
+    """Anybody may write there, and the close(2) of what he sends could last as long as he says
+    (SO_LINGER)."""
+    try:
+        sock.setsockopt(SOL_SOCKET, _SO_PASSRIGHTS, 0)
+    except OSError:
+        pass  # an older kernel
 
 
 def _to_group(path: str) -> None:
