@@ -2,6 +2,9 @@
 from __future__ import annotations
 
 import os
+import socket
+import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -27,8 +30,9 @@ http {{
     uwsgi_temp_path /var/cache/{name}/uwsgi;
     scgi_temp_path /var/cache/{name}/scgi;
     server {{
-        listen {address};
+        listen {address}{ssl};
         root {root};
+        {tls}
         location /upload {{
             client_body_in_file_only on;
             proxy_pass http://{address}/page.html;
@@ -49,9 +53,11 @@ def site(place: Path) -> Path:
     return place
 
 
-def configure(site: Path, address: str, version: str) -> None:
+def configure(site: Path, address: str, version: str, tls: str = "") -> None:
     path = site / "nginx.conf"
-    path.write_text(CONF.format(name=NAME, address=address, root=site, version=version))
+    path.write_text(CONF.format(
+        name=NAME, address=address, root=site, version=version, tls=tls, ssl=" ssl" if tls else "",
+    ))  # fmt: skip
     path.chmod(0o644)
 
 
@@ -117,4 +123,32 @@ def test_a_port_below_1024_is_the_one_right_that_it_has(tmp_path: Path, site: Pa
         assert real.get(port, "/page.html") == PAGE
         workers = Path(f"/proc/{stack.row(NAME)['pid']}/task").iterdir()
         assert all(os.stat(path).st_uid for path in workers)
+        real.stopped_cleanly(stack, NAME)
+
+
+def test_a_key_that_only_root_may_read_is_given_as_a_secret(tmp_path: Path, site: Path) -> None:
+    port, key, cert = real.free_port(), site / "key.pem", site / "cert.pem"
+    make = f"req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -keyout {key} -out {cert}"
+    subprocess.run([real.program("openssl"), *make.split()], check=True, capture_output=True)
+    key.chmod(0o600)
+    cert.chmod(0o644)
+    secret = f"{tmp_path}/rt/secrets/{NAME}/key"
+    tls = f"ssl_certificate {cert};\nssl_certificate_key {secret};\n"
+    configure(site, f"127.0.0.1:{port}", "one", tls)
+    real.preset(tmp_path, NAME, "nginx")
+    listen = f'[[listen]]\naddress = "tcp:127.0.0.1:{port}"\n[env]\nNGINX = "3;"\n'
+    secrets = f'[secrets]\nkey = "{key}"\n'
+    with Stack(tmp_path, {NAME: command(site) + secrets + listen}) as stack:
+        stack.wait(NAME, "running")
+        trusted = ssl.create_default_context(cafile=str(cert))
+        trusted.check_hostname = False
+        for _ in range(2):
+            with (
+                socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+                trusted.wrap_socket(plain) as secured,
+            ):
+                secured.sendall(b"GET /version HTTP/1.0\r\n\r\n")
+                assert secured.recv(65536).startswith(b"HTTP/1.1 200 OK")
+            stack.call("Reload", units=[NAME], wait=True)  # it reads its key again
+        assert not Path(secret).exists()  # of the host's view
         real.stopped_cleanly(stack, NAME)
