@@ -19,6 +19,9 @@ _PAIR = _Layout("<II")
 _LIMIT = _Layout("<QQ")
 _U64 = 2**64 - 1
 _ARGUMENTS = 5
+_NONE = (0,) * _ARGUMENTS
+_CALL_HEAD = HEAD.pack(CODES["CALL"], 0, _CALL.size)
+_ADDRESS, _RESULT = CALL_KINDS["ADDRESS"], CALL_KINDS["RESULT"]  # a NUMBER is 0
 _NOWHERE = bytes(4)  # offset 0: the results that nobody asks for
 _ROOM = bytes(8)  # each offset has room for an address
 
@@ -96,9 +99,11 @@ class _Data:
         self.addresses: list[bytes] = []  # ADDRESS steps
         self._places: dict[object, int] = {}  # bytes, Struct or label -> offset
         self._inside: dict[str, Struct] = {}  # label -> the one structure that holds its number
-        for step in steps:
-            for arg in step.args[1] if step.name == "CALL" else ():  # type: ignore[attr-defined]
-                for part in arg.parts if isinstance(arg, Struct) else ():
+        for name, args in steps:
+            for arg in cast(_Call, args)[1] if name == "CALL" else ():
+                if type(arg) is not Struct:
+                    continue
+                for part in arg.parts:
                     if isinstance(part, Out) and self._inside.setdefault(part.label, arg) != arg:
                         raise ValueError(f"{part.label} is part of two structures")
 
@@ -150,27 +155,30 @@ def encode(steps: list[Step], named: frozenset[str], plain: Callable[[Step], byt
 
 def _one(step: Step, data: _Data, made: set[str]) -> bytes:
     name, args, result, tolerate, _ = cast(_Call, step.args)
-    kinds, values = 0, [0] * _ARGUMENTS
-    for index, arg in enumerate(args):
-        kind = "ADDRESS"
+    kinds = shift = 0
+    values = []
+    for arg in args:
         if isinstance(arg, int):
-            kind, values[index] = "NUMBER", arg & _U64
+            values.append(arg & _U64)
         elif isinstance(arg, Out):
+            kinds |= _RESULT << shift
             if arg.label not in made:
                 raise ValueError(f"{arg.label} is no result of an earlier call")
-            kind, values[index] = "RESULT", data.number(arg.label)
+            values.append(data.number(arg.label))
         elif isinstance(arg, Struct):
+            kinds |= _ADDRESS << shift
             unmade = {part.label for part in arg.parts if isinstance(part, Out)} - made
             if unmade:
                 raise ValueError(f"{min(unmade)} is no result of an earlier call")
-            values[index] = data.struct(arg)
+            values.append(data.struct(arg))
         else:
-            values[index] = data.put(arg if isinstance(arg, bytes) else _text(arg))
-        kinds |= CALL_KINDS[kind] << 2 * index
+            kinds |= _ADDRESS << shift
+            values.append(data.put(arg if isinstance(arg, bytes) else _text(arg)))
+        shift += 2
     home = data.number(result) if result else 0
     made.add(result)
-    fixed = _CALL.pack(_ROWS[name], tolerate, home, kinds, *values)
-    return HEAD.pack(CODES["CALL"], 0, len(fixed)) + fixed
+    rest = _NONE[len(values) :]
+    return _CALL_HEAD + _CALL.pack(_ROWS[name], tolerate, home, kinds, *values, *rest)
 
 
 def _text(value: str) -> bytes:
