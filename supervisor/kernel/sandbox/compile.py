@@ -53,13 +53,17 @@ def confine(policy: Policy, ctx: Context) -> Confined:
     parts.append(capabilities.part(policy, ctx, new_users))
     missing = tuple(dict.fromkeys(one for part in parts for one in part.missing))
     _refuse(policy, missing)
-    setup = [step for part in parts for step in part.first]
-    setup += _births(parts, policy, ctx)
-    for part in parts:
-        setup += part.setup
+    first = [step for part in parts for step in part.first]
+    return _confined(parts, [*first, *_births(parts, policy, ctx)], missing)
+
+
+def _confined(
+    parts: list[Part], begin: list[Step], missing: tuple[tuple[str, str], ...]
+) -> Confined:
+    """`begin`: what comes before the setup of all parts."""
     return Confined(
         Confinement(
-            tuple(setup),
+            (*begin, *(step for part in parts for step in part.setup)),
             tuple(step for part in parts for step in part.settle),
             tuple(step for part in parts for step in part.last),
         ),
@@ -92,21 +96,11 @@ def enter(policy: Policy, ctx: Context, pid: int, flags: int) -> Confined:
     users = bool(flags & namespaces.NEWUSER)
     parts = [part(policy, ctx) for part in (keyring, landlock.part, memory.part, filters.part)]
     parts.append(capabilities.part(policy, ctx, users))
-    groups = [step for step in devices.part(policy, ctx).first if step.name == "WRITE"]
-    setup = [*groups, *namespaces.join(pid, flags)]
+    parts.append(Part(env=view.environment(policy, ctx)))
+    begin = [*devices.joins(policy, ctx), *namespaces.join(pid, flags)]
     if not flags and any(part.own_memory for part in parts):
-        setup.append(fork())
-    setup += [step for part in parts for step in part.setup]
-    return Confined(
-        Confinement(
-            tuple(setup),
-            tuple(step for part in parts for step in part.settle),
-            tuple(step for part in parts for step in part.last),
-        ),
-        view.part(policy, ctx).env,
-        tuple(row for part in parts for row in part.mechanisms),
-        tuple(one for part in parts for one in part.missing),
-    )
+        begin.append(fork())
+    return _confined(parts, begin, tuple(one for part in parts for one in part.missing))
 
 
 def prepare(policy: Policy, ctx: Context) -> None:

@@ -68,11 +68,9 @@ def part(policy: Policy, ctx: Context) -> Part:
         steps = attach(program, ctx.group, "devices", f"only devices {what}")
         words = f"only {what}: a BPF program on {ctx.group}, for the whole group"
         return Part(first=steps, mechanisms=(("sandbox.devices", words),))
-    group = _group(ctx)
-    if group:
+    if group := _group(ctx):
         words = f"only {what}: devices.allow of {group} (cgroup v1)"
-        joins = (Step("WRITE", (f"{group}/cgroup.procs", "0")),)
-        return Part(first=joins, mechanisms=(("sandbox.devices", words),))
+        return Part(first=joins(policy, ctx), mechanisms=(("sandbox.devices", words),))
     words = f"only {what}: no other node in its /dev; no cgroup refuses one that it is handed"
     if _may_make_nodes(policy, ctx):
         why = (
@@ -81,6 +79,12 @@ def part(policy: Policy, ctx: Context) -> Part:
         )
         return Part(missing=(("sandbox.devices", why),))
     return Part(mechanisms=(("sandbox.devices", words),))
+
+
+def joins(policy: Policy, ctx: Context) -> tuple[Step, ...]:
+    """What each of its processes that is not born of another one does: it enters the v1 group."""
+    group = "" if policy.devices is None or (ctx.group and ctx.facts.cgroup_bpf) else _group(ctx)
+    return (Step("WRITE", (f"{group}/cgroup.procs", "0")),) if group else ()
 
 
 def prepare(policy: Policy, ctx: Context) -> None:

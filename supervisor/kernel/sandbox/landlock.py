@@ -114,7 +114,7 @@ def _executed(policy: Policy, ctx: Context) -> _Rights:
     no more than that: the directories of its libraries may hold other programs, and are read."""
     listed = policy.exec or ()
     own = frozenset(paths.own_program(ctx.program, policy.root) if "@self" in listed else ())
-    others = [path for path in paths.listed(policy, ctx)[2] if path not in own or path in listed]
+    others = [path for path in paths.executed(policy, ctx) if path not in own or path in listed]
     itself = _itself(ctx.program, policy.root)
     return [(path, r.READ | r.EXECUTE) for path in (*others, *itself)]
 

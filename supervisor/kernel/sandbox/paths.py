@@ -47,8 +47,12 @@ def listed(
     writes = _expand("write", policy.write or (), policy, ctx)
     for kind in KINDS:
         writes += directories(kind, policy, ctx) if getattr(policy, kind) else []
-    runs = _expand("exec", policy.exec or (), policy, ctx)
-    return tuple(dict.fromkeys(reads)), tuple(dict.fromkeys(writes)), tuple(dict.fromkeys(runs))
+    return tuple(dict.fromkeys(reads)), tuple(dict.fromkeys(writes)), executed(policy, ctx)
+
+
+def executed(policy: Policy, ctx: Context) -> tuple[str, ...]:
+    """The third of `listed` alone."""
+    return tuple(dict.fromkeys(_expand("exec", policy.exec or (), policy, ctx)))
 
 
 def wanted(kind: str, policy: Policy) -> bool:

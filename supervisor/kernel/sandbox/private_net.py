@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 from binascii import crc32
 from collections.abc import Iterator
+from errno import ENODEV
 from typing import TYPE_CHECKING, Any
 
 from supervisor.kernel.calls import Out, call
@@ -73,9 +74,9 @@ def prepare(policy: Policy, ctx: Context) -> None:
             known = here.link_lookup(ifname=name)
             if known and os.path.ismount(path) and _is_up(here, known[0]):
                 return
+            if known:  # first: with its namespace it goes too, but at a time of its own
+                _delete(here, known[0])
             remove(ctx.key, ctx.runtime)
-            if known:  # its other end is in a namespace that the kernel has not done away with yet
-                here.link("del", index=known[0])
             own, host = _addresses(policy.network.address, ctx.key, here)
             there = _make(path, IPRoute)
             with there:
@@ -162,6 +163,16 @@ def _connect(here: Any, there: Any, path: str, name: str, own: Interface, host: 
         there.link("set", index=index, state="up")
     there.route("add", dst="default" if own.version == 4 else "::/0", gateway=host)
     here.link("set", index=end, state="up")
+
+
+def _delete(here: Any, index: int) -> None:
+    from pyroute2.netlink.exceptions import NetlinkError
+
+    try:
+        here.link("del", index=index)
+    except NetlinkError as exc:
+        if exc.code != ENODEV:
+            raise
 
 
 def _is_up(here: Any, index: int) -> bool:

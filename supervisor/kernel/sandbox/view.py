@@ -39,9 +39,7 @@ def part(policy: Policy, ctx: Context) -> Part:
         lacking = (("sandbox.processes", proc.MASKED),)
         policy = replace(policy, processes="host")
     own = directories.own(policy, ctx)
-    env = directories.environment(own)
-    if policy.secrets:
-        env += ((vault.VARIABLE, vault.directory(ctx)),)
+    env = environment(policy, ctx)
     nodes = devnodes.nodes(policy) if devnodes.own(policy) else []
     rows = _rows(policy, ctx, own, nodes)
     lacking += directories.exposed(own, policy, ctx)
@@ -60,6 +58,12 @@ def part(policy: Policy, ctx: Context) -> Part:
         holds=(0 if privileged(ctx) else NEWUSER) | (NEWPID if proc.needs_pids(policy, ctx) else 0),
         stores=stores,
     )
+
+
+def environment(policy: Policy, ctx: Context) -> tuple[tuple[str, str], ...]:
+    """Variables that tell where its directories and secrets are."""
+    found = directories.environment(directories.own(policy, ctx))
+    return (*found, (vault.VARIABLE, vault.directory(ctx))) if policy.secrets else found
 
 
 def prepare(policy: Policy, ctx: Context) -> None:

@@ -70,6 +70,19 @@ def test_what_joins_a_service_may_signal_it() -> None:
     assert names(enter(box, context(NEW), 1, 0).confinement.last) == ["seccomp"]
 
 
+def test_what_joins_a_service_does_without_what_that_was_given() -> None:
+    """A stop command is not kept from its work by a file or a device that is gone by then."""
+    box = policy(
+        "base", read=("/no/such",), devices=("/dev/no-such",), state=("unboxed-test",),
+        promises=("stdio",),
+    )  # fmt: skip
+    with pytest.raises(CannotConfine, match="/dev/no-such"):
+        confine(box, context(NEW))
+    made = enter(box, context(NEW), 1, 0)
+    assert made.env == (("STATE_DIRECTORY", "/var/lib/unboxed-test"),)
+    assert names(made.confinement.last)[-1] == "seccomp"
+
+
 def test_level_off_is_nothing() -> None:
     made = confine(policy("off"), context(NEW))
     assert made.confinement == plan.Confinement()
