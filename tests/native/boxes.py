@@ -63,6 +63,12 @@ LEVELS = {
     "strict, all": _strict(*WORDS),
     "strict, files": _strict("rpath", "wpath", "cpath", "fattr", "proc"),
 }
+# What a kernel lacks is then left out, and all else holds.
+BEST = {
+    f"{name}, best": LEVELS[name]._replace(
+        keys=f'{LEVELS[name].keys}require = "best"\n', needs=())
+    for name in ("app, lists", "strict, files")
+}
 # `proc`, so that one process tries them all.
 PROMISES = {word: _promising(*dict.fromkeys((word, "proc"))) for word in WORDS}
 # A process for each action.
@@ -109,4 +115,6 @@ KEYS = {
     "app, ports": _app(_PORTS, connect="listed", listen="listed", udp=False, domain=4,
                        needs=(_LISTEN, _CONNECT)),
 }  # fmt: skip
-BOXES = {**LEVELS, **KEYS, **{f"app: {word}": box for word, box in PROMISES.items()}, **ALONE}
+BOXES = {
+    **LEVELS, **BEST, **KEYS, **{f"app: {word}": box for word, box in PROMISES.items()}, **ALONE,
+}  # fmt: skip

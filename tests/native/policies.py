@@ -158,11 +158,11 @@ def _programs_listed(box: Box) -> bool:
 def _executed(name: str, box: Box, host: Host) -> set[str]:
     """Programs, where they are listed or `exec` is not promised; memory."""
     found = set()
-    if _programs_listed(box) and host.landlock:
-        if name in ("exec-other", "exec-write", "exec-written", "exec-loader"):
-            found.add("EACCES")
-        if name in ("exec-memory", "memory-file"):
-            found.add("ENOSYS")
+    programs = ("exec-other", "exec-write", "exec-written", "exec-loader")
+    if _programs_listed(box) and host.landlock and name in programs:
+        found.add("EACCES")
+    if _programs_listed(box) and name in ("exec-memory", "memory-file"):
+        found.add("ENOSYS")
     if ACTIONS[name].tagged("jit") and not box.jit:
         found.add("EACCES" if host.kernel >= (6, 3) else "EPERM")
     return found

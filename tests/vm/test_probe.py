@@ -15,6 +15,12 @@ LOOPBACK_UP = (
     'fcntl.ioctl(socket.socket(), 0x8914, struct.pack("16sH14x", b"lo", 1))'
 )
 # A machine in a process is slow: the words that most services will have, not each alone.
+FAULT_47 = "tests/fault/test_f47_promises_and_levels.py"
+LEFT_OUT = "not app: and " + " and ".join(
+    f"not {word}" for word in (
+        "namespaces", "hidden", "none", "listen", "connect", "unix", "kill", "log", "capabilities",
+        "write", "user", "alone",
+    ))  # fmt: skip
 SOME = ("-k", "'certain or nothing_hangs or ordinary or kills or app'")
 
 
@@ -27,3 +33,16 @@ def test_filters_let_through_the_same_on_another_kernel(tmp_path: Path) -> None:
     found = failures(tmp_path)
     assert not any(found.values()), "\n".join(words for words in found.values() if words)
     assert len(found) >= 10, list(found)
+
+
+@needs_machine
+@pytest.mark.slow
+def test_units_may_do_there_what_their_files_say_or_are_refused(tmp_path: Path) -> None:
+    """FAULTS 47: what needs Landlock is refused by name, and all else holds as with it."""
+    script = f"\"$PYTHON\" -I -S -c '{LOOPBACK_UP}'\n"
+    script += inside("--timeout=70", "-k", f"'{LEFT_OUT}'", FAULT_47)
+    with Machine(tmp_path, f"{script}\n{POWER_OFF}", mebibytes=1024) as machine:
+        machine.ended()
+    found = failures(tmp_path)
+    assert not any(found.values()), "\n".join(words for words in found.values() if words)
+    assert len(found) > 15
