@@ -126,14 +126,18 @@ def status(pid: int) -> dict[str, str]:
     return dict(line.split(":\t", 1) for line in lines if ":\t" in line)
 
 
-def confined(pid: int, *, capabilities: int = 0, user: int | None = None) -> None:
-    """That level app holds for a process. `user`: its uid; None: a dynamic one."""
+def confined(
+    pid: int, *, capabilities: int = 0, bounding: int | None = None, user: int | None = None
+) -> None:
+    """That level app holds for a process. `user`: its uid; None: a dynamic one. `bounding`: the
+    rights that it may have once more; None: the same as `capabilities`."""
     known = status(pid)
     uids = set(map(int, known["Uid"].split()))
     assert uids == {user} if user is not None else uids <= set(range(61184, 65520)), uids
     assert known["NoNewPrivs"] == "1"
     assert known["Seccomp"] == "2"
-    assert int(known["CapEff"], 16) == int(known["CapBnd"], 16) == capabilities
+    assert int(known["CapEff"], 16) == capabilities
+    assert int(known["CapBnd"], 16) == (capabilities if bounding is None else bounding)
     assert os.readlink(f"/proc/{pid}/ns/mnt") != os.readlink("/proc/self/ns/mnt")
     (root,) = [
         line.split() for line in Path(f"/proc/{pid}/mountinfo").read_text().splitlines()

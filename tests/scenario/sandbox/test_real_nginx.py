@@ -42,6 +42,24 @@ http {{
     }}
 }}
 """
+# As distributions have it: written for a master that is root and workers that are not.
+OLD_CONF = """
+user nobody nogroup;
+pid {root}/nginx.pid;
+error_log {root}/error.log;
+events {{}}
+http {{
+    access_log {root}/access.log;
+    client_body_temp_path {root}/body;
+    proxy_temp_path {root}/proxy;
+    fastcgi_temp_path {root}/fastcgi;
+    uwsgi_temp_path {root}/uwsgi;
+    scgi_temp_path {root}/scgi;
+    server {{ listen 127.0.0.1:{port}; root {root}; }}
+}}
+"""
+OLD_RIGHTS = ("CHOWN", "DAC_OVERRIDE", "KILL", "SETGID", "SETUID", "NET_BIND_SERVICE")
+OLD_MASK = sum(1 << number for number in (0, 1, 5, 6, 7, 10))  # the same as the kernel has them
 pytestmark = real.needs_root
 place = pytest.fixture(real.place)
 
@@ -124,6 +142,26 @@ def test_a_port_below_1024_is_the_one_right_that_it_has(tmp_path: Path, site: Pa
         workers = Path(f"/proc/{stack.row(NAME)['pid']}/task").iterdir()
         assert all(os.stat(path).st_uid for path in workers)
         real.stopped_cleanly(stack, NAME)
+
+
+def test_a_configuration_that_wants_root_has_six_of_its_rights(tmp_path: Path, site: Path) -> None:
+    port = real.free_port()
+    (site / "nginx.conf").write_text(OLD_CONF.format(root=site, port=port))
+    rights = ", ".join(f'"{name}"' for name in OLD_RIGHTS)
+    own = f'user = "root"\n[sandbox]\ncapabilities = [{rights}]\nwrite = ["{site}"]\n'
+    real.preset(tmp_path, NAME, "nginx", own)
+    words = [real.program("nginx"), "-c", f"{site}/nginx.conf", "-g", "daemon off;"]
+    with Stack(tmp_path, {NAME: f"command = {words}\n"}) as stack:
+        master = stack.wait(NAME, "running")["pid"]
+        stack.until(lambda: real.accepts(port), "the port")
+        real.confined(master, capabilities=OLD_MASK, user=0)
+        (worker,) = Path(f"/proc/{master}/task/{master}/children").read_text().split()
+        real.confined(int(worker), capabilities=0, bounding=OLD_MASK, user=65534)
+        real.http_load(port, "/page.html", PAGE)
+        stack.call("Reload", units=[NAME], wait=True)
+        real.http_load(port, "/page.html", PAGE)
+        real.stopped_cleanly(stack, NAME)
+    assert not (site / "nginx.pid").exists()
 
 
 def test_a_key_that_only_root_may_read_is_given_as_a_secret(tmp_path: Path, site: Path) -> None:
