@@ -64,3 +64,4 @@ def test_it_serves_transactions_restarts_reloads_and_stops(tmp_path: Path, place
         assert stack.wait(NAME, "running")["pid"] != pid
         assert sql("select count(*) from pgbench_history") == "400"
         real.stopped_cleanly(stack, NAME)
+        assert not Path(SOCKETS).exists()
