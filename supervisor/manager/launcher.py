@@ -135,7 +135,7 @@ class Launcher:
         opened or made. Raises CannotLaunch."""
         if role == "ready":
             return self._watch_plan(unit, inst), False, None
-        names = {"{instance}": str(inst.index), "{unit}": unit.name}
+        names = _names(unit, inst.key)
         policy = self.sandboxing().policy(unit, names) if is_isolated(unit) else None
         learner = self.learning.get(inst.key)
         if learner is not None:
@@ -224,9 +224,10 @@ class Launcher:
         """Whether there may be something of a sandbox of its; units that are learned have one."""
         return is_isolated(unit) or key in self.missing or key in self.learning
 
-    def release(self, key: str, unit: str, *, last: bool) -> None:
-        """An instance is down. `last`: no other one of its unit runs, so its ids are free."""
-        number = self.sandboxing().release(key, unit, last=last)
+    def release(self, unit: Unit, key: str, *, last: bool) -> None:
+        """An instance is down. `last`: no other one of its unit runs, so what they share is of no
+        more use. Raises OSError."""
+        number = self.sandboxing().release(unit, key, _names(unit, key), last=last)
         if number is not None:
             for name in [s for s in self._stored if s.startswith(f"idmap:{number}:")]:
                 self._drop(name)
@@ -401,6 +402,11 @@ class Launcher:
 
 def _find(word: str, path: str, _root: str) -> str | None:
     return users.find_program(word, path)
+
+
+def _names(unit: Unit, key: str) -> dict[str, str]:
+    """What is filled in at launch of an instance, each with its braces."""
+    return {"{instance}": key.partition("/")[2] or "0", "{unit}": unit.name}
 
 
 def _raised(rlimits: tuple[tuple[int, int, int], ...]) -> tuple[tuple[int, int, int], ...]:

@@ -19,7 +19,15 @@ from supervisor.core.words import exit_words
 from supervisor.kernel import users
 from supervisor.kernel.plan import Confinement, Identity
 from supervisor.kernel.sandbox import compile as compiler
-from supervisor.kernel.sandbox import devices, dynamic, namespaces, private_net, usermap
+from supervisor.kernel.sandbox import (
+    devices,
+    dynamic,
+    namespaces,
+    paths,
+    private_net,
+    removal,
+    usermap,
+)
 from supervisor.kernel.sandbox.facts import facts
 from supervisor.kernel.sandbox.part import CannotConfine, Context
 from supervisor.manager.launcher import CannotLaunch, filled
@@ -141,14 +149,21 @@ class Sandboxing:
             policy.no_new_privileges, mechanisms, tuple(lacking), confined.stores,
         )  # fmt: skip
 
-    def release(self, key: str, unit: str, *, last: bool) -> int | None:
-        """As Launcher.release. Its dynamic id, if that was given back."""
-        devices.remove(key, self._paths.runtime)
-        private_net.remove(key, self._paths.runtime)
-        if not last or os.geteuid():
-            return None
-        dynamic.blocks(self._paths.runtime).release(unit)
-        return dynamic.users(self._paths.runtime).release(unit)
+    def release(self, unit: Unit, key: str, names: dict[str, str], *, last: bool) -> int | None:
+        """As Launcher.release. Its dynamic id, if that was given back. Raises OSError."""
+        where = self._paths.runtime
+        devices.remove(key, where)
+        private_net.remove(key, where)
+        own = unit.sandbox.runtime if unit.sandbox is not None else ()
+        gone = tuple(filled(one, names) for one in own if last or "{instance}" in one)
+        number = None
+        if last and not os.geteuid():
+            dynamic.blocks(where).release(unit.name)
+            number = dynamic.users(where).release(unit.name)
+        top = paths.runtime_top() if gone else ""
+        if top:
+            removal.remove(top, gone)
+        return number
 
 
 def _opens(policy: Policy) -> tuple[tuple[int, int, str], ...]:

@@ -79,6 +79,12 @@ def top_of(kind: str, ctx: Context) -> str:
     return top + "/log" if kind == "logs" else top
 
 
+def runtime_top() -> str:
+    """The same of runtime directories alone, by its real path; "" if there is no such place."""
+    top = os.environ.get(_XDG["runtime"][0], "") if os.geteuid() else TOPS["runtime"]
+    return os.path.realpath(top) if top else ""
+
+
 def own_program(program: str, root: str = "") -> tuple[str, ...]:
     """@self: the program, what runs it ("#!", ELF loader), and the libraries these load."""
     found: list[str] = []

@@ -11,6 +11,7 @@ import pytest
 from supervisor.kernel.sandbox import dynamic, private_net
 from supervisor.kernel.sandbox.facts import facts
 from tests.kernel.kit import until
+from tests.scenario.sandbox.kit import written
 from tests.stack import Stack
 
 pytestmark = pytest.mark.skipif(not facts().root, reason="needs root in the first user namespace")
@@ -123,7 +124,7 @@ def maps(stack: Stack) -> int:
 def test_the_map_of_an_id_is_let_go_with_the_id(tmp_path: Path) -> None:
     if facts().kernel < (6, 3) or not facts().user_namespaces:
         pytest.skip("no idmapped mounts of the usual file systems here")
-    text = DYNAMIC + '[sandbox]\nruntime = ["unboxed-test-map"]\n'
+    text = DYNAMIC + '[sandbox]\nruntime = ["unboxed-test-map-{instance}"]\n'
     with Stack(tmp_path, {"a": text}, start=["a"]) as stack:
         stack.wait("a", "running")
         assert maps(stack) == 1
@@ -131,3 +132,55 @@ def test_the_map_of_an_id_is_let_go_with_the_id(tmp_path: Path) -> None:
         stack.call("Stop", units=["a"])
         stack.wait("a", "stopped")
         stack.until(lambda: not maps(stack), "the keeper to let go")
+
+
+RUNTIME = 'runtime = ["gone-one", "gone-{instance}"]\n'
+FILL = "IFS=:; for one in $RUNTIME_DIRECTORY; do mkdir -p $one/deep/er; done"
+
+
+@pytest.mark.parametrize("user", ["dynamic", "nobody", "root"])
+def test_runtime_directories_are_gone_with_the_last_that_has_them(
+    tmp_path: Path, user: str
+) -> None:
+    names = {"gone-one", "gone-0", "gone-1"}
+    command = f'command = ["/bin/sh", "-c", "{FILL}; echo made; exec sleep 1000"]\n'
+    text = f'instances = 2\nuser = "{user}"\n{command}[sandbox]\n{RUNTIME}'
+
+    def there() -> set[str]:
+        found = [*Path("/run").glob("*gone-*"), *Path("/run/private").glob("*gone-*")]
+        return {path.name for path in found}
+
+    with Stack(tmp_path, {"a": text}) as stack:
+        for key in ("a/0", "a/1"):
+            stack.wait(key, "running")
+            written(stack, key, "made")
+        assert there() == names
+        stack.call("Stop", units=["a/1"])
+        stack.wait("a/1", "stopped")
+        stack.until(lambda: there() == names - {"gone-1"}, "that of one instance to go")
+        stack.call("Stop", units=["a"])
+        stack.wait("a/0", "stopped")
+        stack.until(lambda: not there(), "all of them to go")
+
+
+def test_a_runtime_directory_of_somebody_else_stays(tmp_path: Path) -> None:
+    other = Path("/run/unboxed-test-other")
+    other.mkdir(mode=0o755)
+    try:
+        text = SLEEP + 'user = "root"\n[sandbox]\nruntime = ["unboxed-test-other"]\n'
+        with Stack(tmp_path, {"a": text}) as stack:
+            stack.wait("a", "running")
+            stack.call("Stop", units=["a"])
+            stack.wait("a", "stopped")
+        assert other.is_dir()
+    finally:
+        other.rmdir()
+
+
+def test_secrets_leave_nothing_in_the_runtime_directory(tmp_path: Path) -> None:
+    (tmp_path / "key").write_text("secret")
+    text = SLEEP + f'[secrets]\nkey = "{tmp_path}/key"\n'
+    with Stack(tmp_path, {"a": text}) as stack:
+        stack.wait("a", "running")
+        assert (stack.runtime / "secrets").is_dir()
+    assert not stack.runtime.exists()
