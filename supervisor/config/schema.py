@@ -440,8 +440,9 @@ UNIT = Table(
         USER,
         "user",
         "",
-        "whom it runs as; else the supervisor's user. `dynamic`: a user that is nobody else and "
-        "owns nothing when it starts",
+        "whom it runs as; else the supervisor's user. `dynamic`: a user that is nobody else, owns "
+        "nothing when it starts and leaves nothing (but its own directories and `write`, all is "
+        "read-only, and /tmp is private)",
     ),
     Key("group", ACCOUNT, "group", "", "its group; else the user's"),
     Key("groups", listed(ACCOUNT, 64), "groups", "[]", "further groups"),

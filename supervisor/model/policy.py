@@ -85,17 +85,20 @@ def resolve(unit: Unit) -> Policy:
     def directories(word: str, names: tuple[str, ...]) -> tuple[str, ...]:
         return names or ((unit.name,) if word in named else ())
 
+    # What a dynamic user left anywhere but in its directories would be whoever's has its id next
+    # (CVE-2019-3843, CVE-2019-3844).
+    dynamic = unit.user == "dynamic" or (app and not unit.user and box.users is None)
     writes = box.write if box.write is not None or not app else ()
     return Policy(
         box.level,
         box.level != "off",
-        unit.user == "dynamic" or (app and not unit.user and box.users is None),
+        dynamic,
         promises,
         (box.read or ()) if limited else None,
         (writes or ()) if limited else writes,
         (box.exec if box.exec is not None else ("@self",)) if strict else box.exec,
         box.view or "hide",
-        app or box.write is not None,
+        app or dynamic or box.write is not None,
         app,
         box.open,
         box.processes or ("hidden" if app else "host"),
@@ -103,7 +106,7 @@ def resolve(unit: Unit) -> Policy:
         _hostname(unit.name, box.hostname),
         box.time == "own",
         box.cgroup == "own",
-        box.tmp == "private" if box.tmp else app or "@tmp" in named,
+        box.tmp == "private" if box.tmp else app or dynamic or "@tmp" in named,
         directories("@state", box.state),
         directories("@runtime", box.runtime),
         directories("@cache", box.cache),

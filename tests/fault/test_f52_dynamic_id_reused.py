@@ -52,6 +52,19 @@ def opens(paths: list[str]) -> list[str]:
     return found
 
 
+def test_it_leaves_nothing_where_others_look(tmp_path: Path) -> None:
+    """At level base too: no file, no set-user-id program (CVE-2019-3843, CVE-2019-3844)."""
+    tops = ["/tmp", "/var/tmp", "/dev/shm"]
+    name = f"unboxed-test-{os.getpid()}"
+    script = f"for d in {' '.join(tops)}; do cp /bin/true $d/{name} && chmod 4755 $d/{name}; done"
+    text = f"command = ['/bin/sh', '-c', '{script}; exec sleep 1000']\nuser = 'dynamic'\n"
+    with Stack(tmp_path, {"one": text}) as stack:
+        pid = stack.wait("one", "running")["pid"]
+        stack.until(lambda: os.path.basename(os.readlink(f"/proc/{pid}/exe")) == "sleep", "it")
+        assert os.path.exists(f"/proc/{pid}/root/var/tmp/{name}")
+        assert not [top for top in tops if os.path.exists(f"{top}/{name}")]
+
+
 @pytest.mark.parametrize("level", ["base", "app"])
 def test_the_next_owner_of_an_id_opens_no_file_of_the_last(
     level: str, state: str, tmp_path: Path
