@@ -32,8 +32,10 @@ def run(call: Call) -> int:
 
 def of_files(paths: Sequence[str]) -> list[dict[str, Any]]:
     """The same of unit files, by what they say alone. Raises Failure."""
+    from msgspec import to_builtins
+
     from supervisor.cli.check import load
-    from supervisor.config.audit import audit
+    from supervisor.config.audit import audit, told
 
     units = []
     for path in paths:
@@ -42,20 +44,8 @@ def of_files(paths: Sequence[str]) -> list[dict[str, Any]]:
             where = "\n".join(map(str, loaded.problems))
             raise Failure(f"cannot audit {path}: it has errors\n{where}", FAILED)
         units += [unit for unit in loaded.units.values() if unit.kind != "group"]
-    found = []
-    for one in [audit(unit, root=True) for unit in units]:
-        cheapest = one.cheapest
-        found.append({
-            "unit": one.unit, "exposure": one.tenths / 10, "word": one.word,
-            "cheapest": cheapest and {
-                "key": cheapest.key, "value": cheapest.value, "exposure": cheapest.tenths / 10},
-            "checks": [
-                {"name": check.name, "badness": check.badness, "range": check.range,
-                 "exposure": round(check.share / 10, 3)}
-                for check in (one.checks if len(units) == 1 else ())
-            ],
-        })
-    return found
+    found = [told(audit(unit, root=True), checks=len(units) == 1) for unit in units]
+    return [to_builtins(one) for one in found]
 
 
 def _show(found: Sequence[dict[str, Any]], screen: Screen) -> None:

@@ -3,7 +3,8 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.config.audit import PROMISED, audit
+from supervisor.config.audit import audit
+from supervisor.config.exposure import PROMISED
 from supervisor.kernel.seccomp import filter as filters
 from supervisor.kernel.seccomp.rule import ALLOW
 from supervisor.kernel.seccomp.words import WORDS
@@ -83,8 +84,8 @@ def test_what_has_nothing_left_to_write_gets_no_advice() -> None:
     "unit, check",
     [
         (Unit("web", user="root"), "CapabilityBoundingSet=~CAP_SYS_ADMIN"),
-        (Unit("web", sandbox=Sandbox(level="app", capabilities=("sys_time",))), "ProtectClock="),
-        (Unit("web", sandbox=Sandbox(capabilities=("net_raw",))),
+        (Unit("web", sandbox=Sandbox(level="app", capabilities=("CAP_SYS_TIME",))), "ProtectClock="),
+        (Unit("web", sandbox=Sandbox(capabilities=("CAP_NET_RAW",))),
          "CapabilityBoundingSet=~CAP_NET_(BIND_SERVICE|BROADCAST|RAW)"),
         (Unit("web", sandbox=Sandbox(level="app", promises=("stdio", "mount"))),
          "SystemCallFilter=~@mount"),
