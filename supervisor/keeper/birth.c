@@ -51,12 +51,11 @@ __attribute__((noinline)) int give_birth(struct order *order, struct plan *plan)
 }
 
 /* In the first child: a process in new namespaces, which this one joins; the maps may be empty. They are
- * joined when it is told so by the socket, whose other end (`sock`) closes as the service executes, or fails
- * (or a step puts something else there). It makes itself ready meanwhile: see await_holder. */
-int hold(int flags, const char *const maps[3], int *sock) {
+ * joined when it is told so by the socket, whose other end, the first of `ends`, closes as the service executes, or fails
+ * (or a step puts something else there). It gets ready meanwhile, and says so by the socket. */
+int hold(int flags, const char *const maps[3], int ends[2]) {
     static const char *const files[] = {"/setgroups", "/uid_map", "/gid_map"};
     static char path[64];
-    int ends[2];
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends)) return errno;
     long pid = syscall(SYS_clone, flags | CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
     if (pid == 0) be_holder(ends[1]);
@@ -67,15 +66,7 @@ int hold(int flags, const char *const maps[3], int *sock) {
         if (*maps[i]) error = write_file(AT_FDCWD, strcat(strcat(strcpy(path, "/proc/"), number(pid)), files[i]), maps[i]);
     if (!error && (pidfd < 0 || setns(pidfd, flags))) error = errno;
     if (!error && send(ends[0], "", 1, MSG_NOSIGNAL) != 1) error = ECHILD;
-    *sock = ends[0];
     return close_for(error, pidfd);
-}
-
-/* Before the service executes, its holder has nothing that the service could take from it. Before descriptors
- * come to their targets, too: the socket may have the number of one. */
-int await_holder(int sock) {
-    char byte;
-    return sock && read(sock, &byte, 1) != 1 ? ECHILD : 0;
 }
 
 /* The rest of the plan by another child of the keeper, with a memory and a stack of its own, since

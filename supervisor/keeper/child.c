@@ -8,7 +8,7 @@
 #include "keeper.h"
 
 static char *pointers[2 * MAX_LISTED + MAX_PID_VARIABLES + 2]; /* environment, NULL, arguments, NULL */
-static struct { uint32_t done, variables, pid_variables, fd_steps; int holder; bool forked; } so_far;
+static struct { uint32_t done, variables, pid_variables, fd_steps; int holder[2]; bool forked; } so_far;
 static char pid_variable[MAX_PID_VARIABLES][WIRE_MAX_NAME + 32];
 
 static int failed(bool failure) { return failure ? errno : 0; }
@@ -103,7 +103,10 @@ static int take_step(struct step *step, struct plan *plan) {
     case STEP_GID: return set_ids(SYS_setresgid, SYS_getresgid, (unsigned)value[0]);
     case STEP_UID: return set_ids(SYS_setresuid, SYS_getresuid, (unsigned)value[0]);
     case STEP_DIRECTORY: return enter(text);
-    case STEP_ENV: list_texts(step, pointers); so_far.variables = step->count; return await_holder(so_far.holder);
+    case STEP_ENV: list_texts(step, pointers); so_far.variables = step->count;
+        /* Nothing that the service could take from its holder is there when that is ready. To wait later would
+         * be too late: descriptors come to their targets next, and the socket may have the number of one. */
+        return *so_far.holder && read(*so_far.holder, pid_variable[0], 1) != 1 ? ECHILD : 0;
     case STEP_ENV_PID: return add_pid_variable(text);
     case STEP_OPEN: return open_at((int)value[0], (int)value[1], text);
     case STEP_FD: return place(plan->fds[so_far.fd_steps++], (int)value[0]);
@@ -114,7 +117,7 @@ static int take_step(struct step *step, struct plan *plan) {
     case STEP_DATA: plan->data = step->list; return 0;
     case STEP_ADDRESS: memcpy(data + value[0], &(uint8_t *){data + value[1]}, sizeof(void *)); return 0;
     case STEP_CALL: return call(value, data);
-    case STEP_HOLD: return hold((int)value[0], step->text, &so_far.holder);
+    case STEP_HOLD: return hold((int)value[0], step->text, so_far.holder);
     case STEP_FORK: so_far.forked = true; return bear_again(plan);
     case STEP_NO_NEW_PRIVS: return failed(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
     case STEP_EXEC: plan->report[2] = 0; /* as far as anybody will learn */

@@ -144,7 +144,7 @@ _Noreturn void become(struct plan *plan);
 int write_file(int directory, const char *path, const char *text);
 void launch_settle(int row, int pid, const uint32_t report[3]); /* it has executed, or never will */
 /* birth.c: how a process comes into the world; spawn.c: the processes that start others. */
-int give_birth(struct order *order, struct plan *plan), hold(int flags, const char *const maps[3], int *sock), await_holder(int sock);
+int give_birth(struct order *order, struct plan *plan), hold(int flags, const char *const maps[3], int ends[2]);
 int bear_again(struct plan *plan);
 bool spawn_room(void), spawners_idle(void), spawner_reaped(int pid);
 int spawn(int row, const struct plan *plan), find_spawner(int pid), find_child(int pid); /* -1, or a row */
