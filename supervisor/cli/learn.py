@@ -14,8 +14,8 @@ import sys
 import threading
 import time
 
-from supervisor.cli.call import BAD_USAGE, DONE, FAILED, NOT_PERMITTED, TIMED_OUT, Call, Failure
-from supervisor.cli.learning import started
+from supervisor.cli.call import BAD_USAGE, DONE, NOT_PERMITTED, TIMED_OUT, Call, Failure
+from supervisor.cli.learning import drop_in, started
 from supervisor.cli.learning.listener import CannotTake, Listener, take
 from supervisor.cli.learning.notes import Notes
 from supervisor.cli.learning.process import Process
@@ -28,7 +28,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_FILE_MODE, _FOLDER_MODE = 0o644, 0o755
 _DRAW_S = 0.5
 _LAST_S = 120.0  # how long a unit may take to stop, before it is left to the supervisor
 
@@ -55,10 +54,16 @@ def run(call: Call) -> int:
     text = learner.text(about)
     if not call.flag("write"):
         sys.stdout.write(text)
+        sys.stdout.flush()
+        print(f"{unit} is stopped; `unboxed start {unit}` starts it as it was", file=sys.stderr)
         return DONE
     path, name = about["drop_in"], about["unit"]
-    _write(path, text, force=call.flag("force"))
-    print(f"wrote {path}; `unboxed reload` and `unboxed restart {name}` put it in force")
+    drop_in.write(path, text, force=call.flag("force"))
+    print(
+        f"wrote {path}; {unit} is stopped: `unboxed reload` and `unboxed start {name}` start it"
+        " with that")
+    for other in drop_in.over(path):
+        print(f"warning: {other} lies over it, and has keys of a sandbox too: these count instead")
     return DONE
 
 
@@ -203,25 +208,3 @@ class Learner:
         for listener in self._listeners.values():
             listener.close()
         self._listeners.clear()
-
-
-def _write(path: str, text: str, *, force: bool) -> None:
-    folder = os.path.dirname(path)
-    partial = f"{path}.new"
-    try:
-        os.makedirs(folder, _FOLDER_MODE, exist_ok=True)
-        if os.path.lexists(path) and not force:
-            print(text, end="")
-            raise Failure(
-                f"cannot write {path}: it is there already; --force overwrites it, and what was"
-                " learned is printed above", FAILED)
-        fd = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _FILE_MODE)
-        with open(fd, "w", encoding="utf-8") as file:
-            os.fchmod(fd, _FILE_MODE)
-            file.write(text)
-        os.rename(partial, path)
-    except OSError as error:
-        print(text, end="")
-        raise Failure(
-            f"cannot write {path}: {(error.strerror or str(error)).lower()}; what was learned is"
-            " printed above", FAILED) from None
