@@ -178,11 +178,17 @@ def _controllers(runtime: str) -> Controllers:
     return Controllers(f"unboxed-devices-{crc32(runtime.encode()):08x}", "")
 
 
+@cache
+def _place(runtime: str) -> tuple[str, str]:
+    """Looked up once: reading all mounts would be a tenth of what a launch costs the manager."""
+    return _controllers(runtime).legacy("devices")
+
+
 def _group(ctx: Context) -> str:
     """Its v1 group, made or not; "" where there can be none of ours."""
     if not ctx.facts.devices_v1:
         return ""
-    top, above = _controllers(ctx.runtime).legacy("devices")
+    top, above = _place(ctx.runtime)
     return f"{top}/{group_of(ctx.key)}" if top and os.access(above, os.W_OK) else ""
 
 
