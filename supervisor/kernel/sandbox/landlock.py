@@ -12,7 +12,6 @@ import os
 
 from supervisor.kernel.sandbox import devices, namespaces, paths
 from supervisor.kernel.sandbox import ruleset as r
-from supervisor.kernel.sandbox.elf import asked
 from supervisor.kernel.sandbox.part import Context, Part
 from supervisor.kernel.sandbox.ruleset import Ruleset, since
 from supervisor.kernel.sandbox.trace import exists, trace
@@ -20,8 +19,6 @@ from supervisor.model.policy import Policy
 from supervisor.model.sandbox import Network, PortRule
 
 Rows = tuple[tuple[str, str], ...]
-_SEARCH = ("/usr/local/bin", "/usr/bin", "/bin")  # where "#!/usr/bin/env NAME" looks
-_MOST_EXECUTED = 12
 
 
 def part(policy: Policy, ctx: Context) -> Part:
@@ -115,26 +112,8 @@ def _executed(policy: Policy, ctx: Context) -> _Rights:
     listed = policy.exec or ()
     own = frozenset(paths.own_program(ctx.program, policy.root) if "@self" in listed else ())
     others = [path for path in paths.executed(policy, ctx) if path not in own or path in listed]
-    itself = _itself(ctx.program, policy.root)
+    itself = [path for path, _ in paths.interpreters(ctx.program, policy.root)]
     return [(path, r.READ | r.EXECUTE) for path in (*others, *itself)]
-
-
-def _itself(program: str, root: str) -> list[str]:
-    """The program, the interpreters of its "#!" lines, the loader."""
-    found: list[str] = []
-    left = [program]
-    while left and len(found) < _MOST_EXECUTED:
-        path = left.pop()
-        if path in found or not exists(path, root):
-            continue  # if it is not there, executing it says so
-        found.append(path)
-        asks = asked(root + trace(path, root).real)
-        left += [name for name in (asks.loader, *asks.script[:1]) if name]
-        if asks.script and os.path.basename(asks.script[0]) == "env":
-            words = " ".join(asks.script[1:]).split()
-            names = [word for word in words if word[0] != "-" and "=" not in word]
-            left += [f"{directory}/{name}" for name in names[:1] for directory in _SEARCH]
-    return found
 
 
 def _denied(policy: Policy, ctx: Context) -> _Rights:

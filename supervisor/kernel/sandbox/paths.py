@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 
 from supervisor.kernel.host import read
-from supervisor.kernel.sandbox.elf import asked
+from supervisor.kernel.sandbox.elf import Asked, asked
 from supervisor.kernel.sandbox.part import CannotConfine, Context
 from supervisor.kernel.sandbox.trace import exists, trace
 from supervisor.model.policy import Policy
@@ -31,7 +31,7 @@ _RESOLVER = (
 )  # fmt: skip
 _SYSTEM = ("", "/", "/usr", "/usr/local")  # prefixes whose libraries are in _LIBRARIES
 _SEARCH = ("/usr/local/bin", "/usr/bin", "/bin")  # where "#!/usr/bin/env NAME" looks
-_MOST_INTERPRETERS = 4
+_MOST_EXECUTED = 12
 
 
 def listed(
@@ -86,11 +86,43 @@ def runtime_top() -> str:
 
 
 def own_program(program: str, root: str = "") -> tuple[str, ...]:
-    """@self: the program, what runs it ("#!", ELF loader), and the libraries these load."""
+    """@self: the program, what runs it ("#!", ELF loader), and the libraries these load. Raises
+    CannotConfine for a program that a link leads to which is not to be trusted: who is limited to
+    what is found here could not start."""
     found: list[str] = []
-    _program(program, root, found, _MOST_INTERPRETERS)
+    try:
+        trace(program, root)
+    except OSError:
+        pass  # executing it says why
+    for path, asks in interpreters(program, root):
+        found += (path, *asks.libraries)
+        for name in (path, trace(path, root).real):
+            prefix = os.path.dirname(os.path.dirname(name))
+            if prefix not in _SYSTEM and os.path.basename(os.path.dirname(name)) == "bin":
+                found.append(f"{prefix}/lib")
+                home = _venv_home(root + prefix)
+                if home:
+                    found += (prefix, f"{os.path.dirname(home)}/lib", f"{home}/python3")
     found += _library_list(root)
     return tuple(dict.fromkeys(path for path in found if exists(path, root)))
+
+
+def interpreters(program: str, root: str = "") -> list[tuple[str, Asked]]:
+    """The program, what runs it ("#!", also by env; ELF loader), what runs that, and so on; each
+    with what it asks for. Empty if it is not there: executing it says so."""
+    found: dict[str, Asked] = {}
+    left = [program]
+    while left and len(found) < _MOST_EXECUTED:
+        path = left.pop()
+        if path in found or not exists(path, root):
+            continue
+        asks = found[path] = asked(root + trace(path, root).real)
+        left += [name for name in (asks.loader, *asks.script[:1]) if name]
+        if asks.script and os.path.basename(asks.script[0]) == "env":
+            words = " ".join(asks.script[1:]).split()
+            names = [word for word in words if word[0] != "-" and "=" not in word]
+            left += [f"{directory}/{name}" for name in names[:1] for directory in _SEARCH]
+    return list(found.items())
 
 
 def _expand(key: str, paths: tuple[str, ...], policy: Policy, ctx: Context) -> list[str]:
@@ -114,33 +146,6 @@ def _must_exist(key: str, path: str, root: str) -> None:
     except OSError as exc:
         where = f" in {root}" if root else ""
         raise CannotConfine(f"sandbox.{key}: cannot find {path}{where}: {exc.strerror}") from exc
-
-
-def _program(program: str, root: str, found: list[str], left: int) -> None:
-    try:
-        real = trace(program, root).real
-    except (OSError, CannotConfine):
-        return  # executing it says why
-    found.append(program)
-    asks = asked(root + real)
-    found.extend(asks.libraries)
-    if asks.loader:
-        found.append(asks.loader)
-    for name in (program, real):
-        prefix = os.path.dirname(os.path.dirname(name))
-        if prefix not in _SYSTEM and os.path.basename(os.path.dirname(name)) == "bin":
-            found.append(f"{prefix}/lib")
-            home = _venv_home(root + prefix)
-            if home:
-                found += (prefix, f"{os.path.dirname(home)}/lib", f"{home}/python3")
-    if asks.script and left:
-        _program(asks.script[0], root, found, left - 1)
-        if os.path.basename(asks.script[0]) == "env" and len(asks.script) > 1:
-            name = asks.script[1].removeprefix("-S").split()[0]
-            for directory in _SEARCH:
-                if exists(f"{directory}/{name}", root):
-                    _program(f"{directory}/{name}", root, found, left - 1)
-                    break
 
 
 def _venv_home(prefix: str) -> str:
