@@ -25,7 +25,6 @@ from supervisor.kernel.plan import (
 )
 from supervisor.kernel.plan import compile as compile_plan
 from supervisor.kernel.plan import names as plan_names
-from supervisor.kernel.spare import use
 from supervisor.kernel.tracking import MARK, Tracker
 from supervisor.model.paths import Paths
 from supervisor.model.state import Instance, Role
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from supervisor.manager.sandboxing import Boxed, Sandboxing
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_ENV_FILE_BYTES = 64 * 1024
 _JOIN = ("after", "stop", "reload", "exec")  # what sees of the host what the main process sees
 
 
@@ -161,8 +159,11 @@ class Launcher:
         for one in unit.listen:
             names["{port:" + one.name + "}"] = self._port(unit, inst, one)
         command = other or tuple(filled(word, names) for word in self._command(unit, role, hook))
-        for path in unit.env_files:
-            env.update(_env_file(filled(path, names)))
+        if unit.env_files:
+            from supervisor.manager.env_files import variables
+
+            for path in unit.env_files:
+                env.update(variables(filled(path, names)))
         env.update((name, filled(value, names)) for name, value in unit.env)
         env[MARK] = inst.key
         directory = filled(unit.directory, names)
@@ -436,28 +437,3 @@ def filled(text: str, names: dict[str, str]) -> str:
         for name, value in names.items():
             text = text.replace(name, value)
     return text
-
-
-def _env_file(path: str) -> dict[str, str]:
-    """NAME=value lines; "#" comments, blank lines, and one pair of quotes round a value."""
-    try:
-        if os.stat(path).st_size > _ENV_FILE_BYTES:
-            raise CannotLaunch(f"cannot read {path}: it is over {_ENV_FILE_BYTES} bytes")
-        os.close(use(os.open, path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK))
-    except OSError as exc:
-        raise CannotLaunch(f"cannot read {path}: {exc.strerror}") from exc
-    found = {}
-    for number, line in enumerate(read(path, _ENV_FILE_BYTES).splitlines(), 1):
-        text = line.strip().removeprefix("export ")
-        if not text or text[0] == "#":
-            continue
-        name, equals, value = text.partition("=")
-        if "\0" in text:
-            raise CannotLaunch(f"{path}:{number}: cannot use {text[:40]!r}: it holds a NUL")
-        if not equals or not name.strip().isidentifier():
-            raise CannotLaunch(f"{path}:{number}: cannot read {text[:40]!r}: not NAME=value")
-        value = value.strip()
-        if len(value) > 1 and value[0] == value[-1] and value[0] in "'\"":
-            value = value[1:-1]
-        found[name.strip()] = value
-    return found
