@@ -15,6 +15,12 @@ MASKED = (
 )
 # What root may write there is the host's, also from a pid namespace of its own.
 _HOSTS = ("/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger")
+# What root reads there of the kernel and its keys. As runc has it, which masks them by default.
+_KERNELS = (
+    "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
+    "/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
+    "/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+)  # fmt: skip
 
 
 def fresh(policy: Policy) -> bool:
@@ -24,7 +30,8 @@ def fresh(policy: Policy) -> bool:
 
 def needs_pids(policy: Policy, ctx: Context) -> bool:
     """Whether a /proc of its own takes a pid namespace: one may be mounted by who owns that."""
-    return fresh(policy) and (policy.users is not None or not privileged(ctx))
+    alone = privileged(ctx) and policy.users is None and ctx.facts.proc
+    return fresh(policy) and not alone
 
 
 def possible(policy: Policy, ctx: Context) -> bool:
@@ -47,6 +54,17 @@ def guard(scene: Scene, policy: Policy, ctx: Context) -> None:
             tree = scene.take(path, below=scene.base)
             scene.change(tree, RDONLY)
             scene.put(tree, path, directory=os.path.isdir(path))
+
+
+def masked(policy: Policy, ctx: Context) -> list[str]:
+    """What of the kernel's is empty to one who could read it, as far as this kernel has it."""
+    if not fresh(policy) or policy.level == "off" or not powerful(policy, ctx):
+        return []
+    if policy.users or not privileged(ctx):
+        return []  # what is root's there is not his
+    from os.path import exists
+
+    return [path for path in _KERNELS if exists(path)]
 
 
 def powerful(policy: Policy, ctx: Context) -> bool:

@@ -5,6 +5,7 @@ then it is put back, parents first; last the old root goes. Nothing of it is lef
 """
 from __future__ import annotations
 
+import os
 from typing import NamedTuple
 
 from supervisor.kernel.calls import Out
@@ -177,6 +178,9 @@ class View:
             self.shown.append(Shown("/proc", scene.take("/proc")))
         if not devnodes.own(policy) and (self.replaced or self.read_only):
             self.shown.append(Shown("/dev", scene.take("/dev")))
+        for path in proc.masked(policy, self.ctx):
+            if path.startswith("/proc/") or not self.replaced:
+                self._mask(path)
         for path in roots.files(policy) if policy.root else ():
             self._show(path, trace(path), RDONLY | _OWN | NOEXEC)
         for path in self.ctx.listens if self.replaced or policy.read_only else ():
@@ -197,6 +201,15 @@ class View:
                 flags = _OWN | (RDONLY if self.read_only else 0)
                 self._show(real.real, real, flags, below=self.below)
 
+    def _mask(self, path: str) -> None:
+        """An empty directory or file instead of what is there."""
+        if directory := os.path.isdir(path):
+            label = self.scene.make("tmpfs", _OWN | NOEXEC | RDONLY, mode="0555", size="4k")
+        else:
+            label = self.scene.take(trace("/dev/null").real)
+            self.scene.change(label, NOSUID | NOEXEC | RDONLY)
+        self.shown.append(Shown(path, label, directory))
+
     def _covers(self) -> dict[str, str]:
         """Paths at which file systems of our own are, and of what kind."""
         policy = self.policy
@@ -212,10 +225,12 @@ class View:
     def _empties(self) -> dict[str, str]:
         """What of the host is none of the unit's business, so that nothing is seen there."""
         policy, ctx = self.policy, self.ctx
-        if self.hide:
-            return {}
         if policy.root:
-            return {path: "empty" for path in roots.EMPTY if exists(path, policy.root)}
+            empty = () if self.hide else roots.EMPTY
+            return {path: "empty" for path in empty if exists(path, policy.root)}
+        if self.hide:  # whoever may use our sockets is out of his sandbox by them
+            ours = _real(ctx.runtime)
+            return {ours: "empty"} if any(is_below(ours, one.path) for one in self.shown) else {}
         found = []
         if policy.hide_homes and policy.view == "hide":
             homes = [one for one in HOMES if exists(one) and not lives_in(one, policy, ctx)]

@@ -74,3 +74,40 @@ def test_a_service_cannot_lead_what_is_opened_for_it_elsewhere(tmp_path: Path, k
         stack.until(lambda: path in stack.errors.read_text(), "the reason to be told")
         why = "hard link" if key == "hard link" else "uid 65534 made"
         assert why in stack.errors.read_text()
+
+
+@needs_root
+@pytest.mark.parametrize("level", ["app", "strict"])
+def test_a_listed_path_shows_nothing_of_the_supervisor(tmp_path: Path, level: str) -> None:
+    """By the control socket root, or the user of a supervisor without rights, could start anything
+    outside. The socket by which it reports is there."""
+    script = f"ls -R {tmp_path}/rt; echo over; sleep 100"
+    more = ""
+    if level == "strict":
+        more = 'promises = ["stdio", "rpath", "exec", "proc", "unix"]\nexec = ["/usr", "/bin"]\n'
+    text = (
+        f"command = ['/bin/sh', '-c', '{script}']\nuser = 'root'\nstart.ready = 'notify'\n"
+        f"[sandbox]\nlevel = '{level}'\nread = ['{tmp_path}', '/usr', '/bin']\n{more}"
+    )
+    with Stack(tmp_path, {"web": text}) as stack:
+        lines = written(stack, "web", "over").split()
+        assert "web" in lines
+        assert not {"control", "status", "nudge", "lock"} & set(lines)
+
+
+@needs_root
+@pytest.mark.parametrize("capabilities", ["", 'capabilities = ["SYS_RAWIO", "SYSLOG"]\n'])
+def test_root_reads_nothing_that_is_the_kernels(tmp_path: Path, capabilities: str) -> None:
+    """What runc masks: memory, keys, timers, firmware."""
+    paths = [
+        path for path in ("/proc/kcore", "/proc/keys", "/proc/timer_list", "/sys/firmware")
+        if os.path.exists(path)
+    ]  # fmt: skip
+    assert "/proc/keys" in paths
+    script = f"for p in {' '.join(paths)}; do head -c 9 $p | wc -c; ls -A $p; done; echo over"
+    text = f"command = ['/bin/sh', '-c', '{script}; sleep 100']\nuser = 'root'\n[sandbox]\n"
+    with Stack(tmp_path, {"web": f'{text}level = "app"\n{capabilities}'}) as stack:
+        lines = written(stack, "web", "over").split("\n")
+        assert {line for line in lines if line and "firmware" not in line} == {"0", "over", *(
+            path for path in paths if not os.path.isdir(path)
+        )}  # fmt: skip
