@@ -47,9 +47,9 @@ static _Noreturn void serve(int32_t me, int keeper) {
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != keeper) _exit(1);
     for (;;) {
         /* A child that joins a service's namespaces has this memory and ids that are root's there: who is root in
-         * them could trace it until it executes (CVE-2016-9962). Without rights /proc/self would be out of reach;
-         * such a child sees to it by itself, right before it joins (namespaces.py). */
-        prctl(PR_SET_DUMPABLE, geteuid() != 0);
+         * them could trace it until it executes (CVE-2016-9962). Without CAP_SYS_PTRACE, as in a container, /proc/self
+         * and its holder would be out of reach: it sees to it by itself, right before it joins (namespaces.py). */
+        prctl(PR_SET_DUMPABLE, geteuid() || prctl(PR_CAPBSET_READ, 19 /* CAP_SYS_PTRACE */) != 1);
         struct order *order = next_order(me);
         struct plan *plan = order_plan(order);
         int error = give_birth(order, plan);

@@ -15,7 +15,10 @@ _DEPTH = 4  # the kernel goes no further
 
 def own(program: str, root: str) -> tuple[str, ...]:
     """What @self stands for, with what its links lead to."""
-    found = own_program(program, root)
+    try:
+        found = own_program(program, root)
+    except CannotConfine:
+        found = (program,)  # its start will say why it is not to be trusted
     real = (_real(path, root) for path in found)
     return tuple(dict.fromkeys((*found, *(path for path in real if path))))
 

@@ -19,11 +19,13 @@ from supervisor.kernel.limit_groups import remove as remove_group
 from supervisor.kernel.plan import Step
 from supervisor.kernel.sandbox import gpus
 from supervisor.kernel.sandbox.ebpf import CGROUP_DEVICE, Field, Program, Rule, assemble, attach
+from supervisor.kernel.sandbox.namespaces import makes_views
 from supervisor.kernel.sandbox.part import CannotConfine, Context, Part
 from supervisor.model.policy import Policy
 
 _ATTACH_DEVICE = 6  # BPF_CGROUP_DEVICE
 _KINDS = {"b": 1, "c": 2}  # BPF_DEVCG_DEV_BLOCK, BPF_DEVCG_DEV_CHAR
+_CAP_MKNOD = 27
 _TYPE, _MAJOR, _MINOR = 0, 4, 8  # struct bpf_cgroup_dev_ctx
 _MOST_NODES = 256  # below one listed directory
 
@@ -78,7 +80,7 @@ def part(policy: Policy, ctx: Context) -> Part:
             "controller, or a capability list without MKNOD"
         )
         return Part(missing=(("sandbox.devices", why),))
-    return Part(mechanisms=(("sandbox.devices", words),))
+    return Part(mechanisms=(("sandbox.devices", words),) if makes_views(ctx) else ())
 
 
 def joins(policy: Policy, ctx: Context) -> tuple[Step, ...]:
@@ -163,7 +165,9 @@ def _below(path: str) -> list[str]:
 
 def _may_make_nodes(policy: Policy, ctx: Context) -> bool:
     if policy.capabilities is None:
-        return ctx.facts.root and not ctx.identity.uid
+        facts = ctx.facts
+        able = facts.root or (facts.first_users and facts.capabilities >> _CAP_MKNOD & 1)
+        return bool(able) and not ctx.identity.uid
     return any(name.lower().removeprefix("cap_") == "mknod" for name in policy.capabilities)
 
 
@@ -186,7 +190,7 @@ def _place(runtime: str) -> tuple[str, str]:
 
 def _group(ctx: Context) -> str:
     """Its v1 group, made or not; "" where there can be none of ours."""
-    if not ctx.facts.devices_v1:
+    if not ctx.facts.devices_v1 or not ctx.facts.root:  # the kernel asks for CAP_SYS_ADMIN
         return ""
     top, above = _place(ctx.runtime)
     return f"{top}/{group_of(ctx.key)}" if top and os.access(above, os.W_OK) else ""

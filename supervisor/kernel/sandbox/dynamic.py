@@ -209,7 +209,8 @@ def identity(unit: str, number: int, shell: str = _NOLOGIN) -> Identity:
 
 
 def _all_used(numbers: range) -> str:
-    return f"all ids from {numbers[0]} to {numbers[-1] + numbers.step - 1} are in use"
+    last = numbers[-1] + numbers.step - 1
+    return f"no id from {numbers[0]} to {last} is free, and the supervisor's to give"
 
 
 def _lives(runtime: str) -> bool:

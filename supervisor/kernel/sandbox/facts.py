@@ -23,7 +23,7 @@ _MS_REC, _MS_SLAVE = 0x4000, 0x80000
 # The same on x86-64 and arm64.
 _OPEN_TREE, _MOVE_MOUNT, _FSOPEN, _FSCONFIG, _FSMOUNT, _MOUNT_SETATTR = 428, 429, 430, 431, 432, 442
 _CWD, _CLONE_ALL, _EMPTY_PATH, _DEEP, _CREATE, _FROM_FD = -100, 0x88001, 0x1000, 0x8000, 6, 4
-_RIGHTS, _VIEWS, _OWN_PROC = 1, 2, 4  # what a try of mounts finds
+_RIGHTS, _VIEWS, _PROC, _OWN_PROC = 1, 2, 4, 8  # what a try of mounts finds
 _BPF_PROG_LOAD, _BPF_PROG_TYPE_CGROUP_DEVICE = 5, 15
 _RETURN_1 = bytes.fromhex("b7000000010000009500000000000000")  # r0 = 1; exit
 
@@ -34,8 +34,9 @@ _TRIES = 6
 class Facts(NamedTuple):
     """`landlock`: its ABI, 0 where there is none. `root`: the supervisor has CAP_SYS_ADMIN in the
     first user namespace, `first_users`: it is in that one. `user_namespaces`: it may make one, and
-    has rights in it. `views`: it may mount as views do, by itself or in there; `own_proc`: also
-    another /proc in there (not below one that is masked, as containers have). `capabilities`: its
+    has rights in it. `views`: it may mount as views do, by itself or in there; `proc`: also another
+    /proc of its own pid namespace, by itself; `own_proc`: of a new one, in there (not below one
+    that is masked, as containers have). `capabilities`: its
     effective ones; `inherited`: those that it hands down by itself; bit n for number n."""
 
     arch: str  # as os.uname().machine
@@ -54,6 +55,7 @@ class Facts(NamedTuple):
     uid: int = 0  # the supervisor's own
     first_users: bool = True
     views: bool = True
+    proc: bool = True
     own_proc: bool = True
 
 
@@ -82,6 +84,7 @@ def facts() -> Facts:
         os.geteuid(),
         first,
         bool(alone & _VIEWS),
+        bool(alone & _PROC),
         bool(inside & _OWN_PROC),
     )
 
@@ -161,7 +164,9 @@ def _mounts(libc: Any, namespaces: int) -> int:
     its maker no rights in it (AppArmor), others allow mounts of the old kind only."""
 
     def looks() -> int:
-        if libc.unshare(namespaces) or libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None):
+        if libc.unshare(namespaces) or (namespaces & _CLONE_NEWUSER and not maps()):
+            return 0
+        if libc.mount(None, b"/", None, _MS_REC | _MS_SLAVE, None):
             return 0
         call, read_only = libc.syscall, (c_uint64 * 4)(1)
         tree = call(_OPEN_TREE, _CWD, b"/", _CLONE_ALL)
@@ -169,8 +174,14 @@ def _mounts(libc: Any, namespaces: int) -> int:
             return _RIGHTS
         if call(_MOVE_MOUNT, made(b"tmpfs"), b"", _CWD, b"/", _FROM_FD):
             return _RIGHTS
-        inner = namespaces & _CLONE_NEWPID and _in_child(lambda: made(b"proc") >= 0)
+        if not namespaces & _CLONE_NEWPID:
+            return _RIGHTS | _VIEWS | (_PROC if made(b"proc") >= 0 else 0)
+        inner = _in_child(lambda: made(b"proc") >= 0)
         return _RIGHTS | _VIEWS | (_OWN_PROC if inner else 0)
+
+    def maps() -> bool:
+        """As a user who may map his own id only, which root may not without CAP_SETFCAP."""
+        return _write("setgroups", "deny") and _write("uid_map", f"0 {uid} 1")
 
     def made(kind: bytes) -> int:
         system = libc.syscall(_FSOPEN, kind, 0)
@@ -179,7 +190,20 @@ def _mounts(libc: Any, namespaces: int) -> int:
 
     from ctypes import c_uint64
 
+    uid = os.geteuid()
     return _in_child(looks)
+
+
+def _write(name: str, text: str) -> bool:
+    try:
+        fd = os.open(f"/proc/self/{name}", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, text.encode())
+        finally:
+            os.close(fd)
+    except OSError:
+        return False
+    return True
 
 
 def _in_child(look: Callable[[], int]) -> int:

@@ -58,6 +58,12 @@ def denies(policy: Policy, ctx: Context) -> bool:
     return policy.view == "deny" or not (namespaces.makes_views(ctx) or policy.root)
 
 
+def shares_tmp(policy: Policy) -> bool:
+    """Whether it writes the host's /tmp where it can have no own one. Never a dynamic user, who
+    would leave files there for whoever gets his id."""
+    return "sandbox.tmp" in policy.implied and not policy.dynamic_user
+
+
 def stands_in(policy: Policy, ctx: Context) -> tuple[str, ...]:
     """The keys that it keeps where no view can be made, if the file does not insist on one. All it
     leaves is that paths which are denied are seen to be there."""
@@ -94,12 +100,15 @@ def _files(policy: Policy, ctx: Context) -> _Limit:
     }
     keys = [key for key, rights in wanted.items() if rights]
     if not abi or not keys:
-        return Ruleset(), (), tuple((key, _none(abi, 1)) for key in keys)
+        own = keys if policy.view == "deny" else [key for key in keys if key == "sandbox.exec"]
+        return Ruleset(), (), tuple((key, _none(abi, 1)) for key in own)  # others are the view's
     handled = 0
     for limited in wanted.values():
         handled |= limited & r.files(abi)
     rights = _executed(policy, ctx) + (_denied(policy, ctx) if deny else [])
     paths = tuple((trace(path, policy.root).real, right) for path, right in rights)
+    if "sandbox.devices" in stands_in(policy, ctx):
+        keys.append("sandbox.devices")
     return Ruleset(handled, paths=paths), tuple((key, _words(key, abi)) for key in keys), ()
 
 
@@ -121,11 +130,12 @@ def _denied(policy: Policy, ctx: Context) -> _Rights:
     reads, writes, runs = paths.listed(policy, ctx)
     if policy.read is None and policy.hide_homes:
         reads = (*reads, *_but_homes(policy.root))
-    reads = (*reads, *runs, *paths.own_program(ctx.program, policy.root), "/proc")
+    own = paths.own_program(ctx.program, policy.root) if policy.read is not None else (ctx.program,)
+    reads = (*reads, *runs, *own, "/proc")
     if ctx.directory not in ("", "/"):
         reads = (*reads, ctx.directory)
-    if policy.private_tmp and (namespaces.makes_views(ctx) or policy.level == "app"):
-        writes = (*writes, *paths.TEMPORARY)  # where there is no own one, the host's, which is said
+    if policy.private_tmp and (namespaces.makes_views(ctx) or shares_tmp(policy)):
+        writes = (*writes, *paths.TEMPORARY)
     if "sandbox.devices" in stands_in(policy, ctx):
         reads = tuple(path for path in reads if path != "/dev")
     rights = [(path, r.READ) for path in reads]
@@ -153,6 +163,8 @@ def _words(key: str, abi: int) -> str:
         return "Landlock (EXECUTE); a loader that it may execute loads what it may read"
     if key == "sandbox.level":
         return "Landlock: /home, /root and /run/user cannot be read, and / itself not be listed"
+    if key == "sandbox.devices":
+        return "Landlock: the nodes of others cannot be opened"
     if key == "sandbox.write":
         words = "Landlock; modes, owners, times and attributes by a system call filter"
         return words + ("; so is truncate(2)" if abi < 3 else "")

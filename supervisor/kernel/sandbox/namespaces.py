@@ -34,9 +34,9 @@ _LOOPBACK = b"lo".ljust(16, b"\0") + _IFF_UP.to_bytes(2, "little") + bytes(22)  
 
 
 NEEDS = (
-    "takes CAP_SYS_ADMIN, or a user namespace, and this supervisor can use neither (a container's "
-    "profile, or user.max_user_namespaces, kernel.unprivileged_userns_clone and "
-    "kernel.apparmor_restrict_unprivileged_userns of sysctl decide that)"
+    "takes CAP_SYS_ADMIN or user namespaces, and this host lets the supervisor use neither (see "
+    "user.max_user_namespaces, kernel.unprivileged_userns_clone and "
+    "kernel.apparmor_restrict_unprivileged_userns of sysctl; in a container, its profile)"
 )
 
 
@@ -122,6 +122,7 @@ def part(policy: Policy, ctx: Context) -> Part:
 def prepare(policy: Policy, ctx: Context) -> None:
     """The ids of users = "auto". Raises CannotConfine."""
     if policy.users is not None and not policy.users.map and usermap.may_map(ctx):
+        usermap.ranges(policy, ctx)  # or it says why there are none
         dynamic.blocks(ctx.runtime).take(ctx.unit)
 
 

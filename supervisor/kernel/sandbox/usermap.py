@@ -43,7 +43,10 @@ def ranges(policy: Policy, ctx: Context) -> tuple[MappedRange, ...]:
     """Of a supervisor that may map. Raises CannotConfine."""
     found = policy.users.map if policy.users is not None else ()
     if not found:
-        first = dynamic.blocks(ctx.runtime).of(ctx.unit)
+        try:
+            first = dynamic.blocks(ctx.runtime).of(ctx.unit)
+        except CannotConfine as exc:
+            raise CannotConfine(f"sandbox.users: {exc}") from exc
         return (MappedRange(0, first, dynamic.BLOCK),)
     _check(found)
     for kind in ("uid", "gid"):

@@ -25,8 +25,8 @@ from supervisor.model.policy import Policy
 _SINCE = (5, 12)  # mount_setattr(2)
 _DENIED = ("sandbox.read", "sandbox.write", "sandbox.level")
 _COMMANDS = (
-    "as the supervisor's own user it could command the supervisor over its socket; write `unix` "
-    "in [network], or it needs a view without that socket"
+    "as the supervisor's own user it could command the supervisor over its socket, which is seen "
+    "where nothing can be mounted; write `unix = []` in [network]"
 )
 _LATER = "what the host mounts later arrives as it is mounted there"
 _Stores = tuple[tuple[str, Callable[[], int]], ...]
@@ -79,13 +79,16 @@ def _without(
     """What is missing where nothing can be mounted."""
     why = "takes Linux 5.12 (mount_setattr)" if ctx.facts.kernel < _SINCE else NEEDS
     kept = landlock.stands_in(policy, ctx)
-    other = '; view = "deny" takes Landlock only' if ctx.facts.landlock else ""
-    missing = [
-        (key, why + (other if key in _DENIED else "")) for key, _ in rows if key not in kept
-    ]
+    other = '; view = "deny" takes Landlock only' if ctx.facts.landlock else "; Landlock would do"
+    more = dict.fromkeys(_DENIED, other)
+    if landlock.shares_tmp(policy):
+        more["sandbox.tmp"] = "; it has the host's /tmp"
+    elif policy.dynamic_user:
+        more["sandbox.tmp"] = "; the host's /tmp is for no dynamic user: write `user`"
+    missing = [(key, why + more.get(key, "")) for key, _ in rows if key not in kept]
     same = ctx.identity.uid in (None, ctx.facts.uid)
     if policy.scoped and same and policy.network.unix is None:
-        missing.append(("sandbox.level", f"{_COMMANDS}, and that {why}"))
+        missing.append(("sandbox.level", _COMMANDS))
     return tuple(missing)
 
 

@@ -87,7 +87,7 @@ def test_when_all_are_in_use_it_says_so(host: Host) -> None:
     ids = host.ids(host.supervisor())
     for n in range(5):
         ids.take(f"unit{n}")
-    with pytest.raises(CannotConfine, match="all ids from 100 to 104 are in use"):
+    with pytest.raises(CannotConfine, match="no id from 100 to 104 is free"):
         ids.take("one-more")
     ids.release("unit3")
     ids.take("one-more")
