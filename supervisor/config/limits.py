@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from supervisor.config.quantity import DURATION, size
-from supervisor.config.table import Fault, Key, Refused, Table, Type, each, show
+from supervisor.config.table import Fault, Key, Refused, Table, Type, rows, show
 from supervisor.config.values import DIGITS, PATH, UNIT_NAME, choice, integer
 from supervisor.model.rlimits import RLIMITS, UNLIMITED
 from supervisor.model.unit import IoLimit, Limits, Unit
@@ -176,11 +176,7 @@ IO = Table(
 
 
 def _io(value: object) -> tuple[IoLimit, ...]:
-    if type(value) is not list or len(value) > 64:
-        raise Refused(
-            f'cannot use {show(value)}: write a list, as in [{{path = "/var", read = "50MB/s"}}]'
-        )
-    found: tuple[IoLimit, ...] = each(value, IO.read)
+    found: tuple[IoLimit, ...] = rows(value, IO.read, '{path = "/var", read = "50MB/s"}')
     paths = [one.path for one in found]
     for index, path in enumerate(paths):
         if path in paths[:index]:

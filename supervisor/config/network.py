@@ -6,7 +6,7 @@ Law as in `values`. Names are not looked up: what a unit may reach must not depe
 from __future__ import annotations
 
 from supervisor.config.sandbox import absolute, file_name
-from supervisor.config.table import MAX_FAULTS, Fault, Key, Refused, Table, Type, show
+from supervisor.config.table import Key, Refused, Table, Type, named, show
 from supervisor.config.values import DIGITS, choice, listed, text
 from supervisor.model.sandbox import Network, PortRule, Secret
 
@@ -155,25 +155,18 @@ NETWORK = Table(
 
 
 def secrets(value: object) -> tuple[Secret, ...]:
-    """Sorted by name, so that the order of lines is no change of the unit."""
+    """In the order of their names."""
     if type(value) is not dict:
         raise Refused(f'cannot use {show(value)}: write a table, as in [secrets] db = "/etc/key"')
-    found: list[Secret] = []
-    faults: list[Fault] = []
     if len(value) > _MAX_SECRETS:
         raise Refused(f"cannot have more than {_MAX_SECRETS} secrets; put several in one file")
-    for name, file in value.items():
-        try:
-            if not file_name(name):
-                raise Refused(
-                    f"cannot name a secret {show(name)}: a name has 1 to 255 of a-z, A-Z, 0-9, "
-                    "'.', '_' and '-', and begins with a letter, digit or '_'; rename it"
-                )
-            found.append(Secret(name, absolute(file)))
-        except Refused as refused:
-            faults.append(((name,), str(refused)))
-            if len(faults) > MAX_FAULTS:
-                break
-    if faults:
-        raise Refused.of(faults)
-    return tuple(sorted(found, key=lambda secret: secret.name))
+    return named(value, _secret)
+
+
+def _secret(name: str, file: object) -> Secret:
+    if not file_name(name):
+        raise Refused(
+            f"cannot name a secret {show(name)}: a name has 1 to 255 of a-z, A-Z, 0-9, "
+            "'.', '_' and '-', and begins with a letter, digit or '_'; rename it"
+        )
+    return Secret(name, absolute(file))

@@ -1,9 +1,10 @@
 """docs/units.md, made from the schema's table. The prose around the tables is here."""
 from __future__ import annotations
 
+from supervisor.config.id_map import USERS
 from supervisor.config.limits import IO
 from supervisor.config.promises import PROMISES
-from supervisor.config.sandbox import OPENED, USERS
+from supervisor.config.sandbox import OPENED
 from supervisor.config.schema import LIMIT, UNIT, walk
 from supervisor.config.shapes import EDGE
 from supervisor.config.table import Key, Table

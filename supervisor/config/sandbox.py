@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from supervisor.config.id_map import USERS
 from supervisor.config.promises import CAPABILITY, PROMISE, meant
-from supervisor.config.table import Fault, Key, Refused, Table, Type, each, show
-from supervisor.config.values import BOOLEAN, DIGITS, choice, integer, listed, path, text
-from supervisor.model.sandbox import AT_WORDS, MappedRange, Opened, Sandbox, Users
+from supervisor.config.table import Fault, Key, Refused, Table, Type, rows, show
+from supervisor.config.values import BOOLEAN, choice, integer, listed, path, text
+from supervisor.model.sandbox import AT_WORDS, Opened, Sandbox
 
-MAX_ID = (1 << 32) - 2  # the last id; the one above it means "none"
-MAX_RANGES = 340  # user_namespaces(7)
 MAX_HOSTNAME = 64
 _NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
@@ -135,11 +134,7 @@ OPENED = Table(
 
 
 def _opened(value: object) -> tuple[Opened, ...]:
-    if type(value) is not list or len(value) > 64:
-        raise Refused(
-            f'cannot use {show(value)}: write a list, as in [{{path = "/etc/key", fd = 3}}]'
-        )
-    found: tuple[Opened, ...] = each(value, OPENED.read)
+    found: tuple[Opened, ...] = rows(value, OPENED.read, '{path = "/etc/key", fd = 3}')
     fds = [one.fd for one in found]
     faults: list[Fault] = [
         ((index, "fd"), f"cannot be {fd}: another one of this list is; give each its own")
@@ -150,65 +145,6 @@ def _opened(value: object) -> tuple[Opened, ...]:
         raise Refused.of(faults)
     return found
 
-
-# --- id maps ---
-
-
-def _range(value: object) -> MappedRange:
-    parts = text(value).split(":")
-    if len(parts) != 3 or not all(0 < len(n) <= 10 and DIGITS.issuperset(n) for n in parts):
-        raise Refused(
-            f'cannot use {show(value)}: write "INSIDE:OUTSIDE:COUNT", as in "0:100000:65536"'
-        )
-    inside, outside, count = map(int, parts)
-    if not count:
-        raise Refused(f"cannot use {show(value)}: it maps no id; its last number is how many")
-    if max(inside, outside) + count - 1 > MAX_ID:
-        raise Refused(f"cannot use {show(value)}: it goes beyond {MAX_ID}, the last id there is")
-    return MappedRange(inside, outside, count)
-
-
-def _map(value: object) -> tuple[MappedRange, ...]:
-    if value == "auto":
-        return ()
-    values = [value] if type(value) is str else value
-    if type(values) is not list or not 0 < len(values) <= MAX_RANGES:
-        raise Refused(
-            f'cannot use {show(value)}: write "auto", or 1 to {MAX_RANGES} ranges such as '
-            '"0:100000:65536"'
-        )
-    found: tuple[MappedRange, ...] = each(values, _range)
-    faults: list[Fault] = []
-    for index, one in enumerate(found):
-        for before, other in enumerate(found[:index]):
-            if _overlap(one, other):
-                why = f"cannot map these ids: they are in {show(values[before])} too; remove one"
-                faults.append(((index,), why))
-                break
-    if faults:
-        raise Refused.of(faults)
-    return found
-
-
-def _overlap(one: MappedRange, other: MappedRange) -> bool:
-    """Whether they share an id, inside or outside."""
-    return (
-        -one.count < one.inside - other.inside < other.count
-        or -one.count < one.outside - other.outside < other.count
-    )
-
-
-USERS = Table(
-    Users,
-    Key(
-        "map",
-        Type(_map, "id_map", '`"auto"`, or list of `"INSIDE:OUTSIDE:COUNT"`'),
-        "map",
-        '"auto"',
-        "ids inside and what they are outside, of users and groups alike; `auto`: 65,536 that no "
-        "other unit has, or, without root, the supervisor's own as root inside",
-    ),
-)
 
 # --- the section ---
 

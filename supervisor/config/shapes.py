@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from supervisor.config.quantity import duration_text, signal
-from supervisor.config.table import MAX_FAULTS, Fault, Key, Refused, Table, Type, each, later, show
+from supervisor.config.table import Fault, Key, Refused, Table, Type, each, later, named, show
 from supervisor.config.values import BOOLEAN, DIGITS, REGEX, UNIT_NAME, choice, integer, text
 from supervisor.model.unit import Edge, Ready, Rung
 
@@ -82,22 +82,10 @@ _OURS = frozenset(
 
 
 def _env(value: object) -> tuple[tuple[str, str], ...]:
-    """Sorted by name, so that the order of lines is no change of the unit."""
+    """In the order of their names."""
     if type(value) is not dict:
         raise Refused(f'cannot use {show(value)}: write a table, as in [env] NAME = "value"')
-    found: list[tuple[str, str]] = []
-    faults: list[Fault] = []
-    for name, item in value.items():
-        try:
-            found.append((_env_name(name), _env_value(name, item)))
-        except Refused as refused:
-            faults.append(((name,), str(refused)))
-            if len(faults) > MAX_FAULTS:
-                break
-    if faults:
-        raise Refused.of(faults)
-    found.sort()
-    return tuple(found)
+    return named(value, lambda name, item: (_env_name(name), _env_value(name, item)))
 
 
 def _env_name(name: str) -> str:

@@ -144,6 +144,30 @@ def each(values: list[Any], parse: Callable[[object], Any]) -> tuple[Any, ...]:
     return tuple(good)
 
 
+def rows(value: object, read: Callable[[object], Any], example: str) -> tuple[Any, ...]:
+    """A list of tables, as in `example`, 64 at most. Raises Refused."""
+    if type(value) is not list or len(value) > 64:
+        raise Refused(f"cannot use {show(value)}: write a list, as in [{example}]")
+    return each(value, read)
+
+
+def named(values: dict[str, Any], parse: Callable[[str, object], Any]) -> tuple[Any, ...]:
+    """Every item parsed, in the order of names, so that the order of lines is no change of the
+    unit. Raises Refused with the faults of all of them."""
+    good: list[Any] = []
+    faults: list[Fault] = []
+    for name, value in sorted(values.items()):
+        try:
+            good.append(parse(name, value))
+        except Refused as refused:
+            faults.append(((name,), str(refused)))
+            if len(faults) > MAX_FAULTS:
+                break
+    if faults:
+        raise Refused.of(faults)
+    return tuple(good)
+
+
 def later(path: str) -> Type:
     """The type of a key that a later version will know: it refuses everything."""
     message = f"cannot accept {path}: not supported yet; remove it"

@@ -10,11 +10,12 @@ import pytest
 import tomli
 
 from supervisor.config.generate import files
+from supervisor.config.id_map import USERS
 from supervisor.config.json_schema import json_schema
 from supervisor.config.limits import IO, LIMITS
 from supervisor.config.load import load_text
 from supervisor.config.network import NETWORK
-from supervisor.config.sandbox import OPENED, SANDBOX, USERS
+from supervisor.config.sandbox import OPENED, SANDBOX
 from supervisor.config.schema import LIMIT, LISTEN, LOGS, RELOAD, RESTART, START, STOP, UNIT, walk
 from supervisor.config.shapes import EDGE
 from supervisor.config.table import Key, Refused, Table
