@@ -226,11 +226,15 @@ def _scopes(policy: Policy, ctx: Context) -> _Limit:
     """An addition of the level, not a key: it is not missed on a kernel without."""
     if not policy.scoped:
         return _NOTHING
-    scopes = r.scopes(ctx.facts.landlock)
+    abi = ctx.facts.landlock
+    scopes = r.scopes(abi)
     words = "Landlock: no signals and no abstract sockets to processes outside"
     if not scopes:
-        words = f"signals and abstract sockets to processes outside: {_none(ctx.facts.landlock, 6)}"
-    return Ruleset(scopes=scopes), (("sandbox.level", words),), ()
+        words = f"signals and abstract sockets to processes outside: {_none(abi, 6)}"
+    # Whoever is in any domain neither traces nor reads and writes /proc/PID/mem of those outside,
+    # who may well have his user. What such a one limits of files it allows everywhere.
+    files = r.files(abi) & r.REFER if not scopes else 0
+    return Ruleset(files, scopes=scopes), (("sandbox.level", words),), ()
 
 
 def _unix(policy: Policy, ctx: Context) -> _Limit:

@@ -158,6 +158,17 @@ def test_scopes_keep_strangers_out_of_reach(
     assert {got[name] for name in changed} == {"EPERM"}
 
 
+@pytest.mark.parametrize("abi", [2, 5])
+def test_without_scopes_it_reaches_into_no_stranger_of_its_user(
+    manager: Peer, world: World, free: dict[str, str], abi: int
+) -> None:
+    """Even /proc/PID/mem, which no system call filter sees."""
+    older = context(SOMEBODY)._replace(facts=HERE._replace(landlock=abi))
+    got = probed(manager, world, replace(policy(), scoped=True), older)
+    assert {name for name in free if free[name] != got[name]} == DOMAIN
+    assert all(free[name] == "ok" for name in DOMAIN), {name: free[name] for name in DOMAIN}
+
+
 def test_unix_sockets_by_path_need_a_newer_kernel_or_a_view(world: World) -> None:
     from supervisor.kernel.sandbox import landlock
 

@@ -154,6 +154,7 @@ def test_without_a_network_ports_need_no_rules() -> None:
 def test_scopes_are_an_addition(abi: int) -> None:
     made = part(abi, level="app")
     assert Domain(made).scopes == (3 if abi >= 6 else 0)
+    assert bool(made.last) is (abi >= 2)  # in any domain it traces nobody outside
     assert not made.missing
     ((key, words),) = made.mechanisms
     assert key == "sandbox.level"
