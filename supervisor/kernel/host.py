@@ -97,3 +97,12 @@ def survives(pid: int, number: int) -> bool:
         if line.startswith(("SigIgn:", "SigCgt:"))
     ]
     return not masks or any(mask >> (number - 1) & 1 for mask in masks)
+
+
+def installed_program(pid: int) -> str:
+    """Where the program of a process is to be found now: at the absolute path that it was started
+    by, since its exe link follows the old file to wherever an installer moved that."""
+    word = read(f"/proc/{pid}/cmdline", 4097).partition("\0")[0]
+    if word.startswith("/"):
+        return word
+    return os.readlink(f"/proc/{pid}/exe").removesuffix(" (deleted)")

@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 
 from supervisor.core import graph as graphs
-from supervisor.kernel.host import survives
+from supervisor.kernel.host import installed_program, survives
 from supervisor.manager import select
 from supervisor.manager.explain import with_files
 from supervisor.manager.reload_units import reload_units
@@ -358,7 +358,7 @@ class Requests:
     def upgrade(self, call: Call, what: ask.Nothing) -> None:
         """The keeper executes what is installed now; then this manager ends, and so the next one
         begins from what is installed now too."""
-        path = os.readlink(f"/proc/{self._sup.keeper_pid}/exe").removesuffix(" (deleted)")
+        path = installed_program(self._sup.keeper_pid)
 
         def answered(err: int) -> None:
             if err:

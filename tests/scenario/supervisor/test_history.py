@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.stack import Stack
+from tests.stack import Stack, keeper_binary
 
 SLEEP = 'command = ["/bin/sleep", "1000"]\n'
 CRASH = 'command = ["/bin/false"]\n[restart]\nwhen = "always"\ndelay = "1h"\nmax_delay = "1h"\n'
@@ -52,3 +53,21 @@ def test_causes_outlive_the_manager(tmp_path: Path, how: str) -> None:
         stack.until(lambda: told(stack)[-1]["id"] >= chain[0]["id"], "that to be logged")
         numbers = [row["id"] for row in told(stack)]
         assert numbers == sorted(set(numbers)), "nothing is told twice"
+
+
+def test_an_upgrade_takes_what_was_installed_where_it_was_started_from(tmp_path: Path) -> None:
+    installed, aside = tmp_path / "bin" / "unboxed-init", tmp_path / "aside"
+    installed.parent.mkdir()
+    aside.mkdir()
+    shutil.copy(keeper_binary(), installed)
+    with Stack(tmp_path, {"one": SLEEP}, keeper=str(installed)) as stack:
+        before = stack.wait("one", "running")["pid"]
+        manager = stack.manager
+        installed.rename(aside / "unboxed-init")  # as pip does, which then deletes it
+        shutil.copy(keeper_binary(), installed)
+        shutil.rmtree(aside)
+        stack.call("Upgrade")
+        stack.until(lambda: stack.manager not in (0, manager), "another manager")
+        stack.until(stack.answers, "it to answer")
+        assert os.readlink(f"/proc/{stack.keeper}/exe") == str(installed)
+        assert stack.row("one")["pid"] == before
