@@ -1,15 +1,13 @@
 """Capabilities, key rings and memory, as the kernel shows them to the process that was started."""
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from supervisor.kernel.plan import Identity
 from supervisor.kernel.sandbox.facts import held
 from supervisor.model.policy import Policy
 from supervisor.model.sandbox import Sandbox
-from tests.keeper.keeperclient import Keeper, Peer
+from tests.keeper.keeperclient import Peer
 from tests.kernel.sandbox.boxed import HERE, ROOT, SOMEBODY, context, policy, probed, python
 from tests.native import probe
 from tests.native.probe import NOBODY, World
@@ -20,12 +18,6 @@ rows = dict(line.split(":\\t") for line in open("/proc/self/status") if ":\\t" i
 say([int(rows["Cap" + name], 16) for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")]
     + [rows["NoNewPrivs"].strip()])"""
 BIND = 1 << 10
-
-
-@pytest.fixture(scope="module")
-def manager() -> Iterator[Peer]:
-    with Keeper() as keeper:
-        yield keeper.manager()
 
 
 def sets(manager: Peer, confined: Policy, who: Identity) -> list[int | str]:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from supervisor.kernel.sandbox.part import CannotConfine
 from supervisor.model.policy import Policy
 from supervisor.model.sandbox import Network, PortRule, Sandbox
-from tests.keeper.keeperclient import Keeper, Peer
+from tests.keeper.keeperclient import Peer
 from tests.kernel.sandbox.boxed import (
     HEAD,
     HERE,
@@ -33,12 +33,6 @@ pytestmark = [
 DOMAIN = {"trace-peer", "read-peer-memory", "peer-environ", "pidfd-getfd"}
 FILTER = {"io-uring", "int80", "x32"}
 REFUSED = {"EACCES", "EPERM", "EXDEV"}  # EXDEV: a link that would have more rights than it had
-
-
-@pytest.fixture(scope="module")
-def manager() -> Iterator[Peer]:
-    with Keeper() as keeper:
-        yield keeper.manager()
 
 
 @pytest.fixture(scope="module")

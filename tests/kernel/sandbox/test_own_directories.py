@@ -12,7 +12,7 @@ from supervisor.kernel.plan import Identity
 from supervisor.kernel.sandbox import directories, idmap, paths
 from supervisor.kernel.sandbox.part import CannotConfine
 from supervisor.model.sandbox import Sandbox
-from tests.keeper.keeperclient import Keeper, Peer
+from tests.keeper.keeperclient import Peer
 from tests.kernel.sandbox.sight import USER, context, look, policy
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes mounts and becomes other users")
@@ -21,12 +21,6 @@ BOX = Sandbox(level="app", state=("data",), logs=("data",))
 
 def dynamic(uid: int) -> Identity:
     return Identity(f"dynamic {uid}", uid, uid, (), "/", "")
-
-
-@pytest.fixture(scope="module")
-def manager() -> Iterator[Peer]:
-    with Keeper() as keeper:
-        yield keeper.manager()
 
 
 @pytest.fixture

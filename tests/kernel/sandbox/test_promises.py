@@ -1,12 +1,10 @@
 """Promises through a whole sandbox, and FAULTS 49 and 51: what stays shut whatever was promised."""
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from supervisor.model.sandbox import Sandbox
-from tests.keeper.keeperclient import Keeper, Peer
+from tests.keeper.keeperclient import Peer
 from tests.kernel.sandbox.boxed import HERE, SOMEBODY, context, policy, probed
 from tests.native import probe
 from tests.native.actions import ACTIONS
@@ -24,12 +22,6 @@ SHUT = {
     "clone-user": "EPERM", "chmod-set-user-id": "EPERM", "chmod-set-group-id": "EPERM",
     "create-set-user-id": "EPERM", "device-node": "EPERM",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def manager() -> Iterator[Peer]:
-    with Keeper() as keeper:
-        yield keeper.manager()
 
 
 @pytest.mark.parametrize("words", [("app",), EVERY, ("rpath", "wpath", "proc", "unix")])

@@ -15,17 +15,11 @@ from supervisor.kernel.sandbox.part import CannotConfine
 from supervisor.kernel.sandbox.paths import own_program
 from supervisor.kernel.sandbox.trace import find_in_root, trace
 from supervisor.model.sandbox import Sandbox
-from tests.keeper.keeperclient import Keeper, Peer
+from tests.keeper.keeperclient import Peer
 from tests.kernel.sandbox.sight import PYTHON, ROOT, USER, context, look, policy
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes mounts and becomes other users")
 APP = Sandbox(level="app")
-
-
-@pytest.fixture(scope="module")
-def manager() -> Iterator[Peer]:
-    with Keeper() as keeper:
-        yield keeper.manager()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from supervisor.kernel.sandbox import vault, view
 from supervisor.kernel.sandbox.part import CannotConfine
 from supervisor.model.policy import Policy
 from supervisor.model.sandbox import Sandbox, Secret
-from tests.keeper.keeperclient import Keeper, Peer
+from tests.keeper.keeperclient import Peer
 from tests.kernel.sandbox.sight import USER, context, look, policy, steps_of
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes mounts and becomes other users")
@@ -28,12 +28,6 @@ seen["change"] = [tried(write, at + "/db"), tried(write, at + "/new"), tried(os.
 seen["how"] = mounts()[at]
 seen["env"] = " ".join(os.environ.values())
 """
-
-
-@pytest.fixture(scope="module")
-def manager() -> Iterator[Peer]:
-    with Keeper() as keeper:
-        yield keeper.manager()
 
 
 @pytest.fixture

@@ -12,18 +12,12 @@ import pytest
 
 from supervisor.kernel.sandbox.part import CannotConfine
 from supervisor.model.sandbox import MappedRange, Sandbox, Users
-from tests.keeper.keeperclient import Keeper, Peer
+from tests.keeper.keeperclient import Peer
 from tests.kernel.sandbox import sight
 from tests.kernel.sandbox.sight import ROOT, USER, Failed, context, look, policy
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="makes mounts and becomes other users")
 APP = Sandbox(level="app")
-
-
-@pytest.fixture(scope="module")
-def manager() -> Iterator[Peer]:
-    with Keeper() as keeper:
-        yield keeper.manager()
 
 
 @pytest.fixture

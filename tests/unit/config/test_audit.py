@@ -84,7 +84,8 @@ def test_what_has_nothing_left_to_write_gets_no_advice() -> None:
     "unit, check",
     [
         (Unit("web", user="root"), "CapabilityBoundingSet=~CAP_SYS_ADMIN"),
-        (Unit("web", sandbox=Sandbox(level="app", capabilities=("CAP_SYS_TIME",))), "ProtectClock="),
+        (Unit("web", sandbox=Sandbox(level="app", capabilities=("CAP_SYS_TIME",))),
+         "ProtectClock="),
         (Unit("web", sandbox=Sandbox(capabilities=("CAP_NET_RAW",))),
          "CapabilityBoundingSet=~CAP_NET_(BIND_SERVICE|BROADCAST|RAW)"),
         (Unit("web", sandbox=Sandbox(level="app", promises=("stdio", "mount"))),

@@ -9,6 +9,7 @@ from supervisor.config.promises import NO_WORDS, PROMISES
 from supervisor.kernel.seccomp.words import WORDS
 from supervisor.model.sandbox import MappedRange, Network, Opened, PortRule, Sandbox, Secret
 from supervisor.model.unit import Unit
+from tests.unit.config.refusal import assert_refused
 
 X = 'command = "/x"\n'
 TCP = '[[listen]]\naddress = "tcp:80"\n'
@@ -105,12 +106,7 @@ CONTRADICTIONS = {
 
 @pytest.mark.parametrize("name", CONTRADICTIONS)
 def test_a_contradiction_is_refused(name: str) -> None:
-    text, line, key, reason = CONTRADICTIONS[name]
-    found = load_text("web", text, "f")
-    assert isinstance(found, Broken)
-    assert [(p.line, p.key) for p in found.problems] == [(line, key)]
-    assert found.problems[0].message.startswith("cannot ")
-    assert reason in found.problems[0].message
+    assert_refused(*CONTRADICTIONS[name])
 
 
 @pytest.mark.parametrize(

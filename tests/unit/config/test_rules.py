@@ -7,6 +7,7 @@ from supervisor.config.load import load_text
 from supervisor.config.problem import Broken
 from supervisor.config.schema import UNIT
 from supervisor.model.unit import Unit
+from tests.unit.config.refusal import assert_refused
 
 TCP = '[[listen]]\naddress = "tcp:80"\n'
 
@@ -87,12 +88,7 @@ CONTRADICTIONS = {
 
 @pytest.mark.parametrize("name", CONTRADICTIONS)
 def test_a_contradiction_is_refused(name: str) -> None:
-    text, line, key, reason = CONTRADICTIONS[name]
-    found = load_text("web", text, "f")
-    assert isinstance(found, Broken)
-    assert [(p.line, p.key) for p in found.problems] == [(line, key)]
-    assert found.problems[0].message.startswith("cannot ")
-    assert reason in found.problems[0].message
+    assert_refused(*CONTRADICTIONS[name])
 
 
 @pytest.mark.parametrize(
