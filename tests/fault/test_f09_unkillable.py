@@ -24,6 +24,12 @@ SHORT_LADDER = '[stop]\nladder = ["TERM", "200ms", "KILL"]\n'
 # It would end well if it could: a handler, unlike the default action, needs the process to run.
 POLITE = "command = ['/bin/sh', '-c', 'trap \"exit 0\" TERM; sleep 1000 & wait']\n"
 UNAFFECTED_S = 0.1
+# In a sandbox it is below a process of ours, or not, and has a view of its own.
+SANDBOXES = {
+    "plain": "",
+    "app": '[sandbox]\nlevel = "app"\ntmp = "shared"\n',
+    "own pids": '[sandbox]\nlevel = "app"\ntmp = "shared"\nprocesses = "own"\n',
+}
 HUNG_FUSE = Path(__file__).with_name("hung_fuse.py")
 
 
@@ -38,8 +44,12 @@ def others_stop(stack: Stack, times: int) -> None:
         assert took < UNAFFECTED_S, f"another unit's stop took {took:.3f} s"
 
 
-def test_f09_a_frozen_cgroup_is_killed_all_the_same() -> None:
-    with supervisor("cgroup", {"frozen": POLITE + SHORT_LADDER, "other": SLEEP}) as stack:
+@pytest.mark.parametrize("box", SANDBOXES)
+def test_f09_a_frozen_cgroup_is_killed_all_the_same(box: str) -> None:
+    if box != "plain":
+        need_root("a sandbox of any kind")
+    units = {"frozen": POLITE + SHORT_LADDER + SANDBOXES[box], "other": SLEEP}
+    with supervisor("cgroup", units) as stack:
         pid = stack.wait("frozen", "running")["pid"]
         stack.until(lambda: children(pid), "the handler to be set")
         group = Path(stack.call("Describe", unit="frozen")["cgroup"])
@@ -51,16 +61,22 @@ def test_f09_a_frozen_cgroup_is_killed_all_the_same() -> None:
         assert wait_for_death(pid, 0)
 
 
-def test_f09_a_process_in_a_hung_file_system_is_unkillable_until_that_ends(tmp_path: Path) -> None:
+@pytest.mark.parametrize("box", SANDBOXES)
+def test_f09_a_process_in_a_hung_file_system_is_unkillable_until_that_ends(
+    box: str, tmp_path: Path
+) -> None:
     need_root("mounting")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("there is no /dev/fuse here")
     place, asked = tmp_path / "mount", tmp_path / "asked"
     place.mkdir()
-    serve = f'command = ["{sys.executable}", "{HUNG_FUSE}", "{place}", "{asked}"]\n'
+    serve = f'user = "root"\ncommand = ["{sys.executable}", "{HUNG_FUSE}", "{place}", "{asked}"]\n'
     units = {
         "fuse": serve + '[start]\nready = {log = "mounted"}\n',
-        "hung": f'command = ["/bin/cat", "{place}/file"]\nautostart = false\n' + SHORT_LADDER,
+        "hung": (
+            f'command = ["/bin/cat", "{place}/file"]\nautostart = false\nuser = "root"\n'
+            + SHORT_LADDER + SANDBOXES[box]
+        ),
         "other": SLEEP,
     }
     with supervisor("cgroup", units, prefix=[need_program("unshare"), "--mount"]) as stack:
