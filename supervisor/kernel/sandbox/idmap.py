@@ -7,7 +7,9 @@ So an id that is dealt out again finds no file of its former owner, and no file 
 from __future__ import annotations
 
 import os
+from _socket import AF_UNIX, SOCK_CLOEXEC, SOCK_STREAM, socket, socketpair
 from collections.abc import Callable
+from typing import NoReturn
 
 from supervisor.kernel.host import read_long
 from supervisor.kernel.sandbox.mounts import is_below
@@ -56,34 +58,44 @@ def stored(uid: int, gid: int) -> tuple[str, Callable[[], int]]:
 def namespace(uid: int, gid: int) -> int:
     """A descriptor of a user namespace, without processes, in which STORED is this user and group
     of ours. Raises CannotConfine."""
-    ready, told = os.pipe2(os.O_CLOEXEC)
-    end, wait = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
-    if not pid:
-        try:
-            os.close(wait)
-            os.write(told, b"." if _unshare() else b"!")
-            os.read(end, 1)  # until its namespace is open elsewhere
-        finally:
-            os._exit(0)
-    os.close(told)
-    os.close(end)
+    ours, theirs = socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC)
     try:
-        if os.read(ready, 1) != b".":
-            raise CannotConfine("sandbox.state: the kernel made no user namespace to map ids with")
-        for kind, number in (("uid", uid), ("gid", gid)):
-            fd = os.open(f"/proc/{pid}/{kind}_map", os.O_WRONLY | os.O_CLOEXEC)
-            try:
-                os.write(fd, f"{STORED} {number} 1\n".encode())
-            finally:
-                os.close(fd)
-        return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
-    except OSError as exc:
-        raise CannotConfine(f"sandbox.state: cannot map its owner's id: {exc.strerror}") from exc
+        pid = os.fork()
+        if not pid:
+            _stay(ours, theirs)
+        theirs.close()
+        try:
+            return _mapped(ours, pid, uid, gid)
+        except OSError as exc:
+            raise CannotConfine(f"sandbox.state: cannot map its owner: {exc.strerror}") from exc
+        finally:
+            ours.close()  # with that it ends
+            os.waitpid(pid, 0)
     finally:
-        os.close(ready)
-        os.close(wait)
-        os.waitpid(pid, 0)
+        ours.close()
+        theirs.close()
+
+
+def _stay(ours: socket, theirs: socket) -> NoReturn:
+    """The child: in a namespace of its own until that is open elsewhere."""
+    try:
+        ours.close()
+        theirs.send(b"." if _unshare() else b"!")
+        theirs.recv(1)
+    finally:
+        os._exit(0)
+
+
+def _mapped(ours: socket, pid: int, uid: int, gid: int) -> int:
+    if ours.recv(1) != b".":
+        raise CannotConfine("sandbox.state: the kernel made no user namespace to map ids with")
+    for kind, number in (("uid", uid), ("gid", gid)):
+        fd = os.open(f"/proc/{pid}/{kind}_map", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, f"{STORED} {number} 1\n".encode())
+        finally:
+            os.close(fd)
+    return os.open(f"/proc/{pid}/ns/user", os.O_RDONLY | os.O_CLOEXEC)
 
 
 def _unshare() -> bool:
