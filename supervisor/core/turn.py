@@ -54,7 +54,7 @@ def move(turn: Turn, inst: Instance, phase: Phase, cause: str, cause_id: int = 0
 
 def launch_main(turn: Turn, inst: Instance) -> None:
     """Have the main process launched."""
-    inst.launch = turn.launch()
+    inst.launch, inst.launched_ns = turn.launch(), turn.now
     inst.emptied = False
     turn.actions.append(do.Launch(inst.key, inst.launch))
 

@@ -3,7 +3,7 @@
     python3 -I -S supervisor/logger/await_line.py --log-dir DIR KEY SINCE_NS REGEX
 
 A process of its own, so that no slow disk or expression ever holds the manager up. It
-follows the stored log from SINCE_NS (realtime), when the unit was started; the manager kills it
+follows the stored log from SINCE_NS (realtime), when the program was launched; the manager kills it
 when the start ends in any other way.
 """
 import os

@@ -283,8 +283,9 @@ class Launcher:
         return who
 
     def _watch_plan(self, unit: Unit, inst: Instance) -> list[Step]:
-        """The watcher of ready = {log = ...}: ours, outside the unit's cgroup and log."""
-        since = time_ns() - (monotonic_ns() - inst.since_ns)
+        """The watcher of ready = {log = ...}: ours, outside the unit's cgroup and log. It reads
+        from the launch on: a fast program is ready before we hear that it runs."""
+        since = time_ns() - (monotonic_ns() - inst.launched_ns)
         command = (*self._watcher, inst.key, str(since), unit.start.ready.pattern)
         me = users.identity("", "", ())
         env = (("PATH", PATH), ("HOME", me.home))

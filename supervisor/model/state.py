@@ -48,7 +48,8 @@ class Instance(Struct, gc=False, omit_defaults=True):
     role: Role = ""
     hook: int = 0  # index of the hook that runs
     deadline_ns: int = 0  # of the phase
-    started_ns: int = 0  # when the main process was executed
+    launched_ns: int = 0  # when the main process was asked for
+    started_ns: int = 0  # when it was executed, as far as was heard
     rung: int = 0  # next rung of the stop ladder; -1 the command, -2 the drain, -3 SIGABRT
     emptied: bool = True  # no process of it is left, as far as is known
     again: bool = False  # stop, then start: a restart was asked for

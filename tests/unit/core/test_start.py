@@ -58,6 +58,16 @@ def test_other_kinds_are_not_ready_before_their_exec(kind: str) -> None:
     assert bench["web"].phase == "launching"
 
 
+def test_what_a_log_said_counts_from_the_launch_and_not_from_when_we_heard_of_it() -> None:
+    start = Start(Ready("log"), before=(("a",),))
+    bench = Bench(service(start=start)).start("web").execed("web").after(5 * MS)
+    bench.job_exited("web", empty=True)
+    launched = bench.now
+    bench.after(7 * MS).execed("web")
+    assert bench["web"].phase == "starting"
+    assert (bench["web"].launched_ns, bench["web"].since_ns) == (launched, launched + 7 * MS)
+
+
 def test_a_log_is_watched_and_the_watchers_success_is_the_readiness() -> None:
     bench = Bench(a_service("log")).start("web").execed("web")
     assert bench["web"].phase == "starting"
