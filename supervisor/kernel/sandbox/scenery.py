@@ -179,7 +179,7 @@ class View:
         if not devnodes.own(policy) and (self.replaced or self.read_only):
             self.shown.append(Shown("/dev", scene.take("/dev")))
         for path in proc.masked(policy, self.ctx):
-            if path.startswith("/proc/") or not self.replaced:
+            if path.startswith("/proc/") or not self.replaced or self._sees_sys():
                 self._mask(path)
         for path in roots.files(policy) if policy.root else ():
             self._show(path, trace(path), RDONLY | _OWN | NOEXEC)
@@ -200,6 +200,9 @@ class View:
             if not any(is_below(real.real, one.path) for one in self.shown):
                 flags = _OWN | (RDONLY if self.read_only else 0)
                 self._show(real.real, real, flags, below=self.below)
+
+    def _sees_sys(self) -> bool:
+        return bool(self.policy.root) and "/sys" in roots.files(self.policy)
 
     def _mask(self, path: str) -> None:
         """An empty directory or file instead of what is there."""
