@@ -86,6 +86,7 @@ def lay_out(place: Path, ports: Mapping[str, int], env: Mapping[str, str]) -> No
     place.chmod(0o755)  # the servant comes in, too
     data = place / "data"
     data.mkdir(mode=0o700)
+    (place / "report").mkdir(mode=0o755)  # the log reader's, who is not the servant
     if servant:
         os.chown(data, pwd.getpwnam(servant).pw_uid, -1)
     # A copy: the servant may not be allowed to look into this checkout.
@@ -118,7 +119,7 @@ def settings(
         f'address = "tcp:127.0.0.1:{ports[unit]}"\n' if unit in ports else "")
     known = {"SHOP_DATA": str(place / "data"), "UNBOXED_RUNTIME_DIR": env["UNBOXED_RUNTIME_DIR"]}
     if unit == "logtail":
-        known |= {**env, "UNBOXED": str(BIN / "unboxed")}
+        known |= {**env, "UNBOXED": str(BIN / "unboxed"), "SHOP_DATA": str(place / "report")}
     rows = "".join(f'{name} = "{value}"\n' for name, value in known.items())
     return f'directory = "{place}"\n{user}\n[env]\n{rows}{sandbox(unit, place)}{listen}'
 
@@ -126,7 +127,7 @@ def settings(
 def sandbox(unit: str, place: Path) -> str:
     """The data are here, not in /var/lib. What this host cannot enforce, `unboxed status` tells."""
     if unit == "logtail":
-        return ""
+        return "\n[sandbox]\nstate = []\n"
     paths = [place / "data", *([place / "run" / "status"] if unit == "exporter" else [])]
     write = ", ".join(f'"{path}"' for path in paths)
     return f'\n[sandbox]\nrequire = "best"\nstate = []\nwrite = [{write}]\n'

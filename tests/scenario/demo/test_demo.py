@@ -155,6 +155,18 @@ def read_only(pid: int) -> bool:
     return "ro" in root[5].split(",")
 
 
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def wait_for(there: Callable[[], bool]) -> None:
+    """For what no line tells of."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not there():
+        assert time.monotonic() < deadline, "it does not come"
+        time.sleep(0.05)
+
+
 def left_behind(scratch: Path, pids: list[int]) -> list[object]:
     return [*scratch.iterdir(), *(pid for pid in pids if alive(pid))]
 
@@ -200,6 +212,9 @@ def test_the_shop_opens_survives_a_kill_and_leaves_nothing(
                  'exporter_source_up{source="supervisor"} 1'):
         assert line in text.splitlines()
     assert "finished" in demo.unboxed("status", "migrate")
+    wait_for(lambda: "requests=" in read(demo.place / "report" / "requests.txt"))
+    rows = {one["key"]: one for one in json.loads(demo.unboxed("status", "--json"))["instances"]}
+    assert (rows["logtail"]["state"], rows["logtail"]["restarts"]) == ("running", 0)
 
     pids = pids_of(demo)
     assert victim not in pids

@@ -1,8 +1,8 @@
 """Agent: follows the web's log, counts requests and errors of each minute, and warns.
 
 It reads what `unboxed logs --follow --json web` prints, line by line, as any program could. The
-report is `requests.txt` in the data directory: one line a minute, written anew at most every other
-second while something changes, and never touched when nothing does.
+report is `requests.txt` in a data directory of its own: one line a minute, written anew at most
+every other second while something changes, and never touched when nothing does.
 """
 from __future__ import annotations
 
