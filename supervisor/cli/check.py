@@ -114,6 +114,7 @@ def _file(path: str) -> Loaded:
     """One unit file with the drop-ins beside it."""
     parent, file = os.path.split(path)
     name = file.removesuffix(_SUFFIX)
+    doubtful: list[Problem] = []
     try:
         folder = open_folder(parent or ".")
         if folder is None:
@@ -122,17 +123,17 @@ def _file(path: str) -> Loaded:
             data = read_file(folder.fd, file)
             found: Unit | Broken
             if os.path.lexists(f"{path}.d"):
-                found = load_layered(name, path, data, [folder])
+                found = load_layered(name, path, data, [folder], warnings=doubtful)
             else:
                 found = load_text(name, data.decode("utf-8", "surrogateescape"), path)
         finally:
             os.close(folder.fd)
     except Unreadable as why:
         return _bad(path, str(why))
-    strays = _strays(f"{path}.d")
+    doubtful += _strays(f"{path}.d")
     if isinstance(found, Broken):
-        return Loaded({}, list(found.problems), strays)
-    return Loaded({found.name: found}, [], strays)
+        return Loaded({}, list(found.problems), doubtful)
+    return Loaded({found.name: found}, [], doubtful)
 
 
 def _of_drop_ins(directory: str) -> bool:

@@ -7,20 +7,22 @@ from typing import Any
 from supervisor.config.build import BadText, build, document
 from supervisor.config.files import Folder, Unreadable, open_inner, read_file, reason
 from supervisor.config.problem import Broken, Problem
-from supervisor.config.report import Layer, problems
+from supervisor.config.report import Layer, doubt, problems
 from supervisor.model.unit import Unit
 
 _MAX_DROP_INS = 256  # in one directory
 _KEEPS_EMPTY = ("sandbox", "network")  # where an empty list says that nothing is allowed
+_LEVELS = ("off", "base", "app", "strict")  # of the sandbox, each closer than the last
 _MAX_TOTAL_BYTES = 256 * 1024  # of one unit with all its drop-ins
 
 
 def load_layered(
     name: str, source: str, data: bytes, folders: list[Folder],
-    instead: dict[str, str] | None = None,
+    instead: dict[str, str] | None = None, warnings: list[Problem] | None = None,
 ) -> Unit | Broken:  # fmt: skip
     """The unit of `data` with the drop-ins in `folders`, which are in order of rank. `instead`:
-    path and text of some that are to be thought of as written ("": as not there)."""
+    path and text of some that are to be thought of as written ("": as not there). What is doubtful
+    is appended to `warnings`."""
     layers: list[Layer] = []
     faults: list[Problem] = []
     files, unreadable = _files(f"{name}.toml.d", folders)
@@ -43,7 +45,33 @@ def load_layered(
     for index, layer in enumerate(layers):
         merge(merged, layer.doc, clears=index > 0)
     unit, wrong = build(name, source, merged)
-    return Broken(name, problems(wrong, layers)) if wrong else unit
+    if wrong:
+        return Broken(name, problems(wrong, layers))
+    if warnings is not None:
+        warnings += _lowered(layers)
+    return unit
+
+
+def _lowered(layers: list[Layer]) -> list[Problem]:
+    """A drop-in that takes the sandbox of a unit down, said: whoever wrote the higher level (in the
+    unit file, under a preset that was copied) believes that it holds."""
+    said = [(rank, layer) for layer in layers if (rank := _rank(layer.doc)) >= 0]
+    if not said:
+        return []
+    last, highest = said[-1], max(said, key=lambda row: row[0])
+    if last[0] == highest[0]:
+        return []
+    level, file = _LEVELS[highest[0]], highest[1].file
+    why = f'lowers the level, which is "{level}" in {file}; take it out here to keep that'
+    return [doubt(last[1], ("sandbox", "level"), why)]
+
+
+def _rank(doc: dict[str, Any]) -> int:
+    """Of the level that a layer says, -1 if it says none that there is: a later one has replaced
+    that."""
+    box = doc.get("sandbox")
+    level = box.get("level") if type(box) is dict else None
+    return _LEVELS.index(level) if level in _LEVELS else -1
 
 
 def merge(under: dict[str, Any], over: dict[str, Any], *, clears: bool = True) -> None:

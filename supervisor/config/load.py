@@ -28,7 +28,7 @@ _MAX_ENTRIES = 65536  # of one directory
 
 class Loaded(Struct, frozen=True):
     """Everything that was found. `problems` belong to broken units or directories; what `warnings`
-    name was ignored."""
+    name was ignored, or is perhaps not what was meant."""
 
     units: dict[str, Unit]
     problems: list[Problem]
@@ -72,8 +72,8 @@ def read_unit(
 def iter_units(
     dirs: Sequence[str], warnings: list[Problem] | None = None
 ) -> Iterator[Unit | Broken]:
-    """The units of `dirs` one by one, in order of name. What was ignored is appended to
-    `warnings`."""
+    """The units of `dirs` one by one, in order of name. What was ignored or is doubtful
+    is appended to `warnings`."""
     yield from Texts(dirs, [] if warnings is None else warnings).units()
 
 
@@ -135,7 +135,8 @@ class Texts:
                 else:
                     from supervisor.config.drop_in import load_layered
 
-                    yield load_layered(text.name, text.source, text.data, overlays)
+                    layers = (text.name, text.source, text.data, overlays)
+                    yield load_layered(*layers, warnings=self._warnings)
             self._warnings += [
                 Problem(f"{folder.path}/{file}.d", 0, "", "cannot be used: no unit has that name")
                 for file, homes in self._drop_ins.items()

@@ -42,6 +42,11 @@ def problems(faults: list[Fault], layers: list[Layer]) -> tuple[Problem, ...]:
     return tuple(listed)
 
 
+def doubt(layer: Layer, where: Where, message: str) -> Problem:
+    """What one file says there, and perhaps should not."""
+    return Problem(layer.file, Lines(layer.text).find(where) or 1, dotted(where), message)
+
+
 def dotted(where: Where) -> str:
     """`restart.limit.count`, `listen[1].address`."""
     text = ""

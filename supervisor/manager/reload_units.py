@@ -45,6 +45,8 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
         return InvalidUnits(
             tuple(problems), "cannot reload unit files: there are errors; nothing was changed"
         )
+    for warning in loaded.warnings:
+        sup.report(str(warning))
     old = sup.world.graph.units
     # An unchanged unit stays the same object: whoever compares by identity sees no change.
     units = {

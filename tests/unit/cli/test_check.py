@@ -99,6 +99,16 @@ def test_a_drop_in_is_checked_with_its_unit(tmp_path: Path, cli: Cli) -> None:
     assert f"it is a drop-in of db, and there is no {tmp_path}/db.toml; nothing was checked" in out
 
 
+def test_a_preset_that_lowers_the_level_is_a_warning(tmp_path: Path, cli: Cli) -> None:
+    strict = 'command = "/bin/web"\n[sandbox]\nlevel = "strict"\npromises = "stdio"\n'
+    web = unit(tmp_path, "web.toml", strict)
+    preset = unit(tmp_path / "web.toml.d", "00-python.toml", 'sandbox.level = "app"\n')
+    for path in (web, str(tmp_path), preset):
+        code, out, _ = cli("check", path)
+        assert code == 0
+        assert f'warning: {preset}:1: sandbox.level: lowers the level, which is "strict"' in out
+
+
 def test_drop_ins_count_when_a_directory_is_checked(tmp_path: Path, cli: Cli) -> None:
     unit(tmp_path, "web.toml", 'command = "/bin/web"')
     unit(tmp_path / "web.toml.d", "10.toml", "umask = 7.5")

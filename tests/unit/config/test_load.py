@@ -267,6 +267,21 @@ def test_an_empty_list_of_isolation_allows_nothing(dirs: list[Path]) -> None:
     assert unit.network == Network(connect=())
 
 
+def test_a_drop_in_that_lowers_the_level_is_named(dirs: list[Path]) -> None:
+    unit = dirs[0] / "web.toml"
+    preset = dirs[0] / "web.toml.d" / "00-preset.toml"
+    _write(unit, 'command = "/bin/x"\nsandbox.level = "strict"\nsandbox.promises = "stdio"\n')
+    _write(preset, '# preset\n[sandbox]\nlevel = "app"\n')
+    place = f'{preset}:3: sandbox.level: lowers the level, which is "strict" in {unit}; '
+    assert _read(dirs)[2] == [f"{place}take it out here to keep that"]
+    last = dirs[0] / "web.toml.d" / "learned.toml"
+    _write(last, 'sandbox.level = "strict"\n')
+    assert _read(dirs)[2] == []
+    _write(preset, 'sandbox.level = "strictest"\n')
+    _write(last, 'sandbox.level = "base"\n')
+    assert [line.partition(":")[0] for line in _read(dirs)[2]] == [str(last)]
+
+
 def test_an_empty_unit_may_get_its_command_from_a_drop_in(dirs: list[Path]) -> None:
     _write(dirs[0] / "web.toml", "")
     _write(dirs[0] / "web.toml.d" / "a.toml", 'command = "/bin/x"\nstop.ladder = []')
