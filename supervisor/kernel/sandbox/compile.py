@@ -30,6 +30,7 @@ from supervisor.kernel.sandbox import (
     view,
 )
 from supervisor.kernel.sandbox.part import CannotConfine, Context, Part
+from supervisor.kernel.sandbox.trace import look_once
 from supervisor.model.policy import Policy
 
 _KEYCTL_JOIN_SESSION_KEYRING = 1
@@ -48,7 +49,11 @@ class Confined(NamedTuple):
 
 def confine(policy: Policy, ctx: Context) -> Confined:
     """What makes this policy true for one launch. Looks only. Raises CannotConfine."""
-    parts = [part(policy, ctx) for part in mechanisms()]
+    look_once(on=True)
+    try:
+        parts = [part(policy, ctx) for part in mechanisms()]
+    finally:
+        look_once(on=False)
     new_users = any(part.holds & namespaces.NEWUSER for part in parts)
     parts.append(capabilities.part(policy, ctx, new_users))
     missing = tuple(dict.fromkeys(one for part in parts for one in part.missing))

@@ -27,9 +27,30 @@ class Traced(NamedTuple):
         return stat.S_ISDIR(self.mode)
 
 
+# While one plan is compiled, what was looked at stays so: most parts ask for the same paths.
+_seen: dict[tuple[str, str], Traced] = {}
+_looks_once = False
+
+
+def look_once(*, on: bool) -> None:
+    """Whether `trace` remembers, from now on; what it remembered is forgotten in any case."""
+    global _looks_once  # noqa: PLW0603 - the time of one compilation, and nothing else compiles then
+    _looks_once = on
+    _seen.clear()
+
+
 def trace(path: str, root: str = "", key: str = "sandbox") -> Traced:
     """Where an absolute path leads. Raises FileNotFoundError and its like, and CannotConfine (with
     `key`) for a link that is not to be trusted."""
+    found = _seen.get((path, root))
+    if found is None:
+        found = _trace(path, root, key)
+        if _looks_once:
+            _seen[path, root] = found
+    return found
+
+
+def _trace(path: str, root: str, key: str) -> Traced:
     left, real = path.split("/")[::-1], ""
     links: list[tuple[str, str]] = []
     mode = stat.S_IFDIR
