@@ -11,7 +11,6 @@ from _struct import Struct as _Layout
 
 from supervisor.kernel.calls import Struct, call
 from supervisor.kernel.plan import Step
-from supervisor.kernel.sandbox.facts import held
 from supervisor.kernel.sandbox.part import Context, Part
 from supervisor.model.capabilities import CAPABILITIES
 from supervisor.model.policy import Policy
@@ -73,5 +72,3 @@ def _set(permitted: int, inheritable: int) -> Step:
     data = _DATA.pack(low, low, inheritable & 0xFFFFFFFF, high, high, inheritable >> 32)
     count = permitted.bit_count()
     return call("capset", Struct((_HEADER,)), Struct((data,)), words=f"keep {count} capabilities")
-
-

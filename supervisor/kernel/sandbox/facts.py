@@ -123,7 +123,12 @@ def _tried(machine: str, administers: bool) -> bytes:
     """Landlock's ABI; whether there are filters, programs on groups, key rings; what it may mount
     in a user namespace, and what in the one it has."""
     reader, writer = os.pipe2(os.O_CLOEXEC)
-    pid = os.fork()
+    try:
+        pid = os.fork()
+    except OSError:
+        os.close(reader)
+        os.close(writer)
+        raise
     if not pid:
         try:
             os.write(writer, bytes(_tries(machine, administers)))

@@ -6,20 +6,17 @@ paths. With promises these refusals come before what was promised; without, they
 """
 from __future__ import annotations
 
-from _struct import Struct as _Layout
 from functools import lru_cache
 
-from supervisor.kernel.calls import Address, Struct, call
 from supervisor.kernel.sandbox import landlock, memory
 from supervisor.kernel.sandbox.part import Context, Part
 from supervisor.kernel.seccomp import argument as a
 from supervisor.kernel.seccomp import filter as seccomp
 from supervisor.kernel.seccomp import network
+from supervisor.kernel.seccomp.install import install
 from supervisor.kernel.seccomp.rule import ENOSYS, VIOLATION, Rule, bits, other
 from supervisor.model.policy import Policy
 
-_PROGRAM = _Layout("<HHI")  # struct sock_fprog, whose pointer follows
-_SET_MODE_FILTER = 1
 _OWNERS = ("chown", "lchown", "fchown", "fchownat")
 _ATTRIBUTES = (
     "chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "futimesat", "utimensat",
@@ -41,12 +38,8 @@ def part(policy: Policy, ctx: Context) -> Part:
         return Part(missing=tuple((key, why) for key in dict.fromkeys(keys)))
     extra = tuple(row for _, rows in refused for row in rows)
     program = compiled(ctx.facts.arch, policy.promises, policy.on_violation, extra)
-    count = len(program) // 8
     what = " ".join(policy.promises) or "refuses single calls only"
-    filtering = call(
-        "seccomp", _SET_MODE_FILTER, 0, Struct((_PROGRAM.pack(count, 0, 0), Address(program))),
-        words=f"a filter of {count} instructions: {what}",
-    )  # fmt: skip
+    filtering = install(program, f": {what}")
     words = f"a system call filter; on violation: {policy.on_violation}"
     return Part(last=(filtering,), mechanisms=tuple((key, words) for key in dict.fromkeys(keys)))
 

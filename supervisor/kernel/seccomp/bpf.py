@@ -19,7 +19,7 @@ MAX_INSTRUCTIONS = 4096  # BPF_MAXINSNS
 REACH = 255  # jt and jf are bytes
 LINEAR = 3  # so many values are compared one by one, more by halves
 
-_INSTRUCTION = Struct("<HBBI")  # struct sock_filter: code, jt, jf, k
+INSTRUCTION = Struct("<HBBI")  # struct sock_filter: code, jt, jf, k
 
 Label = int
 
@@ -41,7 +41,7 @@ class Program:
             raise ValueError(
                 f"cannot compile the filter: {len(self)} instructions, and the kernel takes "
                 f"{MAX_INSTRUCTIONS}")
-        return b"".join(_INSTRUCTION.pack(*instruction) for instruction in reversed(self._code))
+        return b"".join(INSTRUCTION.pack(*instruction) for instruction in reversed(self._code))
 
     def answer(self, action: int) -> Label:
         return self._place((RET, action), (RET, 0, 0, action))

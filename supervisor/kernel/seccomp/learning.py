@@ -8,36 +8,27 @@ execve, passes a mark as the fourth argument, of which the kernel reads only thr
 """
 from __future__ import annotations
 
-from _struct import Struct
-
-from supervisor.kernel.calls import Address, Out, call
-from supervisor.kernel.calls import Struct as Argument
+from supervisor.kernel.calls import Out, call
 from supervisor.kernel.plan import Step
 from supervisor.kernel.seccomp import filter as seccomp
-from supervisor.kernel.seccomp.bpf import RET
+from supervisor.kernel.seccomp.bpf import INSTRUCTION, RET
+from supervisor.kernel.seccomp.install import install
 from supervisor.kernel.seccomp.rule import ALLOW, LOG, WHOLE, Condition, Rule
 from supervisor.kernel.wire import EXEC_MARK
 
 USER_NOTIF = 0x7FC00000  # seccomp(2): ask the listener
 _EXECVE_MARK = 3  # the argument
-_INSTRUCTION = Struct("<HBBI")  # struct sock_filter
-_PROGRAM = Struct("<HHI")  # struct sock_fprog, whose pointer follows
-_SET_MODE_FILTER, _NEW_LISTENER = 1, 8
+_NEW_LISTENER = 8
 
 
 def steps(arch: str, descriptor: int) -> tuple[Step, ...]:
     """Install it, last of all before the service is executed, which then holds its listener as this
     descriptor, for the learner to take a copy of."""
-    program = compile(arch)
-    count = len(program) // 8
+    asks = " that asks `unboxed learn`"
     return (
-        call(
-            "seccomp", _SET_MODE_FILTER, _NEW_LISTENER,
-            Argument((_PROGRAM.pack(count, 0, 0), Address(program))), result="listener",
-            words=f"a filter of {count} instructions that asks `unboxed learn`",
-        ),
+        install(compile(arch), asks, _NEW_LISTENER, "listener"),
         call("dup3", Out("listener"), descriptor, 0, words="keep its listener open"),
-    )  # fmt: skip
+    )
 
 
 def compile(arch: str) -> bytes:  # noqa: A001 - learning.compile reads right
@@ -46,7 +37,7 @@ def compile(arch: str) -> bytes:  # noqa: A001 - learning.compile reads right
     asked = Rule((), LOG)
     extra = (("execve", own), ("execve", asked), ("execveat", asked))
     program = seccomp.compile(arch, (), "log", extra)
-    log, ask = (_INSTRUCTION.pack(RET, 0, 0, action) for action in (LOG, USER_NOTIF))
+    log, ask = (INSTRUCTION.pack(RET, 0, 0, action) for action in (LOG, USER_NOTIF))
     return b"".join(
         ask if program[at : at + 8] == log else program[at : at + 8]
         for at in range(0, len(program), 8)
