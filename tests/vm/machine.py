@@ -69,9 +69,11 @@ needs_machine = pytest.mark.skipif(bool(_missing()), reason=_missing() or "there
 
 class Machine:
     def __init__(
-        self, home: Path, script: str, *, env: Mapping[str, str] | None = None, mebibytes: int = 512
-    ) -> None:
+        self, home: Path, script: str, *, env: Mapping[str, str] | None = None,
+        mebibytes: int = 512, patience_s: float = PATIENCE_S,
+    ) -> None:  # fmt: skip
         self.home = home
+        self._patience_s = patience_s
         self._console = home / "console"
         self._mebibytes = mebibytes
         init = home / "init"
@@ -105,7 +107,7 @@ class Machine:
                 stderr=console, env={**os.environ, "TMPDIR": memory}, start_new_session=True,
             )  # fmt: skip
         self._stack.callback(self._kill)
-        self._deadline = time.monotonic() + PATIENCE_S
+        self._deadline = time.monotonic() + self._patience_s
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
