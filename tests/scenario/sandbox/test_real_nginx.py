@@ -21,7 +21,7 @@ daemon off;
 worker_processes 2;
 pid /tmp/nginx.pid;
 error_log stderr;
-events {{}}
+events {{ accept_mutex on; }}
 http {{
     access_log /dev/stdout;
     client_body_temp_path /var/cache/{name}/body;
