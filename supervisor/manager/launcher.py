@@ -1,4 +1,4 @@
-"""From a unit to a SPAWN frame: resolves names, opens what must be open, compiles the plan.
+"""From a unit to a SPAWN frame: resolves names, has opened what must be open, compiles the plan.
 
 The frame of a plain unit is the same at every start, so it is kept; one that depends on files or
 descriptors which may change in between is made anew.
@@ -6,11 +6,9 @@ descriptors which may change in between is made anew.
 from __future__ import annotations
 
 import os
-from binascii import crc32
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING
 
-from supervisor.kernel import listen as sockets
 from supervisor.kernel import notify, users
 from supervisor.kernel.host import read
 from supervisor.kernel.keeper import Keeper
@@ -26,9 +24,10 @@ from supervisor.kernel.plan import (
 from supervisor.kernel.plan import compile as compile_plan
 from supervisor.kernel.plan import names as plan_names
 from supervisor.kernel.tracking import MARK, Tracker
+from supervisor.manager.descriptors import Descriptors
 from supervisor.model.paths import Paths
 from supervisor.model.state import Instance, Role
-from supervisor.model.unit import Listen, Unit
+from supervisor.model.unit import Unit
 
 if TYPE_CHECKING:
     from supervisor.manager.learning import Session
@@ -52,7 +51,7 @@ class Launcher:
         self._keeper = keeper
         self._tracker = tracker
         self._paths = paths
-        self._stored = stored
+        self.descriptors = Descriptors(keeper, stored)
         self._cpus = cpus
         self._watcher = watcher
         # Writing what is already there would cost each launch a visit to /proc.
@@ -150,14 +149,17 @@ class Launcher:
         pid_vars: list[str] = []
         notify_path = ""
         if not role:
-            self._listeners(unit, inst, env, fds, dry=dry)
-            if fds:
+            passed = self.descriptors.passed(unit, inst, dry=dry)
+            if passed:
+                fds = [(FIRST_LISTEN_FD + at, stored) for at, (stored, _) in enumerate(passed)]
+                env["LISTEN_FDS"] = str(len(passed))
+                env["LISTEN_FDNAMES"] = ":".join(name for _, name in passed)
                 pid_vars.append("LISTEN_PID")
             notify_path = self._readiness(unit, inst, env, pid_vars)
         elif inst.pid:
             env["MAINPID"] = str(inst.pid)
         for one in unit.listen:
-            names["{port:" + one.name + "}"] = self._port(unit, inst, one)
+            names["{port:" + one.name + "}"] = self.descriptors.port(unit, inst, one)
         command = other or tuple(filled(word, names) for word in self._command(unit, role, hook))
         if unit.env_files:
             from supervisor.manager.env_files import variables
@@ -230,8 +232,8 @@ class Launcher:
         more use. Raises OSError."""
         number = self.sandboxing().release(unit, key, _names(unit, key), last=last)
         if number is not None:
-            for name in [s for s in self._stored if s.startswith(f"idmap:{number}:")]:
-                self._drop(name)
+            for name in [s for s in self.descriptors.stored if s.startswith(f"idmap:{number}:")]:
+                self.descriptors.drop(name)
 
     def _level_base(self) -> Confinement:
         """What level base takes from a unit that says nothing of its isolation: all capabilities,
@@ -291,91 +293,19 @@ class Launcher:
         env = (("PATH", PATH), ("HOME", me.home))
         return compile_plan(Launch(command, command[0], env, me, directory="/"))
 
-    # --- descriptors --------------------------------------------------------------------------
-
-    def _listeners(
-        self, unit: Unit, inst: Instance, env: dict[str, str], fds: list[tuple[int, str]],
-        *, dry: bool,
-    ) -> None:  # fmt: skip
-        """Listeners first, then what the service parked by FDSTORE: as systemd passes them."""
-        names = []
-        for one in unit.listen:
-            base = self._base(unit, inst, one)
-            stored = self._find(base)
-            if not stored:
-                stored = base if dry else self._bind(one, base)
-            fds.append((FIRST_LISTEN_FD + len(fds), stored))
-            names.append(one.name)
-        for stored in sorted(s for s in self._stored if s.startswith(f"fdstore:{inst.key}:")):
-            fds.append((FIRST_LISTEN_FD + len(fds), stored))
-            names.append(stored.split(":", 3)[3])
-        if fds:
-            env["LISTEN_FDS"] = str(len(fds))
-            env["LISTEN_FDNAMES"] = ":".join(names)
-
-    def _base(self, unit: Unit, inst: Instance, one: Listen) -> str:
-        """The stored name of a listener: another one once its definition changes."""
-        owner = inst.key if one.reuse_port else unit.name
-        return f"listen:{owner}:{one.name}:{crc32(repr(one).encode()):08x}"
-
-    def _find(self, base: str) -> str:
-        """The listener as it is stored, "" if it is not. One of port 0 has the port that the kernel
-        chose behind its name."""
-        if base in self._stored:
-            return base
-        return next((s for s in self._stored if s.startswith(base + ":")), "")
-
-    def drop_stale(self, unit: Unit, inst: Instance) -> None:
-        """Let go of the listeners that the unit's definition has no more, or their addresses could
-        be given to nobody else. What runs has its own descriptors and goes on with them."""
-        keep = tuple(self._base(unit, inst, one) for one in unit.listen)
-        whose = (f"listen:{inst.key}:", f"listen:{unit.name}:")
-        for name in [s for s in self._stored if s.startswith(whose) and not s.startswith(keep)]:
-            self._drop(name)
-
-    def _port(self, unit: Unit, inst: Instance, one: Listen) -> str:
-        if one.port:
-            return str(one.port)
-        return self._find(self._base(unit, inst, one)).rpartition(":")[2]
-
-    def _bind(self, one: Listen, base: str) -> str:
-        prefix = base.rpartition(":")[0] + ":"
-        for old in [s for s in self._stored if s.startswith(prefix)]:
-            self._drop(old)
-        self._keeper.flush()
-        try:
-            fd = sockets.bind(one)
-        except (OSError, users.UnknownName) as exc:
-            reason = exc.strerror if isinstance(exc, OSError) else str(exc)
-            raise CannotLaunch(
-                f"cannot bind {sockets.label(one)} (listener {one.name}): {reason}"
-            ) from exc
-        stored = base if one.port or one.path else f"{base}:{sockets.port_of(fd)}"
-        self._keep(stored, fd)
-        os.close(fd)
-        return stored
-
     def _make(self, boxed: Boxed) -> None:
         """What the keeper has to have for this sandbox, and has not yet. Raises CannotLaunch."""
         from supervisor.kernel.sandbox.part import CannotConfine
 
         for name, make in boxed.stores:
-            if name in self._stored:
+            if name in self.descriptors.stored:
                 continue
             try:
                 fd = make()
             except CannotConfine as exc:
                 raise CannotLaunch(str(exc)) from exc
-            self._keep(name, fd)
+            self.descriptors.keep(name, fd)
             os.close(fd)
-
-    def _keep(self, name: str, fd: int) -> None:
-        self._keeper.put(name, fd)
-        self._stored.add(name)
-
-    def _drop(self, name: str) -> None:
-        self._keeper.named("DROP", name)
-        self._stored.discard(name)
 
     def _readiness(
         self, unit: Unit, inst: Instance, env: dict[str, str], pid_vars: list[str]
@@ -395,10 +325,10 @@ class Launcher:
     ) -> None:
         """`owner`: the host's ids of `who`, where those are others."""
         stored = f"notify:{key}"
-        if stored not in self._stored:
+        if stored not in self.descriptors.stored:
             uid, gid = owner or (-1 if who.uid is None else who.uid, who.gid)
             fd = notify.open_socket(path, uid, gid)
-            self._keep(stored, fd)
+            self.descriptors.keep(stored, fd)
             self.opened[key] = fd
 
 

@@ -231,7 +231,7 @@ class Performer:
                 self._close_listeners(one, key)
         if unit is not None and key not in world.keys[name] and name not in world.left:
             for other in world.keys[name]:  # it was the last to serve by the old definition
-                sup.launcher.drop_stale(unit, world.instances[other])
+                sup.launcher.descriptors.drop_stale(unit, world.instances[other])
         if ran is None or _speaks(ran) or (unit is not None and _speaks(unit)):
             self._notices.close(key)
         if ran is not None and sup.launcher.is_boxed(key, ran):
@@ -240,7 +240,7 @@ class Performer:
     def _redefined(self, was: Unit, unit: Unit, key: str) -> None:
         """The run that begins has another definition than the last: what was opened for that one
         may belong to another user, or to nobody."""
-        self._sup.launcher.drop_stale(unit, self._sup.world.instances[key])
+        self._sup.launcher.descriptors.drop_stale(unit, self._sup.world.instances[key])
         if is_isolated(was) and not is_isolated(unit):
             self._sup.launcher.release(was, key, last=self._is_last(key))
         if _speaks(was) and (was.user, was.group, was.sandbox) != (

@@ -75,6 +75,6 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
         if name in sup.world.left:
             continue  # what is surplus serves on; the last of it closes them
         for key in sup.world.keys[name]:
-            sup.launcher.drop_stale(units[name], sup.world.instances[key])
+            sup.launcher.descriptors.drop_stale(units[name], sup.world.instances[key])
     sup.flush()
     return UnitsReloaded(tuple(added), tuple(changed), tuple(removed))

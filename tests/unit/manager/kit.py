@@ -73,8 +73,9 @@ class Bench:
         header = Header(seed=1, booted=True)
         world = World(1, 1)
         self.sup = Supervisor(
-            where, end, tracker, world, Journal.create(), launcher, header, launcher._stored
-        )
+            where, end, tracker, world, Journal.create(), launcher, header,
+            launcher.descriptors.stored,
+        )  # fmt: skip
         self.notices = Notices(self.sup)
         performer = Performer(self.sup, self.notices)
         self.performer = performer
