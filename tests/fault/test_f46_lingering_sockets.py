@@ -93,7 +93,7 @@ def test_sent_by_a_service(tmp_path: Path, one: Lingering, text: str) -> None:
     """To be closed at once; and to be kept, which the keeper does until the unit is gone."""
     unit = SLEEP + '[start]\nready = "notify"\ntimeout = "1h"\n'
     with Stack(tmp_path, {"web": unit}) as stack:
-        pid = stack.wait("web", "starting")["pid"]
+        pid = stack.wait("web", "starting", test=lambda row: row["pid"])["pid"]
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as service:
             service.connect(str(stack.runtime / "notify" / "web"))
             one.send(service, f"READY=1\n{text}".encode(), pid)
