@@ -8,6 +8,7 @@ Standard library only; each stage is a process of its own, so that it costs what
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -49,6 +50,9 @@ def main(argv: list[str]) -> int:
     # The commands under test are those that were just built, wherever a test looks for them.
     os.environ["PATH"] = f"{BIN}:{os.environ.get('PATH', os.defpath)}"
     os.chdir(ROOT)
+    # A shell starts what it puts into the background with SIGINT ignored, and so would be all that
+    # is tested with ^C.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     results = [_stage(name) for name in argv or stages]
     _summary(results)
     return int(any(result.failed for result in results))

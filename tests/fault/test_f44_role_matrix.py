@@ -40,8 +40,8 @@ NEEDS: dict[str, Role] = {
     "Explain": OBSERVE, "Audit": OBSERVE, "Ports": OBSERVE,
     "Start": OPERATE, "Stop": OPERATE, "Restart": OPERATE, "Reload": OPERATE, "Kill": OPERATE,
     "Freeze": OPERATE, "Thaw": OPERATE, "ResetFailed": OPERATE,
-    "ReloadUnits": ADMIN, "Set": ADMIN, "Exec": ADMIN, "Try": ADMIN, "Learn": ADMIN, "Shutdown": ADMIN, "ShutdownNow": ADMIN,
-    "Upgrade": ADMIN,
+    "ReloadUnits": ADMIN, "Set": ADMIN, "Exec": ADMIN, "Try": ADMIN, "Learn": ADMIN,
+    "Shutdown": ADMIN, "ShutdownNow": ADMIN, "Upgrade": ADMIN,
 }  # fmt: skip
 UIDS = {NONE: 2000, OBSERVE: 2001, OPERATE: 2002, ADMIN: 2003}
 ACCESS = Access(900, None, tuple(

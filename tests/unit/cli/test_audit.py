@@ -32,7 +32,7 @@ def test_of_one_unit_the_checks_that_add_to_it_come_by_weight(
         {"name": "PrivateNetwork=", "badness": 1, "range": 1, "exposure": 0.43},
         {"name": "RemoveIPC=", "badness": None, "range": 1, "exposure": 0.0},
     ]
-    fake.answers["Audit"] = lambda asked: {"audits": [{**WEB, "checks": checks}]}
+    fake.answers["Audit"] = lambda _: {"audits": [{**WEB, "checks": checks}]}
     lines = cli("audit", "web").out.splitlines()
     assert [line.split() for line in lines[-2:]] == [
         ["0.43", "PrivateNetwork="], ["0.17", "PrivateTmp="]]
