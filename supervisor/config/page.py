@@ -106,10 +106,10 @@ The levels, each with all of the one before it:
 - `off`: nothing.
 - `base`: no new privileges (set-user-id programs run as who starts them); no capabilities, unless
   they are listed or `user = "root"` is written.
-- `app`: a dynamic user (unless `user` or `users` is written); the whole file system read-only but
-  its own directories and `write`; no /home, /root and /run/user; a private /tmp; in /proc its own
-  processes only; no devices but those that every program expects; the promise `app`; no signals
-  and no abstract sockets to strangers.
+- `app`: a dynamic user (unless `user` or `users` is written, or the supervisor is an ordinary
+  user's); the whole file system read-only but its own directories and `write`; no /home, /root
+  and /run/user; a private /tmp; in /proc its own processes only; no devices but those that every
+  program expects; the promise `app`; no signals and no abstract sockets to strangers.
 - `strict`: nothing but the promises, paths and ports that are listed, and the program itself.
 
 Promises: {}.
@@ -120,7 +120,8 @@ pledge words, and words for what Linux has besides.
 In `read`, `write` and `exec`, `@state`, `@runtime`, `@cache` and `@logs` are the directories of
 these keys (one with the unit's name, if there is none), `@tmp` is a private /tmp, and `@self` is
 the program, its interpreter and loader, and the libraries that they load. What may be written may
-be read. What each key is in the kernel says [sandbox.md](sandbox.md).
+be read. A list of `read` or `exec` limits reading to what is listed anywhere, and what the program
+is started by. What each key is for, and what hosts cannot enforce, says [sandbox.md](sandbox.md).
 """
 
 _NETWORK = """
