@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,8 @@ _LIMIT_NS = 1_000_000_000
 _SETTLE_S = 2.0
 _NS_PER_PS = 1e-3
 _CALLS = ("getppid_ns", "read_ns", "fcntl_ns")  # in the order in which c/hot.c tells of them
+
+_STATE = Path("/var/lib/unboxed-bench")  # of the key `state`
 
 # What stands in the unit file, by the row's name; {place} and {port} are replaced.
 PLAIN = "plain"
@@ -167,6 +169,8 @@ def keys(bench: Bench, n: int) -> Iterator[Keys]:
             yield Keys(session, fifo)
         finally:
             session.close()
+            with suppress(OSError):
+                _STATE.rmdir()
 
 
 def apps(bench: Bench, n: int, *, bare: bool) -> Sample:
