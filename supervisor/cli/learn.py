@@ -40,7 +40,8 @@ def run(call: Call) -> int:
     with Server(call, f"learn {unit}") as server:
         learner = Learner(call, server, unit)
         try:
-            learner.learn(restart=call.flag("restart"), seconds=seconds)
+            fresh = call.flag("write") and not call.flag("force")
+            learner.learn(restart=call.flag("restart"), fresh=fresh, seconds=seconds)
         except Failure:
             if learner.about is not None:  # a manager that was replaced knows of no learner
                 learner.stop()
@@ -58,6 +59,12 @@ def run(call: Call) -> int:
         print(f"{unit} is stopped; `unboxed start {unit}` starts it as it was", file=sys.stderr)
         return DONE
     path, name = about["drop_in"], about["unit"]
+    wrong = drop_in.faults(about["folders"], name, path, text)
+    if wrong:
+        print(text, end="")
+        raise Failure(
+            f"cannot write {path}: {name} would not be right with it; {unit} is stopped, and what"
+            " was learned is printed above\n" + "\n".join(wrong))
     drop_in.write(path, text, force=call.flag("force"))
     print(
         f"wrote {path}; {unit} is stopped: `unboxed reload` and `unboxed start {name}` start it"
@@ -98,9 +105,9 @@ class Learner:
         self.about: dict[str, Any] | None = None
         self.ended = ""
 
-    def learn(self, *, restart: bool, seconds: float | None) -> None:
+    def learn(self, *, restart: bool, fresh: bool, seconds: float | None) -> None:
         """Until the unit ends, for so long, or until Ctrl-C. Raises Failure."""
-        asked = {"unit": self._unit, "restart": restart}
+        asked = {"unit": self._unit, "restart": restart, "fresh": fresh}
         threading.Thread(target=self._hear, args=(asked,), daemon=True).start()
         end = None if seconds is None else self._begun + seconds
         while not self.ended:

@@ -155,14 +155,15 @@ COMMANDS = (
     Command(
         "learn", "learn", "Run a unit with nothing refused, and show what it needs as a sandbox.",
         Option("--for", value="TIME", text="Stop it after so long (30s, 5m), not at Ctrl-C only."),
-        Option("--restart", text="Restart it if it runs."),
+        Option("--restart", text="Restart it if it runs; else that is an error."),
         Option("--write", text="Write it as a drop-in, learned.toml, instead of printing it."),
-        Option("--force", text="Overwrite that file."),
+        Option("--force", text="Overwrite that file; else it is an error that it is there."),
         words="UNIT", complete="unit",
         more="The unit runs as at level strict, but nothing is refused; each call that a"
         " promise is needed for is noted, with its paths and ports. When it ends, or at Ctrl-C,"
-        " prints [sandbox] and [network] as TOML that allow what was seen. Drive it through all"
-        " that it has to do: what it did not do is not in it. Takes the right to trace it.",
+        " it is stopped, and [sandbox] and [network] that allow what was seen are printed as TOML."
+        " Drive it through all that it has to do: what it did not do is not in it. Takes the right"
+        " to trace it.",
     ),
     Command(
         "ports", "ports", "Show who listens and who is connected, and who may.", JSON,

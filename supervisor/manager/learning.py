@@ -88,12 +88,11 @@ class Session:
                 for name in getattr(policy, kind) or (unit.name,):  # a dynamic user's are private
                     for top in (TOPS[kind], f"{TOPS[kind]}/private"):
                         words += [say.LearnedWord(f"@{kind}", f"{top}/{name}")]
-        folder = self._sup.paths.admin_units or self._sup.paths.units[0]
         hooks = unit.start.before or unit.start.after or unit.stop.command or unit.reload.command
         return say.LearnedProcess(
             inst.key, inst.unit, inst.pid, DESCRIPTOR, self._program,
-            policy.root, f"{folder}/{unit.name}.toml.d/learned.toml", tuple(words), bool(hooks),
-            policy.dynamic_user,
+            policy.root, drop_in(self._sup, unit.name), tuple(words), bool(hooks),
+            policy.dynamic_user, tuple(self._sup.paths.units),
         )  # fmt: skip
 
     def _end(self, why: str) -> None:
@@ -109,6 +108,12 @@ class Session:
         self._call.closed = None
         self._sup.listeners.remove(self._moved)
         self._sup.launcher.learning.pop(self._key, None)
+
+
+def drop_in(sup: Supervisor, unit: str) -> str:
+    """The file that what is learned of it belongs in."""
+    folder = sup.paths.admin_units or sup.paths.units[0]
+    return f"{folder}/{unit}.toml.d/learned.toml"
 
 
 def why_not(unit: Unit) -> str:

@@ -333,6 +333,9 @@ class Requests:
             why = "it runs; stop it before, or give --restart"
         else:
             why = learning.why_not(sup.world.unit_of(inst))
+            path = learning.drop_in(sup, inst.unit)
+            if not why and what.fresh and os.path.lexists(path):
+                why = f"{path} is there already; --force overwrites it"
         if why:
             call.fail(say.Failed(f"cannot learn {inst.key}: {why}; nothing was changed"))
             return

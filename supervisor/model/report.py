@@ -303,7 +303,8 @@ class LearnedWord(Struct, frozen=True, gc=False):
 class LearnedProcess(Struct, frozen=True, gc=False):
     """What waits for its learner: `descriptor` of `pid` is the listener of its filter. `root`:
     where its paths begin. `words`: what @words stand for. `drop_in`: where what is learned
-    belongs. `hooks`: it has other commands, which are not seen. `dynamic`: its user is."""
+    belongs. `hooks`: it has other commands, which are not seen. `dynamic`: its user is. `folders`:
+    where unit files are read from, highest rank first."""
 
     key: str
     unit: str
@@ -315,6 +316,7 @@ class LearnedProcess(Struct, frozen=True, gc=False):
     words: tuple[LearnedWord, ...] = ()
     hooks: bool = False
     dynamic: bool = False
+    folders: tuple[str, ...] = ()
 
 
 class LearnReply(Struct, frozen=True, gc=False, omit_defaults=True):

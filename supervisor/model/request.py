@@ -81,10 +81,11 @@ class Exec(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
 
 
 class Learn(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
-    """`restart`: also if it runs."""
+    """`restart`: also if it runs. `fresh`: not if the drop-in is there that this would become."""
 
     unit: Pattern
     restart: bool = False
+    fresh: bool = False
 
 
 class Close(Struct, frozen=True, gc=False, forbid_unknown_fields=True):

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from supervisor.cli.call import FAILED, Failure
 
@@ -26,6 +27,16 @@ def over(path: str) -> list[str]:
         if any(table in keys for table in _LEARNED):
             found.append(f"{folder}/{name}")
     return found
+
+
+def faults(folders: Sequence[str], unit: str, path: str, text: str) -> list[str]:
+    """What would be wrong with the unit if that file had that text: one unit that is not right
+    keeps all others from being read anew."""
+    from supervisor.config.load import read_unit
+    from supervisor.config.problem import Broken
+
+    found = read_unit(folders, unit, {path: text})
+    return [str(one) for one in found.problems] if isinstance(found, Broken) else []
 
 
 def write(path: str, text: str, *, force: bool) -> None:

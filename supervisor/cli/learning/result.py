@@ -5,7 +5,7 @@ there for. What could not be turned into a rule is a comment, never left out in 
 """
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from supervisor.cli.learning import collapse
@@ -16,6 +16,10 @@ from supervisor.kernel.seccomp.least import Least, least
 _ID = "id"  # the promise that no dynamic user can have
 _WIDTH = 90
 _SHOWN = 8  # of what a remark tells
+_SOCKETS = {  # the words of which config wants one
+    "bind": {"inet"}, "connect": {"inet", "dns"}, "connect to a path": {"unix"},
+}  # fmt: skip
+_INSTALLED = ("/bin", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")  # not content
 _ANYWHERE = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
@@ -46,7 +50,6 @@ def result(notes: Notes, subject: Subject) -> Result:
     found = least(notes.needed())
     lists = collapse.lists(notes.uses, notes.kinds, subject.own, subject.words)
     why = dict(found.why)
-    promises = _promises(found, notes, why, dynamic=subject.dynamic)
     listen = sorted({_port(one) for one in notes.listens if one.protocol in ("tcp", "udp")})
     reached = {one for one in notes.connects if one.protocol in ("tcp", "udp") and one.port}
     reached -= _sorted(notes, reached)
@@ -54,6 +57,8 @@ def result(notes: Notes, subject: Subject) -> Result:
     unix = sorted({one.name for one in notes.connects if one.protocol == "unix"})
     if _any(listen):
         listen = [one for one in listen if one.split(":")[0] + ":*" not in listen or "*" in one]
+    sockets = {"bind": listen, "connect": connect, "connect to a path": unix}
+    promises = _promises(found, notes, why, sockets, dynamic=subject.dynamic)
     return Result(
         promises, why, found.never, lists, tuple(listen), tuple(connect), tuple(unix),
         tuple(_remarks(notes, found, lists, reached, subject)),
@@ -71,13 +76,21 @@ def _sorted(notes: Notes, reached: Collection[Address]) -> set[Address]:
 
 
 def _promises(
-    found: Least, notes: Notes, why: dict[str, tuple[str, ...]], *, dynamic: bool
+    found: Least, notes: Notes, why: dict[str, tuple[str, ...]],
+    sockets: Mapping[str, Collection[str]], *, dynamic: bool,
 ) -> tuple[str, ...]:
+    """`sockets`: by what was done with them, the rules that come of it. A rule takes the word whose
+    sockets it is about, also where another word allows the calls that were seen so far."""
     words = [word for word in found.words if not (dynamic and word == _ID)]
     started = [one.call for one in notes.calls if one.call in ("execve", "execveat")]
     if started and "exec" not in words:
         words.append("exec")
         why["exec"] = tuple(dict.fromkeys(started))
+    for done, enough in _SOCKETS.items():
+        if sockets[done] and not enough & set(words):
+            word = "unix" if "unix" in enough else "inet"
+            words.append(word)
+            why[word] = (done,)
     return tuple(words)
 
 
@@ -105,6 +118,13 @@ def _remarks(
             "not granted as a whole, since others' files are there: "
             f"{', '.join(lists.shared)}; list what it needs of them"
         )
+    trees = sorted(set(_trees(lists, notes)))
+    if trees:
+        yield (
+            "files are listed one by one, so a new one beside them is not there for it; where they"
+            f" come and go, list the directory: {', '.join(trees[:_SHOWN])}"
+            f"{', ...' * (len(trees) > _SHOWN)}"
+        )
     if notes.absent:
         yield f"{len(notes.absent)} paths that are not there were looked for, and are left out"
     refused = sorted(notes.refused - notes.uses.keys())
@@ -121,6 +141,15 @@ def _remarks(
     if hosts:
         more = ", ..." * (len(hosts) > _SHOWN)
         yield f"it was connected to {', '.join(hosts[:_SHOWN])}{more}"
+
+
+def _trees(lists: collapse.Lists, notes: Notes) -> Iterable[str]:
+    """Directories of content of which files are listed to be read."""
+    for path in lists.read:
+        above = path.rpartition("/")[0]
+        file = notes.kinds.get(path) == "file"
+        if file and not collapse.is_shared(above) and not collapse.below(path, _INSTALLED):
+            yield above
 
 
 def to_toml(found: Result, subject: Subject, notes: Notes) -> str:

@@ -229,8 +229,11 @@ def test_it_is_written_as_a_drop_in_once(tmp_path: Path) -> None:
         first = path.read_text()
         assert 'level = "strict"' in first
         assert path.stat().st_mode & 0o777 == 0o644
-        assert f"cannot write {path}: it is there already" in finish(learn(stack, *words), 1)
+        stack.call("Start", units=["nap"])
+        pid = stack.wait("nap", "running")["pid"]
+        assert f"cannot learn nap: {path} is there already" in finish(learn(stack, *words), 1)
         assert path.read_text() == first
+        assert stack.row("nap")["pid"] == pid  # not stopped for nothing
         assert "wrote" in finish(learn(stack, *words, "--force"))
         stack.call("ReloadUnits")
         stack.call("Start", units=["nap"])

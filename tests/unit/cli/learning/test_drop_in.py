@@ -24,6 +24,17 @@ def test_it_is_written_readable_by_all_and_never_over_another_unasked(
     assert [one.name for one in path.parent.iterdir()] == ["learned.toml"]
 
 
+def test_what_would_break_the_unit_is_told_before_it_is_written(tmp_path: Path) -> None:
+    (tmp_path / "web.toml").write_text('command = "/bin/web"\n')
+    path = str(tmp_path / "web.toml.d" / "learned.toml")
+    text = '[sandbox]\nlevel = "strict"\npromises = ["stdio"]\n[network]\nlisten = ["tcp:8080"]\n'
+    (wrong,) = drop_in.faults([str(tmp_path)], "web", path, text)
+    assert wrong.startswith(f"{path}:5: network.listen: cannot be used without the promise ")
+    right = text.replace('"stdio"', '"stdio", "inet"')
+    assert drop_in.faults([str(tmp_path)], "web", path, right) == []
+    assert not (tmp_path / "web.toml.d").exists()
+
+
 def test_drop_ins_that_sort_after_it_and_have_keys_of_a_sandbox_are_told(tmp_path: Path) -> None:
     texts = {
         "00-python.toml": '[sandbox]\nlevel = "app"\n', "learned.toml": "[sandbox]\n",

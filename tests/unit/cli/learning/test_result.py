@@ -50,6 +50,25 @@ def test_a_unit_file_takes_it_as_it_stands() -> None:
     assert "1 paths that are not there" in text
 
 
+def test_files_of_content_that_are_listed_one_by_one_come_with_a_warning() -> None:
+    notes = server()
+    notes.path(Found("/etc/web/web.conf", "/etc/web/web.conf", "file"), "read")
+    warned = [line for line in understood(notes)[1].splitlines() if "one by one" in line]
+    assert [line.rpartition(": ")[2] for line in warned] == ["/srv/www"]
+    assert "one by one" not in understood(Notes())[1]
+
+
+def test_a_server_that_was_left_before_it_listened_gets_the_word_for_its_port() -> None:
+    notes = Notes()
+    call(notes, "socket", INET, STREAM)
+    call(notes, "bind", 3, 1, 16, family=INET)
+    notes.address(Address("tcp", "::", 8080), "bind")
+    notes.address(Address("unix", "/run/a"), "connect")
+    promises = understood(notes)[2].sandbox
+    assert promises is not None
+    assert {"inet", "unix"} <= set(promises.promises or ())
+
+
 def test_programs_that_it_starts_take_the_word_for_them() -> None:
     notes = server()
     call(notes, "execve", 1, 2, 3)
