@@ -26,8 +26,9 @@ class Descriptors:
         self.stored.add(name)
 
     def drop(self, name: str) -> None:
-        self._keeper.named("DROP", name)
-        self.stored.discard(name)
+        if name in self.stored:
+            self.stored.discard(name)
+            self._keeper.named("DROP", name)
 
     def passed(self, unit: Unit, inst: Instance, *, dry: bool) -> list[tuple[str, str]]:
         """Stored name, and the name for the service: listeners first, then what it parked by

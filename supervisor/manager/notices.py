@@ -173,8 +173,7 @@ class Notices:
                 return
             number = next(n for n in range(MAX_STORED) if n not in taken)
             stored = f"{prefix}{number:02d}{'p' if polled else ''}:{clean}"
-            sup.keeper.put(stored, fd)
-            sup.stored.add(stored)
+            sup.launcher.descriptors.keep(stored, fd)
             try:
                 copy = os.dup(fd)
             except OSError:

@@ -92,8 +92,7 @@ class Performer:
         """The write end for the service; the read end is watched, and kept by the keeper."""
         self.drop_ready(key)
         reader, writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self._sup.keeper.put(f"ready:{key}", reader)
-        self._sup.stored.add(f"ready:{key}")
+        self._sup.launcher.descriptors.keep(f"ready:{key}", reader)
         self.watch_ready(key, reader)
         return writer
 

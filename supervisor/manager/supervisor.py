@@ -323,9 +323,7 @@ class Supervisor:
 
     def drop(self, name: str) -> None:
         """Let the keeper forget a stored descriptor."""
-        if name in self.stored:
-            self.stored.discard(name)
-            self.keeper.named("DROP", name)
+        self.launcher.descriptors.drop(name)
 
     # --- when something breaks ----------------------------------------------------------------
 
