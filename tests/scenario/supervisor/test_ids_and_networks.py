@@ -184,3 +184,16 @@ def test_secrets_leave_nothing_in_the_runtime_directory(tmp_path: Path) -> None:
         stack.wait("a", "running")
         assert (stack.runtime / "secrets").is_dir()
     assert not stack.runtime.exists()
+
+
+def test_a_launch_that_fails_gives_back_all_that_was_made_for_it(tmp_path: Path) -> None:
+    box = '[sandbox]\nlevel = "app"\nread = ["/no/such/path"]\nruntime = ["gone-early"]\n'
+    text = DYNAMIC + '[restart]\nwhen = "never"\n' + box
+    if private_net._library():
+        text += '[network]\nmode = "private"\n'
+    with Stack(tmp_path, {"a": text}) as stack:
+        assert "/no/such/path" in stack.wait("a", "failed")["reason"]
+        stack.until(lambda: not records(stack), "its id to be free")
+        assert not (stack.runtime / "netns").exists()
+        left = [*Path("/run").glob("gone-early"), *Path("/run/private").glob("gone-early")]
+        assert not left
