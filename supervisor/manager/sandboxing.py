@@ -94,7 +94,9 @@ class Sandboxing:
         if unit.user != "dynamic":
             return named(unit)
         if policy.require == "all":
-            raise CannotLaunch(f'user: {alone}; with require = "best" it runs as {os.geteuid()}')
+            raise CannotLaunch(
+                f'user: cannot be dynamic: {alone}; with require = "best" it runs as {os.geteuid()}'
+            )
         return named(replace(unit, user=""))
 
     def find(self, word: str, path: str, root: str) -> str | None:
@@ -154,7 +156,7 @@ class Sandboxing:
         where = self._paths.runtime
         devices.remove(key, where)
         private_net.remove(key, where)
-        own = unit.sandbox.runtime if unit.sandbox is not None else ()
+        own = resolve(unit).runtime
         gone = tuple(filled(one, names) for one in own if last or "{instance}" in one)
         number = None
         if last and not os.geteuid():

@@ -163,6 +163,16 @@ def test_runtime_directories_are_gone_with_the_last_that_has_them(
         stack.until(lambda: not there(), "all of them to go")
 
 
+def test_the_directory_that_a_word_asks_for_goes_too(tmp_path: Path) -> None:
+    text = SLEEP + 'user = "nobody"\n[sandbox]\nwrite = ["@runtime"]\n'
+    with Stack(tmp_path, {"gone-word": text}) as stack:
+        stack.wait("gone-word", "running")
+        assert Path("/run/gone-word").is_dir()
+        stack.call("Stop", units=["gone-word"])
+        stack.wait("gone-word", "stopped")
+        stack.until(lambda: not Path("/run/gone-word").exists(), "it to go")
+
+
 def test_a_runtime_directory_of_somebody_else_stays(tmp_path: Path) -> None:
     other = Path("/run/unboxed-test-other")
     other.mkdir(mode=0o755)
