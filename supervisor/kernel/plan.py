@@ -222,7 +222,9 @@ def describe(step: Step) -> str:
     if name == "CALL":
         return f"{args[0]}(2): {args[-1]}"
     if name == "HOLD":
-        return f"clone(2) of a holder in new namespaces, flags {int(str(args[0])):#x}; setns(2)"
+        from supervisor.kernel.sandbox.namespaces import names as kinds
+
+        return f"clone(2) of a holder in new namespaces: {kinds(int(str(args[0])))}; setns(2)"
     if name == "CAPSET":
         return f"capset({int(str(args[0])):#x}), none inheritable"
     if name == "BOUND":

@@ -322,7 +322,7 @@ WORDS = {
     Step("UMASK", (0o027,)): "umask(027)",
     Step("CALL", ("open_tree", (), "", 0, "take /srv")): "open_tree(2): take /srv",
     Step("HOLD", (0x20000000, "", "", "")): (
-        "clone(2) of a holder in new namespaces, flags 0x20000000; setns(2)"
+        "clone(2) of a holder in new namespaces: pid; setns(2)"
     ),
     Step("FORK"): "clone(2): the service's own process; setsid()",
     Step("CAPSET", (0x400,)): "capset(0x400), none inheritable",
