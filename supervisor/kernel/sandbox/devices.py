@@ -147,11 +147,15 @@ def _below(path: str) -> list[str]:
     try:
         mode = os.stat(path).st_mode
     except OSError as exc:
-        raise CannotConfine(f"sandbox.devices: cannot find {path}: {exc.strerror}") from exc
+        raise CannotConfine(
+            f"sandbox.devices: cannot find {path}: {exc.strerror}; load its driver, or list others"
+        ) from exc
     if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
         return [path]
     if not stat.S_ISDIR(mode):
-        raise CannotConfine(f"sandbox.devices: {path} is no device and no directory of devices")
+        raise CannotConfine(
+            f"sandbox.devices: cannot allow {path}: it is no device and no directory of devices"
+        )
     found = []
     for root, _, names in os.walk(path):
         for name in names:
@@ -159,7 +163,9 @@ def _below(path: str) -> list[str]:
             if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
                 found.append(f"{root}/{name}")
     if len(found) > _MOST_NODES:
-        raise CannotConfine(f"sandbox.devices: {path} has over {_MOST_NODES} nodes; name them")
+        raise CannotConfine(
+            f"sandbox.devices: cannot allow {path}: it has over {_MOST_NODES} nodes; list nodes"
+        )
     return sorted(found)
 
 

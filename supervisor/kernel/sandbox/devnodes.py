@@ -36,7 +36,7 @@ def nodes(policy: Policy) -> list[Traced]:
         if real is None:
             continue  # a host without /dev/tty has none to give
         if number != _number(real.real):
-            raise CannotConfine(f"sandbox.devices: the host's {path} is not that device")
+            raise CannotConfine(f"sandbox.devices: cannot show {path}: the host's is another one")
         found.append(real)
     for path in devices.listed(policy):
         real = _look(path)
@@ -84,9 +84,9 @@ def _look(path: str) -> Traced | None:
     except OSError:
         return None
     if not (stat.S_ISCHR(real.mode) or stat.S_ISBLK(real.mode)):
-        raise CannotConfine(f"sandbox.devices: {path} is no device")
+        raise CannotConfine(f"sandbox.devices: cannot show {path}: it is no device")
     if not real.real.startswith("/dev/"):
-        raise CannotConfine(f"sandbox.devices: {path} is outside /dev")
+        raise CannotConfine(f"sandbox.devices: cannot show {path}: it leads out of /dev")
     return real
 
 

@@ -60,7 +60,9 @@ class Ids:
             finally:
                 os.close(lock)
         except PermissionError as exc:
-            raise CannotConfine("only a supervisor that runs as root can give it ids") from exc
+            raise CannotConfine(
+                "cannot take an id: only a supervisor that runs as root can give it one"
+            ) from exc
         except OSError as exc:
             raise CannotConfine(
                 f"cannot keep a record of its ids in {self._directory}: {exc.strerror}"
@@ -163,7 +165,7 @@ class Ids:
             else:
                 return fd
         os.close(fd)
-        raise CannotConfine(f"another supervisor does not let go of {self._directory}/lock")
+        raise CannotConfine(f"cannot take an id: another supervisor keeps {self._directory}/lock")
 
     def _write(self, name: str, text: str) -> None:
         """Whole or not at all, whenever this process is killed."""
@@ -210,7 +212,7 @@ def identity(unit: str, number: int, shell: str = _NOLOGIN) -> Identity:
 
 def _all_used(numbers: range) -> str:
     last = numbers[-1] + numbers.step - 1
-    return f"no id from {numbers[0]} to {last} is free, and the supervisor's to give"
+    return f"cannot take an id: none from {numbers[0]} to {last} is free and the supervisor's"
 
 
 def _lives(runtime: str) -> bool:

@@ -26,11 +26,13 @@ def nodes(names: tuple[str, ...], dev: str = "/dev", sys: str = "/sys") -> tuple
         if name not in cards:
             there = ", ".join(cards) or "none"
             raise CannotConfine(
-                f"sandbox.gpus: there is no {name}; graphics cards of this host: {there}"
+                f"sandbox.gpus: cannot find {name}; graphics cards of this host: {there}"
             )
         found += cards[name]
     if not found:
-        raise CannotConfine('sandbox.gpus: "all", but no graphics card of this host is known')
+        raise CannotConfine(
+            "sandbox.gpus: cannot find any graphics card of this host; load its driver"
+        )
     return tuple(dict.fromkeys(found))
 
 

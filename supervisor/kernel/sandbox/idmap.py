@@ -88,7 +88,9 @@ def _stay(ours: socket, theirs: socket) -> NoReturn:
 
 def _mapped(ours: socket, pid: int, uid: int, gid: int) -> int:
     if ours.recv(1) != b".":
-        raise CannotConfine("sandbox.state: the kernel made no user namespace to map ids with")
+        raise CannotConfine(
+            "sandbox.state: cannot map its owner: the kernel made no user namespace; write `user`"
+        )
     for kind, number in (("uid", uid), ("gid", gid)):
         fd = os.open(f"/proc/{pid}/{kind}_map", os.O_WRONLY | os.O_CLOEXEC)
         try:

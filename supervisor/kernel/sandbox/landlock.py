@@ -204,7 +204,8 @@ def _ports(policy: Policy, ctx: Context) -> _Limit:
         handled |= now
         ports += [(port, right) for port, right in mine if right & now]
         if key == "network.listen" and not (known & udp or programs or no_udp(net)):
-            lacks.append((key, f"of UDP {_none(abi, 10)}, or programs on a cgroup of v2"))
+            why = f"of UDP ports it {_none(abi, 10)}, or programs on a cgroup of v2, or a `connect`"
+            lacks.append((key, f"{why} without udp"))
         if now:
             does.append((key, f"Landlock: {verb} by TCP{' and UDP' if now & udp else ''} port"))
     if handled & r.BIND_UDP and not no_udp(net):

@@ -96,7 +96,8 @@ def part(policy: Policy, ctx: Context) -> Part:
         return Part(missing=tuple((key, NEEDS) for key, _, _ in rows))
     missing = []
     if policy.users is not None and not ctx.facts.user_namespaces:
-        missing.append(("sandbox.users", "needs user namespaces, which this kernel refuses"))
+        why = "needs user namespaces, which this host refuses (see user.max_user_namespaces)"
+        missing.append(("sandbox.users", why))
     if policy.time and not ctx.facts.time_namespaces:
         missing.append(("sandbox.time", "needs Linux 5.6 with CONFIG_TIME_NS"))
     lacking = {key for key, _ in missing}

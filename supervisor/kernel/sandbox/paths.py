@@ -75,7 +75,10 @@ def top_of(kind: str, ctx: Context) -> str:
     home = os.environ.get("HOME", "") or ctx.identity.home
     top = os.environ.get(variable, "") or (f"{home}/{otherwise}" if otherwise and home else "")
     if not top.startswith("/"):
-        raise CannotConfine(f"sandbox.{kind}: {variable} is not set, so there is no place for it")
+        raise CannotConfine(
+            f"sandbox.{kind}: cannot find a place for it: {variable} is not set; set it where the "
+            "supervisor is started"
+        )
     return top + "/log" if kind == "logs" else top
 
 
@@ -145,7 +148,9 @@ def _must_exist(key: str, path: str, root: str) -> None:
         trace(path, root, f"sandbox.{key}")
     except OSError as exc:
         where = f" in {root}" if root else ""
-        raise CannotConfine(f"sandbox.{key}: cannot find {path}{where}: {exc.strerror}") from exc
+        raise CannotConfine(
+            f"sandbox.{key}: cannot find {path}{where}: {exc.strerror}; make it, or do not list it"
+        ) from exc
 
 
 def _venv_home(prefix: str) -> str:

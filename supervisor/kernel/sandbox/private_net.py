@@ -185,7 +185,10 @@ def _addresses(address: str, key: str, here: Any) -> tuple[Interface, str]:
     if address:
         own, host = _ends(address)
         if _taken(own, used):
-            raise CannotConfine(f"network.address: this host has another network in {own.network}")
+            raise CannotConfine(
+                f"network.address: cannot use {address}: this host has another network in "
+                f"{own.network}; write another one"
+            )
         return own, host
     from ipaddress import ip_interface, ip_network
 
@@ -197,7 +200,9 @@ def _addresses(address: str, key: str, here: Any) -> tuple[Interface, str]:
         own = ip_interface(f"{first + 2}/{_PIECE}")
         if not _taken(own, used):
             return own, str(first + 1)
-    raise CannotConfine(f"network.address: no network of {POOL} is free; give one")
+    raise CannotConfine(
+        f"network.address: cannot choose one: no network of {POOL} is free; write one"
+    )
 
 
 def _taken(own: Interface, used: list[Network]) -> bool:
@@ -211,7 +216,7 @@ def _ends(address: str) -> tuple[Interface, str]:
     try:
         own = ip_interface(address)
     except ValueError as exc:
-        raise CannotConfine(f"network.address: {exc}") from exc
+        raise CannotConfine(f"network.address: cannot read {address}: {exc}") from exc
     for host in own.network.hosts():
         if host != own.ip and own.network.num_addresses > 1:
             edges = (own.network.network_address, own.network.broadcast_address)
@@ -219,7 +224,8 @@ def _ends(address: str) -> tuple[Interface, str]:
                 return own, str(host)
             break
     raise CannotConfine(
-        f"network.address: {address} is no address of a network with another end (10.9.0.2/30)"
+        f"network.address: cannot use {address}: it is no address of a network with another end; "
+        "write one like 10.9.0.2/30"
     )
 
 

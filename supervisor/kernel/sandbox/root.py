@@ -22,13 +22,15 @@ def take(scene: Scene, policy: Policy) -> str:
     try:
         real = trace(policy.root, key="root")
     except OSError as exc:
-        raise CannotConfine(f"root: cannot find {policy.root}: {exc.strerror}") from exc
+        raise CannotConfine(
+            f"root: cannot find {policy.root}: {exc.strerror}; unpack an image there"
+        ) from exc
     if not real.directory:
-        raise CannotConfine(f"root: {policy.root} is no directory")
+        raise CannotConfine(f"root: cannot use {policy.root}: it is no directory")
     for path in _NEEDED:
         if not exists(path, policy.root) or not trace(path, policy.root).directory:
             raise CannotConfine(
-                f"root: {policy.root} has no directory {path[1:]}; make an empty one there"
+                f"root: cannot use {policy.root}: it has no directory {path[1:]}; make an empty one"
             )
     tree = scene.take(real.real)
     scene.change(tree, NODEV | (NOSUID if policy.no_new_privileges else 0))

@@ -69,11 +69,11 @@ def _trace(path: str, root: str, key: str) -> Traced:
             continue
         if info.st_uid not in (0, os.geteuid()):
             raise CannotConfine(
-                f"{key}: {path}: {here} is a symbolic link that uid {info.st_uid} made, who could "
-                "lead it anywhere; write the path itself"
+                f"{key}: cannot trust {path}: {here} is a symbolic link that uid {info.st_uid} "
+                "made, who could lead it anywhere; write the path itself"
             )
         if len(links) == _MOST_LINKS:
-            raise CannotConfine(f"{key}: {path}: it has over {_MOST_LINKS} symbolic links")
+            raise CannotConfine(f"{key}: cannot follow {path}: it has over {_MOST_LINKS} links")
         text = os.readlink(root + here)
         links.append((here, text))
         left += text.split("/")[::-1]
@@ -105,4 +105,6 @@ def find_in_root(root: str, program: str, search: str = "/usr/local/bin:/usr/bin
             continue
         if stat.S_ISREG(found.mode) and found.mode & 0o111:
             return found.real
-    raise CannotConfine(f"root: {root} has no program {program}; its path is that inside")
+    raise CannotConfine(
+        f"root: cannot find {program} below {root}; write its path as it is inside"
+    )

@@ -54,8 +54,8 @@ def ranges(policy: Policy, ctx: Context) -> tuple[MappedRange, ...]:
         for one in found:
             if not any(o.inside <= one.outside and _end(one) <= o.inside + o.count for o in own):
                 raise CannotConfine(
-                    f"sandbox.users: the supervisor cannot map {kind}s {one.outside} to "
-                    f"{_end(one) - 1}: its own user namespace does not have them"
+                    f"sandbox.users: cannot map {kind}s {one.outside} to {_end(one) - 1}: the "
+                    "supervisor's own user namespace does not have them; map others"
                 )
     return found
 
@@ -77,7 +77,9 @@ def _through(number: int, known: tuple[MappedRange, ...], name: str) -> int:
     for one in known:
         if one.inside <= number < one.inside + one.count:
             return number - one.inside + one.outside
-    raise CannotConfine(f"sandbox.users: id {number} of {name} is not in its map")
+    raise CannotConfine(
+        f"sandbox.users: cannot become {name}: id {number} is not in `map`; add it there"
+    )
 
 
 def _own_one(policy: Policy) -> int | None:
@@ -89,25 +91,27 @@ def _own_one(policy: Policy) -> int | None:
     first = policy.users.map[0]
     if len(policy.users.map) > 1 or (first.outside, first.count) != (os.geteuid(), 1):
         raise CannotConfine(
-            "sandbox.users: a supervisor without CAP_SETUID and CAP_SETGID can map its own id "
-            f"only: {{inside = 0, outside = {os.geteuid()}, count = 1}}"
+            "sandbox.users: cannot map others: a supervisor without CAP_SETUID and CAP_SETGID may "
+            f'map its own id only; write map = ["0:{os.geteuid()}:1"]'
         )
     return first.inside
 
 
 def _check(found: tuple[MappedRange, ...]) -> None:
     if len(found) > _MOST_LINES:
-        raise CannotConfine(f"sandbox.users: a map of over {_MOST_LINES} ranges")
+        raise CannotConfine(f"sandbox.users: cannot map over {_MOST_LINES} ranges")
     for one in found:
         if one.count < 1 or min(one.inside, one.outside) < 0:
-            raise CannotConfine(f"sandbox.users: a range of {one.count} ids from {one.outside}")
+            raise CannotConfine(
+                f"sandbox.users: cannot map a range of {one.count} ids from {one.outside}"
+            )
         if max(one.inside, one.outside) + one.count - 1 > _LAST_ID:
-            raise CannotConfine(f"sandbox.users: ids end at {_LAST_ID}")
+            raise CannotConfine(f"sandbox.users: cannot map ids above {_LAST_ID}")
     for starts in ([(o.inside, o.count) for o in found], [(o.outside, o.count) for o in found]):
         end = 0
         for first, count in sorted(starts):
             if first < end:
-                raise CannotConfine(f"sandbox.users: id {first} is mapped twice")
+                raise CannotConfine(f"sandbox.users: cannot map id {first} twice")
             end = first + count
 
 

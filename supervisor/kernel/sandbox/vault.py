@@ -99,7 +99,7 @@ def prepare(ctx: Context) -> None:
         if not stat.S_ISREG(info.st_mode):
             raise CannotConfine(f"{what}: it is no regular file")
         if info.st_size > MOST_BYTES:
-            raise CannotConfine(f"{what}: it has over {MOST_BYTES} bytes")
+            raise CannotConfine(f"{what}: it has over {MOST_BYTES} bytes; secrets stay in memory")
     try:
         os.makedirs(top(ctx), 0o755, exist_ok=True)
     except OSError as exc:

@@ -185,9 +185,9 @@ def test_a_program_is_looked_for_inside(tmp_path: Path) -> None:
     assert find_in_root(str(root), "/bin/tool") == "/usr/bin/tool"
     assert find_in_root(str(root), "/../../bin/tool") == "/usr/bin/tool"
     for name in ("/up", "/usr/bin/data", "sh", "/etc/passwd"):
-        with pytest.raises(CannotConfine, match="has no program"):
+        with pytest.raises(CannotConfine, match="root: cannot find"):
             find_in_root(str(root), name)
-    with pytest.raises(CannotConfine, match="over 40 symbolic links"):
+    with pytest.raises(CannotConfine, match="over 40 links"):
         find_in_root(str(root), "/loop")
     (root / "usr/bin/env").touch(mode=0o755)
     assert find_in_root(str(root), "/up") == "/usr/bin/env", "the root's own, not the host's"

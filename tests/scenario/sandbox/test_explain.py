@@ -105,6 +105,6 @@ def test_a_dynamic_user_takes_a_supervisor_of_root(tmp_path: Path, ordinary: lis
         "best": 'user = "dynamic"\n' + SLEEP + '[sandbox]\nrequire = "best"\n',
     }
     with Stack(tmp_path, units, prefix=ordinary) as stack:
-        assert stack.wait("all", "failed")["reason"].startswith("user: only a supervisor that runs")
+        assert stack.wait("all", "failed")["reason"].startswith("user: cannot be dynamic: only")
         (missing,) = stack.wait("best", "running")["missing_sandbox"]
         assert missing.startswith("user is not enforced here: ")

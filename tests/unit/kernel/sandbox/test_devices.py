@@ -92,7 +92,7 @@ def test_who_can_make_nodes_is_not_held_by_a_private_dev(name: str) -> None:
 def test_a_path_that_is_no_device_is_refused_by_name(tmp_path: Path) -> None:
     plain = tmp_path / "plain"
     plain.touch()
-    with pytest.raises(CannotConfine, match=r"sandbox\.devices.*plain is no device"):
+    with pytest.raises(CannotConfine, match=r"sandbox\.devices.*plain: it is no device"):
         part(policy(devices=(str(plain),)), context())
     with pytest.raises(CannotConfine, match=r"cannot find /dev/nowhere: No such file"):
         part(policy(devices=("/dev/nowhere",)), context())
@@ -149,10 +149,10 @@ def test_all_cards(host: tuple[str, str]) -> None:
 
 
 def test_a_card_that_is_not_there_is_refused_with_those_that_are(host: tuple[str, str]) -> None:
-    with pytest.raises(CannotConfine, match=r"no nvidia1; .* nvidia0, nvidia10, amd0, amd1"):
+    with pytest.raises(CannotConfine, match=r"find nvidia1; .* nvidia0, nvidia10, amd0, amd1"):
         gpus.nodes(("nvidia1",), *host)
 
 
 def test_all_of_none_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(CannotConfine, match="no graphics card"):
+    with pytest.raises(CannotConfine, match="cannot find any graphics card"):
         gpus.nodes(("all",), str(tmp_path), str(tmp_path))

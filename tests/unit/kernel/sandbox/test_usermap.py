@@ -32,10 +32,10 @@ def test_a_given_map_is_what_the_kernel_is_told() -> None:
     "ranges, words",
     [
         ([(0, 1000, 0)], "a range of 0 ids"),
-        ([(0, 1000, 10), (5, 2000, 10)], "id 5 is mapped twice"),
-        ([(0, 1000, 10), (50, 1009, 1)], "id 1009 is mapped twice"),
-        ([(0, 4294967295, 1)], "ids end at 4294967294"),
-        ([(4294967290, 1000, 10)], "ids end at 4294967294"),
+        ([(0, 1000, 10), (5, 2000, 10)], "cannot map id 5 twice"),
+        ([(0, 1000, 10), (50, 1009, 1)], "cannot map id 1009 twice"),
+        ([(0, 4294967295, 1)], "cannot map ids above 4294967294"),
+        ([(4294967290, 1000, 10)], "cannot map ids above 4294967294"),
         ([(n, n, 1) for n in range(341)], "over 340 ranges"),
     ],
 )
@@ -72,7 +72,7 @@ def test_rootless_another_map_is_refused_with_the_one_that_can_be() -> None:
     assert usermap.maps(policy(users=good), ROOTLESS)[1] == f"7 {own} 1\n"
     for bad in ([(0, own + 1, 1)], [(0, own, 2)], [(0, own, 1), (1, own + 1, 1)]):
         users = Users(tuple(MappedRange(*one) for one in bad))
-        with pytest.raises(CannotConfine, match=rf"outside = {own}, count = 1"):
+        with pytest.raises(CannotConfine, match=rf"0:{own}:1"):
             usermap.maps(policy(users=users), ROOTLESS)
 
 
@@ -87,7 +87,7 @@ def test_who_it_is_outside() -> None:
 @pytest.mark.parametrize("changes", [{"uid": 1000}, {"gid": 4999}, {"groups": (0, 5010)}])
 def test_an_id_that_is_not_in_the_map_is_refused(changes: dict[str, object]) -> None:
     someone = Identity("www", 33, 33, (), "/", "/bin/sh")._replace(**changes)  # type: ignore[arg-type] # by name
-    with pytest.raises(CannotConfine, match=r"of www is not in its map"):
+    with pytest.raises(CannotConfine, match=r"cannot become www: id \d+ is not in `map`"):
         inside(policy(users=MAPPED), context(), someone)
 
 
