@@ -122,6 +122,8 @@ class Observer:
             return
         sup.launches.pop(frame.tag, None)
         sup.pids.pop(record.pid, None)
+        if sup.violations is not None:
+            sup.violations.ended(key, record.pid)
         sup.acks.append(frame.tag)
         if role == "exec":
             sup.executions().ended(frame.tag, record.code, record.status)

@@ -81,6 +81,7 @@ class Performer:
                 self._notices.watch(key, fd)
             sup.launcher.opened.clear()
         sup.launches[action.launch] = (action.key, action.role)
+        sup.noted(action.key, unit)
         if not action.role:
             sup.launched[action.key] = unit
         sup.keeper.send("SPAWN", action.launch, payload, sent)

@@ -59,6 +59,8 @@ def recover(
         sup.limiting.resume()
     sup.rewrite()
     _reopen(sup, facts, performer, notices)
+    for key, unit in sup.launched.items():
+        sup.noted(key, unit)
     sup.turn()
 
 

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from supervisor.manager.adoption import Adoptions
     from supervisor.manager.execution import Executions
     from supervisor.manager.limiting import Limiting
+    from supervisor.manager.violations import Violations
 
 _BATCH = 64  # actions that are sent together
 _RETRY_NS = 100_000_000
@@ -70,6 +71,7 @@ class Supervisor:
         self.put_state_ns = 0  # refusals: when to try again to store the journal, 0 if it is
         self.limiting: Limiting | None = None  # limits, recover
         self.executing: Executions | None = None  # executions
+        self.violations: Violations | None = None  # noted
         self.limits_ns = 0  # limiting: when to look again, 0 for never
         self.leave_soon = False  # requests: end this manager, so that a new one begins
         self.started_early: set[str] = set()  # boot
@@ -125,6 +127,17 @@ class Supervisor:
             self.limiting = Limiting(self)
             self.header.limited = True
         return self.limiting
+
+    def noted(self, key: str, unit: Unit) -> None:
+        """A run begins, or goes on under this manager. If it may do what it did not promise, that
+        is told: loaded for the first such unit."""
+        if unit.sandbox is None or unit.sandbox.on_violation != "log":
+            return
+        if self.violations is None:
+            from supervisor.manager.violations import Violations
+
+            self.violations = Violations(self)
+        self.violations.begin(key)
 
     def violation(self, unit: Unit, pid: int, code: int, status: int) -> str:
         """Why a process of it was ended by SIGSYS, "" if that was not its sandbox."""

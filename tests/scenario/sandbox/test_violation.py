@@ -54,6 +54,25 @@ def test_an_error_ends_nothing_and_log_allows_it(tmp_path: Path) -> None:
     assert (paths["errno"].exists(), paths["log"].exists()) == (False, True)
 
 
+@pytest.mark.skipif(not told(), reason="this host's log is not ours to read")
+def test_what_log_allows_is_told_once_for_each_call_by_a_later_manager_too(tmp_path: Path) -> None:
+    go = tmp_path / "go"
+    os.mkfifo(go)
+    code = f"import socket\nwhile open({str(go)!r}).read(): socket.socket()"
+    unit = task(code, "log").replace('"task"', '"service"')
+    told = "web: socket is in none of its promises"
+    with Stack(tmp_path, {"web": unit}) as stack:
+        stack.wait("web", "running")
+        for _ in range(2):
+            go.write_text("now")
+        written(stack, "unboxed", told)
+        os.kill(stack.manager, 9)
+        stack.until(stack.answers, "the next manager")
+        go.write_text("now")
+        stack.until(lambda: written(stack, "unboxed", told).count(told) == 2, "its word")
+        assert stack.row("web")["state"] == "running"
+
+
 def test_a_sigsys_without_a_filter_is_just_that(tmp_path: Path) -> None:
     text = 'kind = "task"\ncommand = ["/bin/sh", "-c", "kill -SYS $$"]\n[restart]\nwhen = "never"\n'
     with Stack(tmp_path, {"web": text}) as stack:

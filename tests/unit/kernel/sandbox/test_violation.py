@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -15,15 +16,52 @@ X86, ARM, I386 = 0xC000003E, 0xC00000B7, 0x40000003
 @pytest.fixture(autouse=True)
 def first_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(violation, "_FIRST_PID_NAMESPACE", os.readlink("/proc/self/ns/pid"))
+    monkeypatch.setattr(violation._Patience, "ms", violation._Patience.short_ms)
+
+
+def record(pid: int, number: int, arch: int, age: float = 0.0, *, kills: bool = True) -> bytes:
+    return (
+        b"5,32876,23915989402,-;audit: type=1326 audit(%.3f:16875): auid=4294967295 uid=0 gid=0"
+        b' ses=4294967295 pid=%d comm="x pid=7" exe="/bin/x" sig=%d arch=%x syscall=%d compat=0'
+        b" ip=0x7f5e7e2f34f7 code=0x%x\n"
+        % (time.time() - age, pid, 31 if kills else 0, arch, number,
+           0x80000000 if kills else 0x7FFC0000)
+    )  # fmt: skip
 
 
 def log(path: Path, pid: int, number: int, arch: int = X86, age: float = 0.0) -> str:
-    path.write_bytes(
-        b"5,32876,23915989402,-;audit: type=1326 audit(%.3f:16875): auid=4294967295 uid=0 gid=0"
-        b' ses=4294967295 pid=%d comm="x pid=7" exe="/bin/x" sig=31 arch=%x syscall=%d compat=0'
-        b" ip=0x7f5e7e2f34f7 code=0x80000000\n" % (time.time() - age, pid, arch, number)
-    )
+    path.write_bytes(record(pid, number, arch, age))
     return str(path)
+
+
+def test_a_record_that_comes_late_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(violation._Patience, "ms", 10_000)
+    path = tmp_path / "kmsg"
+    os.mkfifo(path)
+    writer = os.open(path, os.O_RDWR)
+    late = threading.Timer(0.05, os.write, (writer, record(4711, 161, X86)))
+    late.start()
+    assert violation.killed_for(4711, "x86_64", str(path)) == "chroot"
+    late.join()
+    assert violation._Patience.ms == violation._Patience.long_ms
+    assert violation.killed_for(4711, "x86_64", str(path)) == ""
+    assert violation._Patience.ms == violation._Patience.short_ms  # it will not tell soon
+    os.close(writer)
+
+
+def test_what_was_allowed_and_noted_is_found_from_now_on(tmp_path: Path) -> None:
+    path = tmp_path / "kmsg"
+    path.write_bytes(record(1, 161, X86, kills=False))
+    fd = violation.open_end(str(path))
+    with path.open("ab", buffering=0) as file:
+        file.write(record(4711, 161, X86, kills=False))
+    assert list(violation.allowed(fd, "x86_64")) == [(4711, "chroot")]
+    with path.open("ab", buffering=0) as file:
+        file.write(record(4712, 161, X86))
+    assert list(violation.allowed(fd, "x86_64")) == []  # that one was killed
+    os.close(fd)
 
 
 def test_the_call_of_that_pid_is_named(tmp_path: Path) -> None:
