@@ -20,7 +20,7 @@ from tests.stack import Stack
 
 AT_ONCE = 6
 _LAST_LINE_S = 3.0
-_PATIENCE_S = 60.0
+PATIENCE_S = 60.0
 _PLACES = ("/srv", "/var/lib", "/run")  # not /tmp: of that a unit may have its own
 
 
@@ -100,7 +100,7 @@ def _collected(stack: Stack, unit: str, box: Box) -> Seen:
         rows.update(stack.rows())
         return all(rows[key]["state"] in ("finished", "failed") for key in keys)
 
-    stack.until(rested, f"{unit} to end", _PATIENCE_S)
+    stack.until(rested, f"{unit} to end", PATIENCE_S)
     ends: dict[str, str] = {}
     for name, key in zip(ACTIONS, keys, strict=False):
         folder = stack.log / key.replace("/", "@")
