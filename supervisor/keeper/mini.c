@@ -131,14 +131,20 @@ static _Noreturn void hold_namespaces(void) {
     _exit(0);
 }
 
-/* Becomes that, with an empty root: whoever may trace it (root of its user namespace) finds no other by /proc/PID/root. */
-_Noreturn void be_holder(int sock) {
+/* Whoever may trace the holder (root of its user namespace) finds no other root by /proc/PID/root. */
+static bool empty_root(void) {
+#ifdef __SANITIZE_ADDRESS__ /* which begins by reading /proc/self/maps, and has libraries to load */
+    return true;
+#endif
+    return !unshare(CLONE_NEWNS) && !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL)
+        && !mount("none", "/proc", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k")
+        && !chdir("/proc") && !syscall(SYS_pivot_root, ".", ".") && !umount2(".", MNT_DETACH);
+}
+
+_Noreturn void be_holder(int sock) { /* becomes that */
     static char *argv[] = {"unboxed-init", "--hold", NULL};
     int self = open("/proc/self/exe", O_PATH | O_CLOEXEC);
-    if (self >= 0 && !dup2(sock, 0) && !unshare(CLONE_NEWNS) && !mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL)
-        && !mount("none", "/proc", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC, "size=4k")
-        && !chdir("/proc") && !syscall(SYS_pivot_root, ".", ".") && !umount2(".", MNT_DETACH))
-        syscall(SYS_execveat, self, "", argv, argv + 2, AT_EMPTY_PATH);
+    if (self >= 0 && !dup2(sock, 0) && empty_root()) syscall(SYS_execveat, self, "", argv, argv + 2, AT_EMPTY_PATH);
     _exit(127);
 }
 
