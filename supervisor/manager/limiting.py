@@ -46,6 +46,7 @@ class _Run:
         self.before = before
         self.shared = shared  # of each slice
         self.missing: tuple[str, ...] = ()  # what is not enforced, as sentences
+        self.late = False  # its memory was charged elsewhere first, and most of it still is
         self.fd = -1  # tells that memory ran out, where the kernel leaves the rest to us
 
 
@@ -197,6 +198,7 @@ class Limiting:
         """Make the limits of `unit` hold for a running instance; what could not be, as sentences.
         Raises NoSlice."""
         run, limits, slices = self._runs.get(key), unit.limits or Limits(), self._chain(unit)
+        uncharged = usage.memory_bytes(self._limiter.places(key)) is None
         old = run.limits if run is not None else None
 
         def pids() -> Sequence[int]:
@@ -210,6 +212,7 @@ class Limiting:
         if run is None:
             before = usage.oom(self._limiter.places(key))
             run = self._runs[key] = _Run(limits, slices, before, self._shared(slices))
+        run.late |= uncharged
         run.limits, run.missing = limits, tuple(words)
         self._watch(key, run)
         return words
@@ -233,13 +236,19 @@ class Limiting:
         return run.missing if run is not None else ()
 
     def usage(self, key: str) -> Usage | None:
-        """None: it has no limits now."""
-        return usage.read_usage(self._limiter.places(key)) if key in self._runs else None
+        """None: it has no limits now. What is charged with a part of its memory only is not told."""
+        run = self._runs.get(key)
+        if run is None:
+            return None
+        found = usage.read_usage(self._limiter.places(key))
+        return found._replace(memory_bytes=None, memory_peak_bytes=None) if run.late else found
 
     def figures(self, key: str, found: Figures) -> Figures:
         """`found` by its processes, but memory as the kernel charges it, where it does."""
         run = self._runs.get(key)
-        charged = usage.memory_bytes(self._limiter.places(key)) if run is not None else None
+        if run is None or run.late:
+            return found
+        charged = usage.memory_bytes(self._limiter.places(key))
         return found if charged is None else found._replace(memory_bytes=charged)
 
     def explain(self, inst: Instance, unit: Unit) -> tuple[list[tuple[str, str]], tuple[str, ...]]:

@@ -208,6 +208,21 @@ def test_a_limit_is_given_to_what_had_none_and_is_effective(tmp_path: Path) -> N
         assert stack.row("spin")["pid"] == pid
 
 
+def test_memory_that_it_had_before_it_was_limited_is_still_told(tmp_path: Path) -> None:
+    """cgroup v1 leaves it charged to the group that it was in."""
+    need("memory")
+    hold = "import time\nb = bytearray(b'x' * 20000000)\nprint('has', flush=True)\ntime.sleep(1000)"
+    with Stack(tmp_path, {"web": service(hold, "")}) as stack:
+        stack.wait("web", "running")
+        stack.until(lambda: stack.row("web")["memory_bytes"] > 20_000_000, "it to have its memory")
+        stack.call("Set", unit="web", keys={"limits": {"memory": "64MiB"}})
+        assert stack.row("web")["memory_bytes"] > 20_000_000
+        assert usage(stack, "web")["memory_bytes"] > 20_000_000
+        stack.call("Restart", units=["web"])
+        stack.wait("web", "running")
+        stack.until(lambda: usage(stack, "web")["memory_peak_bytes"] > 20_000_000, "its peak")
+
+
 def test_set_is_kept_with_persist_and_then_overrules_what_was_set_before(tmp_path: Path) -> None:
     need("memory")
     with Stack(tmp_path, {"web": SLEEP}) as stack:
