@@ -236,7 +236,7 @@ class Limiting:
         return run.missing if run is not None else ()
 
     def usage(self, key: str) -> Usage | None:
-        """None: it has no limits now. What is charged with a part of its memory only is not told."""
+        """None: it has no limits now. Of memory that is charged in part only nothing is told."""
         run = self._runs.get(key)
         if run is None:
             return None
