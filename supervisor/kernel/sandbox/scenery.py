@@ -13,7 +13,7 @@ from supervisor.kernel.plan import Step
 from supervisor.kernel.sandbox import devnodes, directories, paths, proc, vault
 from supervisor.kernel.sandbox import root as roots
 from supervisor.kernel.sandbox.mounts import NODEV, NOEXEC, NOSUID, RDONLY, Scene, is_below
-from supervisor.kernel.sandbox.part import Context
+from supervisor.kernel.sandbox.part import CannotConfine, Context
 from supervisor.kernel.sandbox.trace import Traced, exists, trace
 from supervisor.kernel.sandbox.usermap import may_map, ranges
 from supervisor.model.policy import Policy
@@ -98,6 +98,7 @@ class View:
             scene.read_only(self.below)
         covers = self._covers()
         for path in sorted({*covers, *(one.path for one in self.shown)}, key=_depth):
+            self._must_have_place(path)
             for one in self.shown:
                 if one.path == path:
                     scene.put(one.label, path, directory=one.directory)
@@ -258,6 +259,18 @@ class View:
         if not devnodes.own(policy) and exists(_SHM):
             found.append(_SHM)
         return dict.fromkeys(found, "temporary")
+
+    def _must_have_place(self, path: str) -> None:
+        """Whether something can be mounted there: in an image nothing is made. Raises
+        CannotConfine."""
+        root = self.policy.root
+        if root and not self.hide and not self.scene.nearest(path) and not exists(path, root):
+            files = {one.path for one in self.shown if not one.directory}
+            kind = "file" if path in files else "directory"
+            raise CannotConfine(
+                f"root: cannot put {path} into {root}: there is none in it; make an empty {kind} "
+                f"{root.rstrip('/')}{path}"
+            )
 
     def _cover(self, path: str, kind: str) -> None:
         scene = self.scene

@@ -18,7 +18,7 @@ from supervisor.kernel.sandbox.mounts import Scene
 from supervisor.kernel.sandbox.namespaces import NEEDS, NEWPID, NEWUSER, makes_views, privileged
 from supervisor.kernel.sandbox.part import Context, Part
 from supervisor.kernel.sandbox.scenery import HOMES, TMP, View, hides, kept, lives_in
-from supervisor.kernel.sandbox.trace import Traced
+from supervisor.kernel.sandbox.trace import Traced, exists
 from supervisor.kernel.sandbox.usermap import outside
 from supervisor.model.policy import Policy
 
@@ -111,8 +111,7 @@ def _rows(
     if policy.hide_homes and not policy.root and not hides(policy) and policy.view == "hide":
         rows.append(("sandbox.level", " ".join(HOMES) + " are empty to it" + _but(policy, ctx)))
     if policy.private_tmp:
-        words = " and ".join(TMP) + " of its own, in memory"
-        rows.append(("sandbox.tmp", words + _with(policy, ctx)))
+        rows.append(("sandbox.tmp", _temporary(policy) + _with(policy, ctx)))
     if proc.fresh(policy):
         rows.append(("sandbox.processes", proc.words(policy, ctx)))
     if devnodes.own(policy):
@@ -123,6 +122,13 @@ def _rows(
     if policy.secrets:
         rows.append(("secrets", "files in memory (ramfs), 0400, in its own mount namespace only"))
     return tuple(rows)
+
+
+def _temporary(policy: Policy) -> str:
+    """What it has of its own: in an image no directories are made."""
+    found = [one for one in TMP if hides(policy) or exists(one, policy.root)]
+    words = " and ".join(found) + " of its own, in memory" if found else "nothing"
+    return words + "".join(f"; {policy.root} has no {one}" for one in TMP if one not in found)
 
 
 def _traces(policy: Policy, ctx: Context) -> bool:
