@@ -94,7 +94,7 @@ def own_program(program: str, root: str = "") -> tuple[str, ...]:
     what is found here could not start."""
     found: list[str] = []
     try:
-        trace(program, root)
+        trace(program, root, "command")
     except OSError:
         pass  # executing it says why
     for path, asks in interpreters(program, root):

@@ -67,7 +67,7 @@ def _trace(path: str, root: str, key: str) -> Traced:
         if not stat.S_ISLNK(mode):
             real = here
             continue
-        if info.st_uid not in (0, os.geteuid()):
+        if info.st_uid not in (0, os.geteuid()) and not _roots(info.st_uid, root + real):
             raise CannotConfine(
                 f"{key}: cannot trust {path}: {here} is a symbolic link that uid {info.st_uid} "
                 "made, who could lead it anywhere; write the path itself"
@@ -84,6 +84,14 @@ def _trace(path: str, root: str, key: str) -> Traced:
     elif links or ".." in path:
         mode = os.lstat(root + real).st_mode
     return Traced(real or "/", tuple(links), mode)
+
+
+def _roots(uid: int, folder: str) -> bool:
+    """Whether a link in this directory is root's all the same: in a user namespace that has not the
+    host's root, he and all others outside are one nobody, whose is /. A directory of theirs that
+    others may not write to is taken for root's. Elsewhere / is root's, and so this adds nothing."""
+    info = os.stat(folder or "/")
+    return uid == os.stat("/").st_uid == info.st_uid and not info.st_mode & 0o022
 
 
 def exists(path: str, root: str = "") -> bool:

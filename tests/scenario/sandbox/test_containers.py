@@ -131,7 +131,8 @@ def test_root_of_a_namespace_with_one_id_has_no_user_to_give(tmp_path: Path) -> 
     hosts.user_namespaces(tmp_path)
     prefix = [*hosts.ordinary(tmp_path), "unshare", "--user", "--map-root-user", "--mount"]
     dynamic = f'user = "dynamic"\n{HEAD}{NEVER}'
-    units = {"app": HEAD + APP + NEVER, "stays": STAYS, "dynamic": dynamic}
+    strict = f'{HEAD}[sandbox]\nlevel = "strict"\npromises = ["stdio", "rpath", "exec"]\n{NEVER}'
+    units = {"app": HEAD + APP + NEVER, "stays": STAYS, "dynamic": dynamic, "strict": strict}
     made = Stack(tmp_path, units, prefix=prefix, env=environment(tmp_path))
     if hosts.ROOT:
         for path in (made.units, *made.units.iterdir()):
@@ -139,5 +140,6 @@ def test_root_of_a_namespace_with_one_id_has_no_user_to_give(tmp_path: Path) -> 
     with made as stack:
         app = seen(stack, "app")
         assert missing(stack.wait("stays", "running")) == ["user"]
+        assert seen(stack, "strict")["home"] == "ENOENT"  # by root's links, which are nobody's here
         assert "has not the ids" in stack.wait("dynamic", "failed")["reason"]
     assert (app["uid"], app["capabilities"], app["tmp"], app["kmsg"]) == (0, 0, "ok", "ENOENT")
