@@ -142,9 +142,14 @@ The whole environment of a program is this, then `env_files`, then `env`:
 | `LISTEN_FDS`, `LISTEN_FDNAMES`, `LISTEN_PID` | with `[[listen]]` or descriptors of `FDSTORE=1` |
 | `NOTIFY_SOCKET` | with `ready = "notify"` |
 | `WATCHDOG_USEC`, `WATCHDOG_PID` | with `start.watchdog` |
+| `STATE_DIRECTORY` | the paths of `sandbox.state`, with `:` between them |
+| `RUNTIME_DIRECTORY`, `CACHE_DIRECTORY`, `LOGS_DIRECTORY` | of `runtime`, `cache`, `logs` alike |
+| `CREDENTIALS_DIRECTORY` | with `[secrets]`: `RUNTIME_DIR/secrets/UNIT` |
 | `MAINPID` | the main process, in `stop.command`, `reload.command` and `start.after` |
 
-The first two rows can be set otherwise in `env`; the names of the others are refused there.
+The first two rows and the four directories can be set otherwise in `env`; the names of the others
+are refused there. Of root's supervisor and a unit `web`, `CREDENTIALS_DIRECTORY` is
+`/run/unboxed/secrets/web`, and of several instances the second has `/run/unboxed/secrets/web@1`.
 """
 
 _TOGETHER = """\

@@ -11,6 +11,7 @@ from typing import Literal
 
 import pytest
 
+from supervisor.kernel.sandbox import paths, view
 from supervisor.kernel.sandbox.part import CannotConfine
 from supervisor.kernel.sandbox.paths import own_program
 from supervisor.kernel.sandbox.trace import find_in_root, trace
@@ -113,8 +114,6 @@ def test_its_notify_socket_and_state_are_there(
 ) -> None:
     import socket
 
-    from supervisor.kernel.sandbox import paths
-
     monkeypatch.setattr(paths, "TOPS", {**paths.TOPS, "runtime": str(runtime)})
     (runtime / "notify").mkdir()
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
@@ -133,6 +132,38 @@ seen["in run"] = tried(write, "/run/file")
         assert notify.recv(64) == b"READY=1"
     assert (seen["runtime"], seen["in run"]) == ("ok", "EROFS")
     assert (runtime / "web/pid").exists()
+
+
+def test_an_image_without_a_place_for_something_is_refused_by_its_path(
+    manager: Peer, image: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paths, "TOPS", {**paths.TOPS, "state": str(runtime)})
+    found = policy(Sandbox(level="app", state=("web",)), root=str(image), user="web")
+    (image / "run").rmdir()
+    try:
+        with pytest.raises(CannotConfine) as refused:
+            look(manager, found, context(runtime, USER), LOOK)
+    finally:
+        (image / "run").mkdir()
+    place = f"{image}{runtime}/web"
+    assert str(refused.value) == (
+        f"root: cannot put {runtime}/web into {image}: there is none in it; make an empty directory"
+        f" {place}"
+    )
+
+
+def test_which_tmp_is_its_own_is_said_as_it_is(image: Path, runtime: Path) -> None:
+    found = policy(APP, root=str(image), user="web")
+
+    def said() -> str:
+        return dict(view.part(found, context(runtime, USER)).mechanisms)["sandbox.tmp"]
+
+    assert said() == f"/tmp of its own, in memory; {image} has no /var/tmp"
+    (image / "tmp").rmdir()
+    try:
+        assert said() == f"nothing; {image} has no /tmp; {image} has no /var/tmp"
+    finally:
+        (image / "tmp").mkdir()
 
 
 def test_only_what_is_listed_of_a_root(manager: Peer, image: Path, runtime: Path) -> None:
