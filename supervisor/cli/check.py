@@ -14,6 +14,7 @@ from supervisor.cli.call import DONE, FAILED, Call
 from supervisor.cli.relations import relations
 from supervisor.cli.screen import Screen, clean
 from supervisor.cli.server import print_json
+from supervisor.cli.unseen import unseen
 from supervisor.config.drop_in import load_layered
 from supervisor.config.files import Unreadable, open_folder, read_file, reason
 from supervisor.config.load import Loaded, load_text, read_units
@@ -42,6 +43,7 @@ def run(call: Call) -> int:
             wrong, doubtful = _among_neighbours(one, everywhere, neighbours)
         problems += wrong
         warnings += doubtful
+        warnings += [warning for unit in one.units.values() for warning in unseen(unit)]
     problems = list(dict.fromkeys(problems))  # of two files in one cycle, or named twice
     warnings = list(dict.fromkeys(warnings))
     if call.flag("json"):

@@ -72,8 +72,8 @@ def relations(
     for name, both in clashes(units).items():
         if only in {"", name}:
             mine, other = both
-            file, line = _find(units[name], mine.where)
-            theirs = "{}:{}".format(*_find(units[other.unit], other.where))
+            file, line = find(units[name], mine.where)
+            theirs = "{}:{}".format(*find(units[other.unit], other.where))
             broken.append(Problem(
                 file, line, ".".join(str(part) for part in mine.where if type(part) is str),
                 f"cannot start {name}: {claimed(mine, other)}, {theirs}; give one of them another "
@@ -121,10 +121,10 @@ def _order(second: Unit, first: Unit) -> tuple[Unit, str]:
 
 
 def _place(unit: Unit, key: str, section: str = "needs") -> tuple[str, int]:
-    return _find(unit, (section, key))
+    return find(unit, (section, key))
 
 
-def _find(unit: Unit, where: tuple[str | int, ...]) -> tuple[str, int]:
+def find(unit: Unit, where: tuple[str | int, ...]) -> tuple[str, int]:
     """File and line of a key: in its last drop-in that has it, else in its own file."""
     drop_ins = sorted(glob(f"{escape(unit.source)}.d/*.toml"), reverse=True)
     for file in [*drop_ins, unit.source]:

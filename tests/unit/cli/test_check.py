@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -201,3 +202,27 @@ def test_a_slice_that_cannot_be_is_an_error_at_its_line(tmp_path: Path, cli: Cli
     assert f"{web}:4: limits.slice: cannot start web: its slice team has no [limits]" in out
     unit(tmp_path, "team.toml", 'kind = "group"\n[limits]\ntasks = 9\n')
     assert cli("check", web).code == 0
+
+
+def test_an_argument_that_the_sandbox_hides_is_a_warning(tmp_path: Path, cli: Cli) -> None:
+    with TemporaryDirectory(dir="/var/tmp") as home:  # which is a private one for the unit
+        script = Path(home, "app.py")
+        script.write_text("")
+        _check_with_argument(script, tmp_path, cli)
+
+
+def _check_with_argument(script: Path, tmp_path: Path, cli: Cli) -> None:
+    command = f'command = ["/usr/bin/python3", "--run={script}"]\n'
+    web = unit(tmp_path / "u", "web.toml", f'{command}[sandbox]\nlevel = "app"\n')
+    code, out, _ = cli("check", web)
+    assert code == 0
+    assert f"{web}:1: command: its argument {script} would not be there for it" in out
+    assert "its sandbox hides /var/tmp; " in out
+    for text in (
+        command,  # level base hides nothing
+        f'{command}directory = "{script.parent}"\n[sandbox]\nlevel = "app"\n',
+        f'{command}[sandbox]\nlevel = "app"\ntmp = "shared"\n',
+        f'{command}[sandbox]\nlevel = "app"\nwrite = ["{script.parent}"]\n',
+        'command = "/usr/bin/python3 /tmp/none/at/all"\n[sandbox]\nlevel = "app"\n',
+    ):
+        assert cli("check", unit(tmp_path / "u", "web.toml", text)).out == "1 unit is right\n"
