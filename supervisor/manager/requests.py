@@ -15,6 +15,7 @@ from supervisor.manager.transient import Tried
 from supervisor.manager.waiters import (
     FAILED,
     NOT_RUNNING,
+    Test,
     Waiters,
     reloaded,
     started,
@@ -436,8 +437,8 @@ class Requests:
         return (None if keys is None else running), results
 
     def _answer(
-        self, call: Call, what: ask.Operate | ask.Close, keys: list[str],
-        test: Callable[[Instance], say.Result | None], results: list[say.Result],
+        self, call: Call, what: ask.Operate | ask.Close, keys: list[str], test: Test,
+        results: list[say.Result],
     ) -> None:  # fmt: skip
         self._sup.commit()  # what is answered is written down
         if what.wait:

@@ -104,12 +104,12 @@ class Tried:
         """As `test`, but for tried units: those are told as running once they have run for a while,
         so that how a command ends at once does not depend on who is faster."""
 
-        def tried(inst: Instance) -> Result | None:
+        def tried(inst: Instance, came_up: bool) -> Result | None:
             sup, due = self._sup, inst.started_ns + SOON_NS
             if inst.phase == "up" and due > sup.now() and self.has(inst.unit):
                 sup.look_ns = min(due, sup.look_ns or due)
                 return None
-            return self.outcome(inst) or test(inst)
+            return self.outcome(inst) or test(inst, came_up and not self.has(inst.unit))
 
         return tried
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from supervisor.core.turn import leaves
 from supervisor.core.words import TOO_LATE
 from supervisor.core.world import World
 from supervisor.manager.reports import Reports, state
@@ -13,13 +14,15 @@ from supervisor.model.state import Instance, Transition
 
 FAILED, NOT_RUNNING, TIMED_OUT = 1, 3, 5
 SOON_NS = 200_000_000  # how long a process runs that was not wrong from the beginning
-Test = Callable[[Instance], Result | None]  # None: not yet
+# Of an instance, and whether it came up since it was waited for (it may have ended again, all in
+# one turn); None: not yet.
+Test = Callable[[Instance, bool], Result | None]
 
 
 def started(sup: Supervisor, verb: str) -> Test:
-    """Up, or ended as it should; a start that failed fails now, even if it is tried again."""
+    """Came up, or ended as it should; a start that failed fails now, even if it is tried again."""
 
-    def test(inst: Instance) -> Result | None:
+    def test(inst: Instance, came_up: bool) -> Result | None:
         if inst.phase == "up" and inst.goal == "up" and not inst.again:
             # Of what does not say when it is ready, only the exec is known: it may end at once.
             silent = sup.world.unit_of(inst).start.ready.kind == "exec"
@@ -27,6 +30,8 @@ def started(sup: Supervisor, verb: str) -> Test:
             return Result(inst.key, True, "started" if fresh else "running")
         if inst.phase == "down" and (inst.finished or inst.skipped):
             return Result(inst.key, True, state(inst) + (f": {inst.cause}" if inst.skipped else ""))
+        if came_up:  # how it ended since is no matter of its start, however soon that was
+            return Result(inst.key, True, "started")
         code = TIMED_OUT if inst.result.startswith(TOO_LATE) else FAILED
         if inst.phase == "failed":
             words = f"cannot {verb} {inst.key}: {inst.cause}; it stays failed until it is started"
@@ -42,7 +47,7 @@ def started(sup: Supervisor, verb: str) -> Test:
     return test
 
 
-def stopped(inst: Instance) -> Result | None:
+def stopped(inst: Instance, _came_up: bool) -> Result | None:
     if inst.phase in ("down", "failed"):
         return Result(inst.key, True, state(inst))
     if inst.stuck:
@@ -54,7 +59,7 @@ def stopped(inst: Instance) -> Result | None:
     return None
 
 
-def reloaded(inst: Instance) -> Result | None:
+def reloaded(inst: Instance, _came_up: bool) -> Result | None:
     if inst.phase == "up" and not inst.reloading and inst.role != "reload" and not inst.again:
         return Result(inst.key, True, "reloaded")
     if inst.phase in ("failed", "down", "backoff"):
@@ -88,6 +93,8 @@ class Waiters:
     def add(self, call: Call, keys: list[str], test: Test, ready: list[Result]) -> None:
         """Answer `call` once `test` has a result for each key; `ready`: results known already."""
         waiter = _Waiter(call, dict.fromkeys(keys), test, ready)
+        found = self._sup.world.instances
+        waiter.begun = {key for key in keys if key in found and not leaves(found[key])}
         self._open.append(waiter)
         call.closed = lambda: self._open.remove(waiter) if waiter in self._open else None
         self.look(waiter)
@@ -96,6 +103,7 @@ class Waiters:
         moved = {t.key for t in fresh}
         for waiter in list(self._open):
             if moved & waiter.left.keys():
+                waiter.follow(fresh)
                 self.look(waiter)
 
     def look_all(self) -> None:
@@ -109,7 +117,10 @@ class Waiters:
         instances = self._sup.world.instances
         for key in list(waiter.left):
             inst = instances.get(key)
-            result = _gone(self._sup.world, key, waiter.test) if inst is None else waiter.test(inst)
+            if inst is None:
+                result: Result | None = _gone(self._sup.world, key, waiter.test)
+            else:
+                result = waiter.test(inst, key in waiter.came_up)
             if result is not None:
                 waiter.results.append(result)
                 del waiter.left[key]
@@ -138,3 +149,12 @@ class _Waiter:
         self.test = test
         self.results = results
         self.shown: tuple[Progress, ...] = ()  # what the client was told last
+        self.begun: set[str] = set()  # whose run is not one that a restart ends first
+        self.came_up: set[str] = set()
+
+    def follow(self, fresh: list[Transition]) -> None:
+        for one in fresh:
+            if one.target == "launching" and one.key in self.left:
+                self.begun.add(one.key)
+            elif one.target == "up" and one.key in self.begun:
+                self.came_up.add(one.key)
