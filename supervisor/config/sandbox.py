@@ -250,7 +250,7 @@ SANDBOX = Table(
         choice("errno", "kill", "log"),
         "on_violation",
         '"errno"',
-        "a call that was not promised fails, ends it, or is allowed and noted",
+        "a call that was not promised fails, ends it, or is allowed and told (log `unboxed`)",
     ),
     Key(
         "require",
