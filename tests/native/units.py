@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -72,7 +72,8 @@ def _try_some(
             stack.write(units[name], text(box, world))
         stack.call("ReloadUnits")
         try:
-            stack.call("Start", units=[units[name] for name in boxes], wait=False)
+            with suppress(ConnectionResetError):  # a slow machine may take too long to answer
+                stack.call("Start", units=[units[name] for name in boxes], wait=False)
             return {name: _collected(stack, units[name], box) for name, box in boxes.items()}
         finally:
             for name in boxes:
