@@ -84,6 +84,13 @@ def statm_bytes(pid: int | str) -> int:
     return int(fields[1]) * _PAGE if len(fields) > 1 else 0
 
 
+def private_bytes(pid: int) -> int:
+    """Resident memory that is no file's and not shared by name: all of it is charged to somebody,
+    who is the group that the process was in when it took it."""
+    fields = read(f"/proc/{pid}/statm", 128).split()
+    return (int(fields[1]) - int(fields[2])) * _PAGE if len(fields) > 2 else 0
+
+
 def _stat(pid: int | str) -> list[str]:
     """/proc/PID/stat from the state on: [0] state, [1] ppid, [3] session, [11] and [12] ticks."""
     text = read(f"/proc/{pid}/stat", 1024)

@@ -17,7 +17,7 @@ from supervisor.kernel.limit_groups import Slices, above, group_of
 from supervisor.kernel.limiter import CannotLimit, Limiter
 from supervisor.kernel.limits import Missing
 from supervisor.kernel.retune import retune
-from supervisor.kernel.tracking import Figures
+from supervisor.kernel.tracking import Figures, private_bytes
 from supervisor.kernel.usage import Oom, Usage
 from supervisor.manager.launcher import CannotLaunch
 from supervisor.manager.loop import READ
@@ -351,6 +351,9 @@ class Limiting:
         before = usage.oom(self._limiter.places(key))
         run = self._runs[key] = _Run(limits, slices, before, self._shared(slices))
         run.missing = tuple(map(str, missing))
+        charged = usage.memory_bytes(self._limiter.places(key))
+        pid = self._sup.world.instances[key].pid
+        run.late = charged is not None and charged < private_bytes(pid)
         self._watch(key, run)
 
     def _present(self, key: str) -> Slices:

@@ -218,6 +218,9 @@ def test_memory_that_it_had_before_it_was_limited_is_still_told(tmp_path: Path) 
         stack.call("Set", unit="web", keys={"limits": {"memory": "64MiB"}})
         assert stack.row("web")["memory_bytes"] > 20_000_000
         assert usage(stack, "web")["memory_bytes"] > 20_000_000
+        os.kill(stack.manager, signal.SIGKILL)
+        stack.until(stack.answers, "the next manager")
+        assert usage(stack, "web")["memory_bytes"] > 20_000_000
         stack.call("Restart", units=["web"])
         stack.wait("web", "running")
         stack.until(lambda: usage(stack, "web")["memory_peak_bytes"] > 20_000_000, "its peak")

@@ -1,0 +1,110 @@
+"""What is told of calls that on_violation = "log" let through, and of whom."""
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from supervisor.manager import violations
+from supervisor.manager.violations import Violations
+from supervisor.model.state import Transition
+
+
+class Sup:
+    """As much of a supervisor as is asked. `web` has pids 10 to 19."""
+
+    def __init__(self) -> None:
+        self.listeners: list[Any] = []
+        self.pids = {10: "web"}
+        self.said: list[str] = []
+        self.watched: set[int] = set()
+        self.loop = self.tracker = self
+
+    def report(self, text: str) -> None:
+        self.said.append(text)
+
+    def owner(self, pid: int) -> str | None:
+        return "web" if 10 <= pid < 20 else "db" if pid == 20 else None
+
+    def add(self, fd: int, _events: int, _callback: object) -> None:
+        self.watched.add(fd)
+
+    def remove(self, fd: int) -> None:
+        self.watched.discard(fd)
+
+
+@pytest.fixture
+def records(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, str]]:
+    """What the kernel's log has next."""
+    found: list[tuple[int, str]] = []
+
+    def allowed(_fd: int, _machine: str) -> Iterator[tuple[int, str]]:
+        while found:
+            yield found.pop(0)
+
+    monkeypatch.setattr(violations, "allowed", allowed)
+    monkeypatch.setattr(violations, "open_end", lambda: os.open("/dev/null", os.O_RDONLY))
+    return found
+
+
+def down(key: str) -> list[Transition]:
+    return [Transition(1, key, 0, "up", "down", "", 0)]
+
+
+def test_each_call_is_told_once_and_those_of_others_never(records: list[tuple[int, str]]) -> None:
+    sup = Sup()
+    watch = Violations(sup)  # type: ignore[arg-type]
+    watch.begin("web")
+    watch.begin("web")
+    records += [(10, "chroot"), (11, "chroot"), (11, "ptrace"), (20, "mount"), (99, "mount")]
+    watch.look()
+    assert [text.split()[:2] for text in sup.said] == [["web:", "chroot"], ["web:", "ptrace"]]
+    watch.ended("web", 30)
+    records += [(30, "reboot")]
+    watch.look()
+    assert "reboot" in sup.said[2]
+
+
+def test_the_log_is_watched_while_such_a_unit_is_up(records: list[tuple[int, str]]) -> None:
+    sup = Sup()
+    watch = Violations(sup)  # type: ignore[arg-type]
+    watch.begin("web")
+    watch.begin("db")
+    sup.listeners[0](down("web"))
+    assert len(sup.watched) == 1
+    records += [(20, "mount")]  # just before its end
+    sup.listeners[0](down("db"))
+    assert not sup.watched
+    assert "db: mount" in sup.said[0]
+    watch.begin("web")
+    assert len(sup.watched) == 1
+    sup.listeners[0](down("web"))
+
+
+def test_numbers_that_no_call_has_fill_no_log(records: list[tuple[int, str]]) -> None:
+    sup = Sup()
+    watch = Violations(sup)  # type: ignore[arg-type]
+    watch.begin("web")
+    records += [(10, f"system call {number}") for number in range(1000, 2000)]
+    watch.look()
+    assert len(sup.said) == violations._MOST_TOLD + 1
+    assert sup.said[-1] == "web: more calls are in none of its promises; allowed, untold"
+    sup.listeners[0](down("web"))
+
+
+def test_a_log_that_is_closed_to_us_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise PermissionError(1, "Operation not permitted", "/dev/kmsg")
+
+    monkeypatch.setattr(violations, "open_end", refuse)
+    sup = Sup()
+    watch = Violations(sup)  # type: ignore[arg-type]
+    watch.begin("web")
+    (said,) = sup.said
+    assert said == (
+        "cannot tell which calls of web are beyond its promises: /dev/kmsg: Operation not"
+        " permitted; they are allowed, and `unboxed learn` finds them"
+    )
+    sup.listeners[0](down("web"))
