@@ -213,7 +213,10 @@ SANDBOX = Table(
     Key(
         "state", _DIRECTORIES, "state", "[]", "directories made for it in /var/lib, which it owns"
     ),
-    Key("runtime", _DIRECTORIES, "runtime", "[]", "the same in /run; gone when it has stopped"),
+    Key(
+        "runtime", _DIRECTORIES, "runtime", "[]",
+        "the same in /run; gone when it has stopped, unless it was there before",
+    ),
     Key("cache", _DIRECTORIES, "cache", "[]", "the same in /var/cache"),
     Key("logs", _DIRECTORIES, "logs", "[]", "the same in /var/log"),
     Key("users", Type(USERS.read, "users", "`{map}`", USERS), "users", "", "a user namespace"),

@@ -68,6 +68,14 @@ def user_id(name: str) -> int:
     return _number(_row(0, name)[2])
 
 
+def name(uid: int) -> str:
+    """Of a user, for people to read: "uid 7" if that has none."""
+    try:
+        return _row(2, str(uid))[0]
+    except UnknownName:
+        return f"uid {uid}"
+
+
 def identity(user: str, group: str, groups: tuple[str, ...]) -> Identity:
     """Whom a unit runs as. `user` "": whoever the supervisor is. Raises UnknownName."""
     me = os.geteuid()

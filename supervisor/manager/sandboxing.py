@@ -164,7 +164,7 @@ class Sandboxing:
             number = dynamic.users(where).release(unit.name)
         top = paths.runtime_top() if gone else ""
         if top:
-            removal.remove(top, gone)
+            removal.remove(where, top, gone)
         return number
 
 

@@ -3,7 +3,8 @@
 Law: nothing is followed and nothing is changed by path. Each component is opened below the one
 before, without symbolic links, and what is changed is the directory that was looked at
 (CVE-2018-6954 and its kin). Contents never change hands: there is no recursive chown. A directory
-that belongs to somebody else is taken over only while it is empty.
+that belongs to somebody else is taken over only while it is empty; in /run, where the host's are,
+only if we have made it (removal.py).
 
 A dynamic user's are at TOP/private/NAME, which nobody but root can reach (TOP/NAME is a link to
 it), and belong to idmap.STORED; where the file system cannot map ids, to the unit's id of today.
@@ -14,7 +15,8 @@ import os
 import stat
 from typing import NamedTuple
 
-from supervisor.kernel.sandbox import idmap, paths
+from supervisor.kernel import users
+from supervisor.kernel.sandbox import idmap, paths, removal
 from supervisor.kernel.sandbox.namespaces import NEEDS, makes_views
 from supervisor.kernel.sandbox.part import CannotConfine, Context
 from supervisor.kernel.sandbox.usermap import outside
@@ -104,18 +106,18 @@ def prepare(policy: Policy, ctx: Context) -> None:
                 os.makedirs(top, 0o700, exist_ok=True)
             fd = os.open(top, _FLAGS)
             try:
-                _make(fd, one.real[len(top) + 1 :].split("/"), owner, one.real, key)
+                _make(fd, one.real[len(top) + 1 :].split("/"), owner, one, ctx.runtime)
                 if _hides(policy, ctx):
-                    _link(fd, one.name, one, key)
+                    _link(fd, one, top, ctx.runtime)
             finally:
                 os.close(fd)
         except OSError as exc:
             raise CannotConfine(f"{key}: cannot make {one.real}: {exc.strerror}") from exc
 
 
-def _make(top: int, names: list[str], owner: tuple[int, int], path: str, key: str) -> None:
-    """Every component, the last one `owner`'s."""
-    at = os.dup(top)
+def _make(top: int, names: list[str], owner: tuple[int, int], one: Own, runtime: str) -> None:
+    """Every component, the last one `owner`'s. `runtime`: where the record of it is."""
+    at, path, key = os.dup(top), one.real, f"sandbox.{one.kind}"
     try:
         for index, name in enumerate(names):
             last = index == len(names) - 1
@@ -125,7 +127,12 @@ def _make(top: int, names: list[str], owner: tuple[int, int], path: str, key: st
             at = new
             info = os.fstat(at)
             if last:
-                _give(at, info, owner, made=made, path=path, key=key)
+                if made and one.kind == "runtime":
+                    _note(runtime, path, info)
+                if not _was_there(one, path, info, runtime):
+                    _give(at, info, owner, made=made, path=path, key=key)
+                elif info.st_uid != owner[0]:
+                    raise _refusal(key, path, info)
             elif info.st_uid not in (0, os.geteuid()):
                 raise CannotConfine(
                     f"{key}: {name} of {path} belongs to uid {info.st_uid}, who could lead it "
@@ -168,8 +175,29 @@ def _give(
         os.fchmod(fd, 0o700)
 
 
-def _link(top: int, name: str, one: Own, key: str) -> None:
-    """TOP/NAME leads to TOP/private/NAME, for those who look for it there."""
+def _note(runtime: str, path: str, info: os.stat_result) -> None:
+    try:
+        removal.note(runtime, path, info)
+    except OSError:
+        os.rmdir(path)  # else it would be nobody's, and in the way of the next try
+        raise
+
+
+def _was_there(one: Own, path: str, info: os.stat_result, runtime: str) -> bool:
+    """Whether it was there before us, where others have theirs: used as it is, or not at all."""
+    return one.kind == "runtime" and not removal.is_ours(runtime, path, info)
+
+
+def _refusal(key: str, path: str, info: os.stat_result) -> CannotConfine:
+    return CannotConfine(
+        f"{key}: cannot use {path}: it is there already and belongs to {users.name(info.st_uid)}; "
+        "choose another name"
+    )
+
+
+def _link(top: int, one: Own, path: str, runtime: str) -> None:
+    """TOP/NAME leads to TOP/private/NAME, for those who look for it there. `path`: the top's."""
+    name, key = one.name, f"sandbox.{one.kind}"
     text = "../" * name.count("/") + f"{_PRIVATE}/{name}"
     parents = name.split("/")[:-1]
     at = os.dup(top)
@@ -187,6 +215,8 @@ def _link(top: int, name: str, one: Own, key: str) -> None:
             os.symlink(text, leaf, dir_fd=at)
             return
         if stat.S_ISDIR(info.st_mode):
+            if _was_there(one, f"{path}/{name}", info, runtime):
+                raise _refusal(key, f"{path}/{name}", info)
             try:
                 os.rmdir(leaf, dir_fd=at)
             except OSError:

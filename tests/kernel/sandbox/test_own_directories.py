@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from supervisor.kernel.plan import Identity
-from supervisor.kernel.sandbox import directories, idmap, paths
+from supervisor.kernel.sandbox import directories, idmap, paths, removal
 from supervisor.kernel.sandbox.part import CannotConfine
+from supervisor.model.policy import Policy
 from supervisor.model.sandbox import Sandbox
 from tests.keeper.keeperclient import Peer
 from tests.kernel.sandbox.sight import USER, context, look, policy
@@ -162,3 +163,77 @@ def test_the_file_system_of_a_path(path: str, kind: str) -> None:
         "3 1 8:2 / /a\\040b rw - xfs /dev/b rw\n"
     )
     assert idmap.kind_at(path, mountinfo) == kind
+
+
+# --- runtime directories, which go with the unit ---
+
+RUN = Sandbox(level="app", runtime=("data",))
+
+
+def goes(tops: Path) -> bool:
+    """The unit stops. Whether its directory, or what leads there, is gone."""
+    removal.remove(str(tops / "rt"), str(tops / "runtime"), ("data",))
+    return not os.path.lexists(tops / "runtime/data")
+
+
+def test_a_runtime_directory_that_was_made_goes_with_the_unit(tops: Path) -> None:
+    here, data = context(tops / "rt", USER), tops / "runtime/data"
+    for _ in range(2):  # the second finds no record of the first
+        directories.prepare(policy(RUN, user="web"), here)
+        directories.prepare(policy(RUN, user="web"), here)  # another instance
+        (data / "socket").touch()
+        assert data.stat().st_uid == USER.uid
+        assert goes(tops)
+    directories.prepare(policy(RUN), context(tops / "rt", dynamic(61200)))
+    assert os.readlink(data) == "private/data"
+    assert goes(tops)
+    assert not (tops / "runtime/private/data").exists()
+    assert not list((tops / "rt/made").iterdir())
+
+
+@pytest.mark.parametrize(
+    "found, who", [(policy(RUN, user="web"), USER), (policy(RUN), dynamic(61200))]
+)
+@pytest.mark.parametrize("owner, words", [(0, "root"), (61305, "uid 61305")])
+def test_a_runtime_directory_of_somebody_else_is_neither_taken_nor_removed(
+    tops: Path, found: Policy, who: Identity, owner: int, words: str
+) -> None:
+    data = tops / "runtime/data"
+    data.mkdir(0o700)
+    os.chown(data, owner, owner)
+    before = data.stat()
+    with pytest.raises(CannotConfine) as refused:
+        directories.prepare(found, context(tops / "rt", who))
+    assert str(refused.value) == (
+        f"sandbox.runtime: cannot use {data}: it is there already and belongs to {words}; "
+        "choose another name"
+    )
+    assert not goes(tops)
+    assert not (tops / "runtime/private/data").exists()
+    assert data.stat() == before, "not even its owner, though it is empty"
+
+
+def test_a_runtime_directory_of_its_user_is_used_and_stays(tops: Path) -> None:
+    data = tops / "runtime/data"
+    data.mkdir(0o2775)
+    os.chown(data, 61300, 61306)
+    before = data.stat()
+    directories.prepare(policy(RUN, user="web"), context(tops / "rt", USER))
+    assert data.stat() == before
+    assert not goes(tops)
+
+
+def test_a_record_is_of_one_directory_and_not_of_its_name(tops: Path) -> None:
+    data = tops / "runtime/data"
+    directories.prepare(policy(RUN, user="web"), context(tops / "rt", USER))
+    data.rename(tops / "runtime/kept")  # so that its inode is not used again
+    data.mkdir()
+    assert not goes(tops)
+    assert not goes(tops)
+
+
+def test_a_runtime_directory_without_a_record_is_not_left_behind(tops: Path) -> None:
+    (tops / "rt/made").write_text("no directory")
+    with pytest.raises(CannotConfine, match=r"sandbox\.runtime: cannot make"):
+        directories.prepare(policy(RUN, user="web"), context(tops / "rt", USER))
+    assert not (tops / "runtime/data").exists()
