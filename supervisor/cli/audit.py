@@ -12,22 +12,47 @@ if TYPE_CHECKING:
 
 _COLOURS = {"UNSAFE": "31;1", "DANGEROUS": "31;1", "EXPOSED": "33", "MEDIUM": ""}
 _GOOD = "32"
+# Our key for a setting of systemd's, by how its name begins: the first that fits.
+_KEYS = (
+    ("User=", "user"), ("SupplementaryGroups=", "groups"), ("UMask=", "umask"),
+    ("AmbientCapabilities=", "sandbox.capabilities"),
+    ("CapabilityBoundingSet=", "sandbox.capabilities"), ("DeviceAllow=", "sandbox.devices"),
+    ("PrivateDevices=", "sandbox.devices"), ("PrivateTmp=", "sandbox.tmp"),
+    ("PrivateUsers=", "sandbox.users"), ("PrivateNetwork=", "network.mode"),
+    ("IPAddressDeny=", "network.connect"), ("RootDirectory=", "root"),
+    ("NotifyAccess=", "start.ready"), ("MemoryDenyWriteExecute=", "sandbox.jit"),
+    ("NoNewPrivileges=", "sandbox.level"), ("ProtectSystem=", "sandbox.write"),
+    ("ProtectHome=", "sandbox.level"), ("ProtectProc=", "sandbox.processes"),
+    ("RemoveIPC=", "sandbox.ipc"), ("PrivateMounts=", "sandbox.tmp"),
+    ("ProtectControlGroups=", "sandbox.write"), ("ProtectKernelTunables=", "sandbox.write"),
+    ("ProcSubset=", ""), ("Delegate=", ""),
+    ("", "sandbox.promises"),  # of system calls: all others
+)  # fmt: skip
 
 
 def run(call: Call) -> int:
     files = [word for word in call.words if "/" in word or word.endswith(".toml")]
     if files and len(files) != len(call.words):
         raise Failure("cannot audit units and files at once; name one of the two", BAD_USAGE)
-    if files:
-        found = of_files(files)
-    else:
-        with Server(call, f"audit {' '.join(call.words) or 'units'}") as server:
-            found = server.call("Audit", {"units": list(call.words)})["audits"]
+    found = of_files(files) if files else _of_units(call)
     if call.flag("json"):
         print_json({"audits": found})
     else:
         _show(found, Screen())
     return DONE
+
+
+def _of_units(call: Call) -> list[dict[str, Any]]:
+    """Of those that the supervisor has, by name; else of directories that have such names."""
+    import os
+
+    try:
+        with Server(call, f"audit {' '.join(call.words) or 'units'}") as server:
+            return list(server.call("Audit", {"units": list(call.words)})["audits"])
+    except Failure:
+        if not call.words or not all(os.path.isdir(word) for word in call.words):
+            raise
+    return of_files(call.words)
 
 
 def of_files(paths: Sequence[str]) -> list[dict[str, Any]]:
@@ -67,9 +92,11 @@ def _checks(checks: Sequence[dict[str, Any]], screen: Screen) -> None:
     bad = sorted((check for check in checks if check["badness"]), key=lambda one: -one["exposure"])
     if not bad:
         return
-    print("\n" + screen.paint("What adds to it, by the names of systemd's settings", "head"))
+    print("\n" + screen.paint("What adds to it: systemd's setting, and the key here", "head"))
+    width = max(len(check["name"]) for check in bad)
     for check in bad:
-        print(f"  {check['exposure']:4.2f}  {check['name']}")
+        key = next(key for start, key in _KEYS if check["name"].startswith(start))
+        print(f"  {check['exposure']:4.2f}  {check['name']:<{width}}  {key}".rstrip())
 
 
 def _next(cheapest: dict[str, Any] | None) -> str:

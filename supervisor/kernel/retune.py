@@ -82,7 +82,10 @@ def _rlimit(pid: int, resource: int, soft: int, hard: int) -> list[str]:
     try:
         prlimit(pid, resource, (signed[0], signed[1]))
     except (PermissionError, ValueError) as exc:  # ValueError: EINVAL, or beyond what we may raise
-        return [f"limits.{_key(resource)} cannot be applied to process {pid}: {exc}"]
+        why = exc.strerror if isinstance(exc, OSError) else str(exc)
+        if isinstance(exc, PermissionError):
+            why = f"{why}, as the supervisor has no CAP_SYS_RESOURCE"
+        return [f"limits.{_key(resource)} cannot be applied to process {pid}: {why}"]
     return []
 
 

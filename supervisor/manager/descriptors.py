@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from binascii import crc32
+from errno import EADDRINUSE
 
 from supervisor.kernel import listen as sockets
 from supervisor.kernel.keeper import Keeper
@@ -76,6 +77,8 @@ class Descriptors:
             from supervisor.manager.launcher import CannotLaunch  # which imports this
 
             reason = exc.strerror if isinstance(exc, OSError) else str(exc)
+            if isinstance(exc, OSError) and exc.errno == EADDRINUSE and one.port:
+                reason = f"{reason}; `unboxed ports` shows by whom"
             raise CannotLaunch(
                 f"cannot bind {sockets.label(one)} (listener {one.name}): {reason}"
             ) from exc

@@ -79,6 +79,14 @@ class Launcher:
         found = self._names.get(launch, ())
         return found[index] if index < len(found) else ""
 
+    def path_of(self, unit: Unit, key: str, role: str, step: str) -> str:
+        """What the step of a unit's launch opens or executes, "" for other steps."""
+        if step == "DIRECTORY":
+            return filled(unit.directory, _names(unit, key))
+        if step == "EXEC" and not role and unit.command:
+            return filled(unit.command[0], _names(unit, key))
+        return ""
+
     def over(self, launch: int) -> None:
         """It has executed, or was told of: no step of it will fail any more."""
         self._names.pop(launch, None)

@@ -93,11 +93,19 @@ class Observer:
         step = self._sup.launcher.step_name(frame.tag, index)
         self._sup.launcher.over(frame.tag)
         if err != EINTR:  # else it was killed before its exec: its exit record says by what
-            words = failure_words(code, err, step)
+            words = failure_words(code, err, step, self._object(key, role, code))
             if role == "exec":
                 self._sup.executions().failed(frame.tag, words)
                 return
             self._sup.deliver(key, ev.LaunchFailed(frame.tag, words, True))
+
+    def _object(self, key: str, role: str, code: int) -> str:
+        """The path that a step is about, where there is one to be named."""
+        inst = self._sup.world.instances.get(key)
+        if inst is None or role == "exec":
+            return ""
+        unit = self._sup.world.unit_of(inst)
+        return self._sup.launcher.path_of(unit, key, role, NAMES.get(code, ""))
 
     def _refused(self, frame: Frame) -> None:
         key, role = self._sup.launches.pop(frame.tag, ("", ""))
@@ -218,14 +226,15 @@ def split_key(key: str) -> tuple[str, str]:
     return name, rest.partition(":")[0]
 
 
-def failure_words(code: int, err: int, step: str = "") -> str:
-    """"cannot execute it: No such file or directory (step EXEC)". `step`: what the launcher knows
-    of it, a name or words of its own."""
+def failure_words(code: int, err: int, step: str = "", path: str = "") -> str:
+    """"cannot execute it: No such file or directory: /srv/web (step EXEC, errno 2)". `step`: what
+    the launcher knows of it, a name or words of its own."""
     if err == EINTR:
         return "it was killed before it was executed"
     name = step if step in _STEP_WORDS else NAMES.get(code, str(code))
     doing = step if step and step != name else _STEP_WORDS.get(name, "launch it")
-    return f"cannot {doing}: {os.strerror(err)} (step {name}, errno {err})"
+    what = f": {path}" if path else ""
+    return f"cannot {doing}: {os.strerror(err)}{what} (step {name}, errno {err})"
 
 
 def ended_words(record: Child) -> str:

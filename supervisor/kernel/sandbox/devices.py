@@ -52,13 +52,31 @@ def listed(policy: Policy) -> tuple[str, ...]:
     found: list[str] = []
     for path in policy.devices or ():
         found += _below(path)
-    if policy.gpus:
-        found += gpus.nodes(policy.gpus)
-    return tuple(dict.fromkeys(found))
+    return tuple(dict.fromkeys((*found, *_cards(policy)[0])))
+
+
+def _cards(policy: Policy) -> tuple[list[str], str]:
+    """Nodes of its graphics cards, and why not of all. Raises CannotConfine for one that is not
+    there, if that refuses the unit."""
+    found: list[str] = []
+    why = ""
+    for name in policy.gpus:
+        try:
+            found += gpus.nodes((name,))
+        except CannotConfine as exc:
+            if policy.require == "all":
+                raise
+            why = why or str(exc).partition(": ")[2]
+    return found, why
 
 
 def part(policy: Policy, ctx: Context) -> Part:
     """Nothing if all devices are open to the unit. Raises CannotConfine for a bad path."""
+    found, why = _part(policy, ctx), _cards(policy)[1]
+    return found._replace(missing=(*found.missing, ("sandbox.gpus", why))) if why else found
+
+
+def _part(policy: Policy, ctx: Context) -> Part:
     if policy.devices is None:
         return Part()
     wanted = _nodes(policy)

@@ -10,6 +10,7 @@ pyroute2 does the talking (the extra `private-network`); it is loaded with the f
 from __future__ import annotations
 
 import os
+import sys
 from binascii import crc32
 from collections.abc import Iterator
 from errno import ENODEV
@@ -44,8 +45,9 @@ def part(policy: Policy, ctx: Context) -> Part:
     if not privileged(ctx):
         why = "needs a supervisor that runs as root: this host's end takes CAP_NET_ADMIN"
     elif not _library():
-        why = "needs pyroute2: pip install 'unboxed[private-network]'"
+        why = f"needs the library pyroute2: {sys.executable} -m pip install pyroute2"
     if why:
+        why += "; without it the unit has the host's own network"
         return Part(missing=(("network.mode", why),))
     path = _path(ctx.key, ctx.runtime)
     address = policy.network.address or f"an address of {POOL}"

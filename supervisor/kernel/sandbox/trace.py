@@ -105,6 +105,9 @@ def exists(path: str, root: str = "") -> bool:
 def find_in_root(root: str, program: str, search: str = "/usr/local/bin:/usr/bin:/bin") -> str:
     """The real path, below `root`, of a program that a unit with root= runs; links cannot lead out.
     Raises CannotConfine."""
+    if not os.path.isdir(root):
+        why = "there is no such directory; unpack an image there"
+        raise CannotConfine(f"root: cannot use {root}: {why}")
     names = [program] if "/" in program else [f"{one}/{program}" for one in search.split(":")]
     for name in names:
         try:

@@ -215,6 +215,8 @@ def test_a_program_is_looked_for_inside(tmp_path: Path) -> None:
     assert find_in_root(str(root), "tool") == "/usr/bin/tool"
     assert find_in_root(str(root), "/bin/tool") == "/usr/bin/tool"
     assert find_in_root(str(root), "/../../bin/tool") == "/usr/bin/tool"
+    with pytest.raises(CannotConfine, match="there is no such directory; unpack an image there"):
+        find_in_root(f"{root}/gone", "/bin/sh")
     for name in ("/up", "/usr/bin/data", "sh", "/etc/passwd"):
         with pytest.raises(CannotConfine, match="root: cannot find"):
             find_in_root(str(root), name)

@@ -167,7 +167,7 @@ def test_what_is_no_regular_file_is_not_read(tmp_path: Path, kind: str) -> None:
         ('group = "no-such-one"', "cannot become no-such-one: no group no-such-one in /etc/group"),
         ('directory = "{file}"', "cannot enter its directory: Not a directory"),
         ('directory = "/nowhere"', "cannot enter its directory: No such file or directory"),
-        ('command = "/no/such/program"', "cannot execute it: No such file or directory"),
+        ('command = "/no/such/program"', "No such file or directory: /no/such/program (step EXEC"),
         ('command = "no-such-program"', "no-such-program is in no directory of PATH"),
         ('command = "{file}"', "cannot execute it: Permission denied"),
         ('env_files = ["/nowhere"]', "cannot read /nowhere: No such file or directory"),

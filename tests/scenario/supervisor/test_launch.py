@@ -57,7 +57,7 @@ def test_user_and_groups_are_taken_on(tmp_path: Path, speaker: Speaker) -> None:
 @pytest.mark.parametrize(
     "line,words",
     [
-        ('directory = "/no/such/place"\n', "cannot enter its directory: No such file or directory"),
+        ('directory = "/no/such/place"\n', "No such file or directory: /no/such/place (step"),
         ('directory = "/etc/passwd"\n', "cannot enter its directory: Not a directory"),
         ('user = "no-such-user"\n', "no user no-such-user in /etc/passwd"),
         ('group = "no-such-group"\n', "no group no-such-group in /etc/group"),

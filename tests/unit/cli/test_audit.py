@@ -4,6 +4,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.unit.cli.fake import Cli, FakeSupervisor
 
 WEB = {
@@ -35,7 +37,7 @@ def test_of_one_unit_the_checks_that_add_to_it_come_by_weight(
     fake.answers["Audit"] = lambda _: {"audits": [{**WEB, "checks": checks}]}
     lines = cli("audit", "web").out.splitlines()
     assert [line.split() for line in lines[-2:]] == [
-        ["0.43", "PrivateNetwork="], ["0.17", "PrivateTmp="]]
+        ["0.43", "PrivateNetwork=", "network.mode"], ["0.17", "PrivateTmp=", "sandbox.tmp"]]
     assert json.loads(cli("audit", "--json", "web").out)["audits"][0]["checks"] == checks
 
 
@@ -48,6 +50,19 @@ def test_a_file_is_audited_without_a_supervisor(cli: Cli, tmp_path: Path) -> Non
     assert (found["unit"], found["word"]) == ("web", "MEDIUM")
     assert found["cheapest"]["key"] == "sandbox.level"
     assert len(found["checks"]) > 70
+
+
+def test_a_directory_needs_no_slash(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "units").mkdir()
+    (tmp_path / "units" / "web.toml").write_text('command = ["/bin/sleep", "1"]\n')
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = cli("audit", "--json", "units")
+    assert (code, [one["unit"] for one in json.loads(out)["audits"]]) == (0, ["web"])
+    code, _, err = cli("audit", "web")
+    assert code != 0
+    assert err.startswith("cannot ")
 
 
 def test_a_file_with_errors_is_not_audited(cli: Cli, tmp_path: Path) -> None:

@@ -153,6 +153,20 @@ def test_a_card_that_is_not_there_is_refused_with_those_that_are(host: tuple[str
         gpus.nodes(("nvidia1",), *host)
 
 
+def test_with_require_best_a_card_that_is_not_there_is_listed(
+    host: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    look = gpus.nodes
+    monkeypatch.setattr(gpus, "nodes", lambda names: look(names, *host))
+    wanted = policy(gpus=("amd1", "nvidia1"), require="best")
+    found = devices.part(wanted, context())
+    (why,) = [why for key, why in found.missing if key == "sandbox.gpus"]
+    assert why.startswith("cannot find nvidia1; ")
+    assert devices.listed(wanted) == (f"{host[0]}/kfd", f"{host[0]}/dri/renderD130")
+    with pytest.raises(CannotConfine, match="cannot find nvidia1"):
+        devices.listed(policy(gpus=("amd1", "nvidia1")))
+
+
 def test_all_of_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CannotConfine, match="cannot find any graphics card"):
         gpus.nodes(("all",), str(tmp_path), str(tmp_path))
