@@ -26,7 +26,7 @@ def _box(keys: str, **more: object) -> Box:
 def _app(keys: str = "", **more: object) -> Box:
     known = {
         "promises": ("app",), "places": READ_ONLY, "processes": "hidden", "scoped": True,
-        "domain": 6, "devices": False,
+        "domain": 2, "devices": False,  # 2: one that limits nothing of files
     }  # fmt: skip
     return _box(f'level = "app"\n{_WRITE}{keys}', **{**known, **more})
 
@@ -36,7 +36,7 @@ def _promising(*words: str) -> Box:
     executes = bool({"exec", "app"} & set(words))
     return _app(
         f"promises = {list(words)}\n".replace("'", '"'), promises=words,
-        domain=6 if executes else 1, needs=() if executes else _EXEC,
+        domain=2 if executes else 1, needs=() if executes else _EXEC,
     )  # fmt: skip
 
 
@@ -112,7 +112,7 @@ KEYS = {
                     udp=False, domain=4),
     "no unix": Box("[network]\nunix = []\n", unix=False),
     "network none": Box('[network]\nmode = "none"\n'),
-    "app, ports": _app(_PORTS, connect="listed", listen="listed", udp=False, domain=4,
+    "app, ports": _app(_PORTS, connect="listed", listen="listed", udp=False,
                        needs=(_LISTEN, _CONNECT)),
 }  # fmt: skip
 BOXES = {

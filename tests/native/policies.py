@@ -93,6 +93,8 @@ def accepted(name: str, box: Box, host: Host) -> frozenset[str]:
     """How an action may end in a box."""
     usual = _usual(name, box, host)
     action = ACTIONS[name]
+    if name == "peer-environ" and box.domain and box.user == "root":
+        usual.add("EACCES")  # newer kernels look at CAP_PERFMON before they ask Landlock
     if box.violation == "log" and not all(step.promises for step in action.steps):
         # No word would permit it, so there is nothing to learn.
         usual.update({"EPERM", *(step.instead or "ok" for step in action.steps)})
@@ -163,6 +165,8 @@ def _executed(name: str, box: Box, host: Host) -> set[str]:
         found.add("EACCES")
     if _programs_listed(box) and name in ("exec-memory", "memory-file"):
         found.add("ENOSYS")
+    if box.deny and host.landlock < 3 and "truncate" in name:
+        found.add("EPERM")  # by the filter, wherever
     if ACTIONS[name].tagged("jit") and not box.jit:
         found.add("EACCES" if host.kernel >= (6, 3) else "EPERM")
     return found
