@@ -113,5 +113,5 @@ CALLS = (
     "landlock_restrict_self", "bpf", "setsid", "sched_setscheduler", "socket", "ioctl",
     "pidfd_open", "seccomp", "dup3", "prlimit64", "setpriority", "sched_setaffinity",
     "setgroups", "sendfile", "umask", "setfsuid",
-    "setfsgid",
+    "setfsgid", "close_range",
 )  # fmt: skip

@@ -22,7 +22,9 @@ _RECURSIVE, _EMPTY_PATH = 0x8000, 0x1000
 _CLONE, _DETACH = 1, 2  # OPEN_TREE_CLONE, MNT_DETACH
 _FROM_FD, _TO_FD = 0x04, 0x40  # MOVE_MOUNT_F_EMPTY_PATH, MOVE_MOUNT_T_EMPTY_PATH
 _SET_STRING, _CREATE = 1, 6  # FSCONFIG_...
-_EEXIST = 17
+_EEXIST, _ENOSYS = 17, 38
+_MOST_LEFT = 128  # labels, of which each may be a descriptor
+_LAST = 255  # the keeper's own descriptors, which later steps need, are above
 _ATTR = _Layout("<QQQQ")
 _HOW = _Layout("<QQQ")
 _NO_SYMLINKS, _BENEATH = 0x04, 0x08  # RESOLVE_...
@@ -33,8 +35,10 @@ class Scene:
     """Steps that build the view of one launch. `covers`: file systems of our own, by the path at
     which the service sees them: in them mount points are made. Elsewhere they must be there."""
 
-    def __init__(self, name: str = "") -> None:
-        """`name`: what labels begin with, for a plan that has several scenes."""
+    def __init__(self, name: str = "", *, sweeps: bool = False) -> None:
+        """`name`: what labels begin with, for a plan that has several scenes. `sweeps`: nothing
+        above its first descriptor is needed any more when it is over, so `sweep` closes them all
+        with one call, and what was found once is not looked for again."""
         self.steps: list[Step] = []
         self.covers: dict[str, str] = {}
         self.base = ""  # label of the tree that becomes the root; "": the root stays
@@ -42,6 +46,9 @@ class Scene:
         self._made: set[str] = set()  # directories, links and files in our file systems
         self._name = name
         self._count = 0
+        self._sweeps = sweeps
+        self._first = ""  # label of its first descriptor
+        self._found: dict[tuple[str, str], str] = {}  # path and tree -> label, while it is open
         self._memory = ""  # label of the file system that `memory` makes
 
     def add(
@@ -59,12 +66,26 @@ class Scene:
 
     def take(self, path: str, *, below: str = "") -> str:
         """A detached copy of the mounts at this real path (of the tree `below`); its label."""
-        found, tree = self._label("at"), self._label("tree")
+        found = self._found.get((path, below), "")
+        if found:
+            return self._copy(found, path)
+        found = self._label("at")
         self._open(found, path, below)
-        flags = _CLONE | _RECURSIVE | _EMPTY_PATH | CLOEXEC
-        self.add("open_tree", Out(found), "", flags, words=f"take {path}", result=tree)
-        self.close(found)
+        tree = self._copy(found, path)
+        if self._leave(found):
+            self._found[path, below] = found
         return tree
+
+    def guard(self, path: str) -> None:
+        """Something of the root to be, read-only from now on."""
+        found = self._label("at")
+        self._open(found, path, self.base)
+        tree = self._copy(found, path)
+        self.change(tree, RDONLY)
+        self._move(tree, found, path)
+        self._leave(found)
+        self._trees.add(path)
+        self._leave(tree)
 
     def change(self, label: str, attributes: int, *, deep: bool = True) -> None:
         """Add attributes to a tree."""
@@ -98,7 +119,7 @@ class Scene:
         self.add("fsconfig", Out(system), _CREATE, words=f"make the {kind}")
         words = f"mount the {kind}"
         self.add("fsmount", Out(system), 1, attributes, words=words, result=mount)
-        self.close(system)
+        self._leave(system)
         return mount
 
     def memory(self, path: str, attributes: int, mode: int) -> str:
@@ -122,7 +143,7 @@ class Scene:
         """Mount a tree of the host's at this path of the view."""
         self._mount(label, path, directory)
         self._trees.add(path)
-        self.close(label)
+        self._leave(label)
 
     def cover(self, label: str, path: str) -> None:
         """Mount a file system of our own there; mount points below it are made from now on."""
@@ -158,15 +179,46 @@ class Scene:
 
     def nearest(self, path: str) -> str:
         """The path of the mount of the scene that holds this one; "" if none does."""
-        found = [top for top in (*self.covers, *self._trees) if top != path and is_below(path, top)]
-        return max(found, key=len, default="")
+        while path not in ("", "/"):
+            path = path.rpartition("/")[0] or "/"
+            if path in self.covers or path in self._trees:
+                return path
+        return ""
 
     def close(self, label: str) -> None:
         self.add("close", Out(label), words="it is in its place")
 
+    def sweep(self) -> None:
+        """Close what was left open. Without the call they are open until the program executes."""
+        if self._sweeps and self._first:
+            self.add(
+                "close_range", Out(self._first), _LAST, 0, words="all is in its place",
+                tolerate=_ENOSYS,
+            )  # fmt: skip
+
+    def _leave(self, label: str) -> bool:
+        """No more needed: closed now, or, as long as they are few, left to `sweep` (True)."""
+        left = self._sweeps and self._count <= _MOST_LEFT
+        if not left:
+            self.close(label)
+        return left
+
     def _label(self, what: str) -> str:
         self._count += 1
-        return f"{self._name}{what}{self._count}"
+        label = f"{self._name}{what}{self._count}"
+        self._first = self._first or label
+        return label
+
+    def _copy(self, found: str, path: str) -> str:
+        tree = self._label("tree")
+        flags = _CLONE | _RECURSIVE | _EMPTY_PATH | CLOEXEC
+        self.add("open_tree", Out(found), "", flags, words=f"take {path}", result=tree)
+        return tree
+
+    def _move(self, label: str, target: str, path: str) -> None:
+        flags = _FROM_FD | _TO_FD
+        words = f"put it at {path}"
+        self.add("move_mount", Out(label), "", Out(target), "", flags, words=words)
 
     def _open(self, result: str, path: str, below: str) -> None:
         resolve = _NO_SYMLINKS | (_BENEATH if below else 0)
@@ -178,17 +230,16 @@ class Scene:
 
     def _mount(self, label: str, path: str, directory: bool) -> None:
         cover = self.nearest(path)
-        words = f"put it at {path}"
         if cover in self.covers:
             root, name = Out(self.covers[cover]), path[len(cover) :].strip("/")
+            words = f"put it at {path}"
             self._point(cover, path, directory)
             self.add("move_mount", Out(label), "", root, name, _FROM_FD, words=words)
         else:
             target = self._label("at")
             self._open(target, path, self.base)
-            flags = _FROM_FD | _TO_FD
-            self.add("move_mount", Out(label), "", Out(target), "", flags, words=words)
-            self.close(target)
+            self._move(label, target, path)
+            self._leave(target)
 
     def _point(self, cover: str, path: str, directory: bool) -> None:
         self._parents(cover, path + "/" if directory else path)

@@ -3,7 +3,7 @@ from __future__ import annotations
 
 import os
 
-from supervisor.kernel.sandbox.mounts import NODEV, NOEXEC, NOSUID, RDONLY, Scene
+from supervisor.kernel.sandbox.mounts import NODEV, NOEXEC, NOSUID, Scene
 from supervisor.kernel.sandbox.namespaces import privileged
 from supervisor.kernel.sandbox.part import Context
 from supervisor.model.policy import Policy
@@ -51,9 +51,7 @@ def guard(scene: Scene, policy: Policy, ctx: Context) -> None:
         return
     for path in _HOSTS:
         if os.path.exists(path):  # not every kernel has them all
-            tree = scene.take(path, below=scene.base)
-            scene.change(tree, RDONLY)
-            scene.put(tree, path, directory=os.path.isdir(path))
+            scene.guard(path)
 
 
 def masked(policy: Policy, ctx: Context) -> list[str]:

@@ -69,7 +69,9 @@ class View:
         """`mapped`: labels of its directories whose ids are mapped. `nodes`: of its own /dev."""
         self.policy, self.ctx, self.own, self.mapped = policy, ctx, own, mapped
         self.nodes = nodes
-        self.scene = Scene()
+        # What has descriptors of its own below or among the scene's closes each by itself.
+        self.scene = Scene(sweeps=not (policy.open or policy.secrets or mapped))
+        self.masks: list[str] = []  # directories of the kernel's that are empty to it
         self.shown: list[Shown] = []
         self.links: list[tuple[str, str]] = []
         self.below = ""  # label of root='s tree, in which listed paths are
@@ -207,12 +209,12 @@ class View:
 
     def _mask(self, path: str) -> None:
         """An empty directory or file instead of what is there."""
-        if directory := os.path.isdir(path):
-            label = self.scene.make("tmpfs", _OWN | NOEXEC | RDONLY, mode="0555", size="4k")
-        else:
-            label = self.scene.take(trace("/dev/null").real)
-            self.scene.change(label, NOSUID | NOEXEC | RDONLY)
-        self.shown.append(Shown(path, label, directory))
+        if os.path.isdir(path):
+            self.masks.append(path)
+            return
+        label = self.scene.take(trace("/dev/null").real)
+        self.scene.change(label, NOSUID | NOEXEC | RDONLY)
+        self.shown.append(Shown(path, label, directory=False))
 
     def _covers(self) -> dict[str, str]:
         """Paths at which file systems of our own are, and of what kind."""
@@ -224,7 +226,7 @@ class View:
             found["/proc"] = "processes"
         if policy.secrets:
             found[vault.directory(self.ctx)] = "secrets"
-        return found
+        return found | dict.fromkeys(self.masks, "mask")
 
     def _empties(self) -> dict[str, str]:
         """What of the host is none of the unit's business, so that nothing is seen there."""
@@ -276,6 +278,8 @@ class View:
         scene = self.scene
         if kind == "empty":
             scene.memory(path, _OWN | NOEXEC, 0o755)
+        elif kind == "mask":
+            scene.memory(path, _OWN | NOEXEC | RDONLY, 0o555)
         elif kind == "temporary":
             scene.memory(path, _OWN, 0o1777)
         elif kind == "devices":
@@ -294,6 +298,7 @@ class View:
             scene.change(scene.base, RDONLY, deep=False)
         if scene.base:
             scene.pivot()
+        scene.sweep()
         scene.add("umask", Out("umask"), words="the umask as it was")
 
 
