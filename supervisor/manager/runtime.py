@@ -157,7 +157,7 @@ def _tidy(where: Paths) -> None:
     """Take our own things out of a runtime directory whose lock is ours."""
     for name in OWN:
         _unlink(f"{where.runtime}/{name}")
-    for name in ("notify", "units", "secrets", ""):
+    for name in ("notify", "units", "secrets", "made", ""):
         path = f"{where.runtime}/{name}".rstrip("/")
         if not name:
             _unlink(f"{path}/lock")

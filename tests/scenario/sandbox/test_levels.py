@@ -98,6 +98,31 @@ def test_a_dynamic_user_is_nobody_elses_and_stays_over_restarts_and_managers(hom
 
 
 @needs_root
+def test_only_a_runtime_directory_that_was_made_for_it_goes_with_a_unit(home: Path) -> None:
+    made, found = (Path(f"/run/unboxed-test-{os.getpid()}-{word}") for word in ("made", "found"))
+    text = f'user = "nobody"\n{SLEEP}[restart]\nwhen = "never"\n'
+    units = {
+        "made": f'{text}[sandbox]\nruntime = ["{made.name}"]\n',
+        "found": f'{text}[sandbox]\nruntime = ["{found.name}"]\n',
+    }
+    found.mkdir(mode=0o700)
+    try:
+        with Stack(home, units) as stack:
+            stack.wait("made", "running")
+            assert made.owner() == "nobody"
+            stack.call("Stop", units=["made"], wait=True)
+            assert not made.exists()
+            assert stack.wait("found", "failed")["reason"].endswith(
+                f"cannot use {found}: it is there already and belongs to root; choose another name"
+            )
+            stack.call("ResetFailed", units=["found"])
+        assert found.is_dir()
+        assert not stack.runtime.exists()
+    finally:
+        found.rmdir()
+
+
+@needs_root
 def test_a_dynamic_users_id_is_given_back_when_nothing_of_the_unit_runs(home: Path) -> None:
     with Stack(home, {"web": 'user = "dynamic"\ninstances = 2\n' + SLEEP}) as stack:
         number = uid(stack.wait("web/0", "running")["pid"])
