@@ -7,12 +7,15 @@ from __future__ import annotations
 from supervisor.cli.call import DONE, Call
 from supervisor.cli.screen import Screen, clean, table
 from supervisor.cli.server import Server, print_json
-from supervisor.cli.sockets import Socket, cgroup, command, owners, sockets
+from supervisor.cli.sockets import Socket, cgroup, command, network, owners, sockets
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any
+
+
+_KEEPERS = ("unboxed-init", "init")  # by what name a keeper, which holds sockets, may run
 
 
 class Owners:
@@ -39,7 +42,7 @@ class Owners:
             if key:
                 return key, pid
             first = first or pid
-        if not found.remote:  # its own supervisor may hold it, while nobody serves it
+        if not found.remote and (not first or command(first) in _KEEPERS):  # nobody serves it yet
             held = self._listeners.get(f"{found.protocol}:{found.local()}", "")
             return held, first
         return "", first
@@ -73,6 +76,7 @@ def look(instances: Sequence[dict[str, Any]], only: set[str] | None) -> dict[str
     """What is open at this moment. `only`: of these instances (None: of everybody, but connections
     of units alone)."""
     every = sockets(one["pid"] for one in instances if one["pid"])
+    ours = network()
     holders = owners({one.inode for one in every if one.inode})
     whose = Owners(instances)
     listening, connected = [], []
@@ -83,6 +87,7 @@ def look(instances: Sequence[dict[str, Any]], only: set[str] | None) -> dict[str
         row = {
             "protocol": one.protocol, "address": one.address, "port": one.port, "unit": key or None,
             "pid": pid or None, "command": command(pid) if pid else "",
+            "network": "host" if one.network == ours else "own",
         }  # fmt: skip
         if one.remote:
             connected.append({**row, "remote": one.remote})
@@ -116,6 +121,8 @@ def _show(document: dict[str, Any], screen: Screen) -> None:
 
 def _row(row: dict[str, Any], where: str) -> tuple[str, ...]:
     owner = clean(row["unit"]) if row["unit"] else "-"
+    if row["network"] == "own":  # the same port may be somebody else's on the host
+        owner += ", in its own network"
     return where, owner, str(row["pid"] or "-"), clean(row["command"])
 
 

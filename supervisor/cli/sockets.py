@@ -38,6 +38,14 @@ def place(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
+def network(proc: str = "/proc") -> str:
+    """The one that this process is in, "" if that cannot be known."""
+    try:
+        return os.readlink(f"{proc}/self/ns/net")
+    except OSError:
+        return ""
+
+
 def sockets(pids: Iterable[int], proc: str = "/proc") -> list[Socket]:
     """Those that wait and those that are connected, in the network of this process and in those of
     `pids`."""

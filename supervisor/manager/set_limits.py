@@ -38,8 +38,15 @@ def set_limits(sup: Supervisor, unit: Unit, what: Set) -> say.Changed | say.Refu
     file = TRANSIENT
     folder = sup.paths.transient_units
     if what.persist:
-        file, folder = KEPT, sup.paths.admin_units or sup.paths.units[0]
+        file, folder = KEPT, _kept_in(sup)
     path = f"{folder}/{name}.toml.d/{file}"
+    held = () if what.persist else _held(sup, name, path, what.keys["limits"])
+    if held:
+        keys = " ".join(f"limits.{key}=" for key in held)
+        return say.Failed(
+            f"cannot take back {keys.replace('=', '')} of {name}: it was set with --persist; "
+            f"`unboxed set --persist {name} {keys}` does it; nothing was changed"
+        )
     text = _text(path, what.keys["limits"])
     instead = {path: text}
     if what.persist:  # or what was set until the next boot would overrule it
@@ -101,16 +108,33 @@ def _unsliced(units: Mapping[str, Unit], made: Unit) -> str:
     return ""
 
 
-def _text(path: str, limits: dict[str, Any]) -> str:
-    """The drop-in with these keys in it too; None takes one out. "" if none is left."""
+def _kept_in(sup: Supervisor) -> str:
+    return sup.paths.admin_units or sup.paths.units[0]
+
+
+def _held(sup: Supervisor, name: str, path: str, limits: dict[str, Any]) -> list[str]:
+    """Keys that are to be taken back, but are not in the transient drop-in `path`: what was kept
+    would stay in force."""
+    gone = [key for key in limits if limits[key] is None]
+    kept = _known(f"{_kept_in(sup)}/{name}.toml.d/{KEPT}") if gone else {}
+    return [key for key in gone if key in kept and key not in _known(path)]
+
+
+def _known(path: str) -> dict[str, Any]:
+    """What a drop-in of ours sets; nothing, if it is not there or somebody broke it."""
     from supervisor.config.build import BadText, document
     from supervisor.kernel.host import read_long
 
     try:
         known = document(read_long(path).encode()).get("limits")
     except BadText:
-        known = None  # somebody broke it: it is written anew
-    kept = {**(known if isinstance(known, dict) else {}), **limits}
+        known = None
+    return known if isinstance(known, dict) else {}
+
+
+def _text(path: str, limits: dict[str, Any]) -> str:
+    """The drop-in with these keys in it too; None takes one out. "" if none is left."""
+    kept = {**_known(path), **limits}  # a broken one is written anew
     lines = [f"{toml_value(key, key=True)} = {toml_value(kept[key])}\n" for key in kept
              if kept[key] is not None]  # fmt: skip
     return _HEAD + "".join(lines) if lines else ""

@@ -238,6 +238,11 @@ def test_set_is_kept_with_persist_and_then_overrules_what_was_set_before(tmp_pat
         assert Path(kept["file"]).read_text() == (
             '# Written by `unboxed set`.\n[limits]\nmemory = "96MiB"\n')
         assert Path(kept["file"]).stat().st_mode & 0o777 == 0o644
+        with pytest.raises(Refused, match="it was set with --persist; `unboxed set --persist web"):
+            stack.call("Set", unit="web", keys={"limits": {"memory": None}})
+        assert memory_limit(stack, "web") == str(96 * MIB)
+        stack.call("Set", unit="web", keys={"limits": {"memory": None}}, persist=True)
+        assert not Path(kept["file"]).exists()
 
 
 def test_a_drop_in_that_cannot_be_written_is_named_and_leaves_nothing(

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from supervisor.cli import ports
 from supervisor.cli.sockets import owners, sockets
 from tests.unit.cli.fake import Cli, FakeSupervisor
 
@@ -78,13 +79,36 @@ def test_what_is_no_units_is_shown_by_process_and_not_among_a_units_own(
 
 
 def test_a_listener_that_nobody_serves_yet_is_its_units(
-    fake: FakeSupervisor, cli: Cli, pair: Pair
+    fake: FakeSupervisor, cli: Cli, pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     address, port = pair[0].getsockname()[:2]
     where = f"tcp6:[{address}]:{port}" if ":" in address else f"tcp:{address}:{port}"
     asked(fake, instance("web", listeners=[{"name": "http", "address": where, "queue": None}]))
+
+    def owner() -> Any:
+        found = json.loads(cli("ports", "--json").out)["listening"]
+        return next(row["unit"] for row in found if row["port"] == port)
+
+    assert owner() is None  # a stranger has the address that the unit waits for
+    monkeypatch.setattr(ports, "command", lambda _pid: "unboxed-init")
+    assert owner() == "web"
+
+
+def test_a_socket_in_a_network_of_its_own_says_so(
+    fake: FakeSupervisor, cli: Cli, pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    port = pair[0].getsockname()[1]
+    asked(fake, instance("web", os.getpid()))
+
+    def shown() -> str:
+        lines = cli("ports").out.splitlines()
+        return next(one for one in lines if f":{port} " in one and " - " not in one)
+
+    assert "own network" not in shown()
+    monkeypatch.setattr(ports, "network", lambda: "net:[1]")
+    assert "web, in its own network" in shown()
     found = json.loads(cli("ports", "--json").out)["listening"]
-    assert next(row["unit"] for row in found if row["port"] == port) == "web"
+    assert {row["network"] for row in found if row["port"] == port} == {"own"}
 
 
 def test_what_rules_allow_is_told_of_every_unit(fake: FakeSupervisor, cli: Cli) -> None:
