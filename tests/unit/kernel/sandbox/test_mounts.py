@@ -1,4 +1,4 @@
-"""Scenes: descriptors that a view opens are closed before anybody else's program could have them."""
+"""Scenes: descriptors that a view opens are closed before any other program could have them."""
 from __future__ import annotations
 
 from typing import Any
@@ -44,7 +44,8 @@ def left(steps: tuple[Step, ...] | list[Step], there: set[int]) -> set[int]:
 def test_of_a_view_nothing_is_open_when_ids_change(level: str) -> None:
     made = confine(policy(level, user="root", tmp="private", write=()), context(ROOT)).confinement
     calls = [step.args[0] for step in made.setup if step.name == "CALL"]
-    assert calls.count("open_tree") > 1 and "close_range" in calls
+    assert calls.count("open_tree") > 1
+    assert "close_range" in calls
     assert left(made.setup, _THERE) == _THERE
 
 
