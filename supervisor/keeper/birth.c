@@ -30,10 +30,8 @@ static inline __attribute__((always_inline)) long raw_clone(long call, long a, l
 }
 
 static __attribute__((noinline)) _Noreturn void be_child(struct plan *plan, bool shares_files) {
-    if (shares_files && syscall(SYS_close_range, LOW, ~0U, CLOSE_RANGE_UNSHARE) && unshare(CLONE_FILES)) {
-        plan->report[2] = (uint32_t)errno;
-        _exit(127);
-    }
+    if (shares_files && syscall(SYS_close_range, LOW, ~0U, CLOSE_RANGE_UNSHARE) && unshare(CLONE_FILES))
+        plan->report[2] = (uint32_t)errno, _exit(127);
     become(plan);
 }
 

@@ -49,14 +49,10 @@ void empty_box(struct outbox *box) {
 int send_box(struct outbox *box, int sock) {
     union { struct cmsghdr header; char space[CMSG_SPACE(sizeof box->fds)]; } control = {0};
     struct iovec bytes = {box->bytes, box->length};
-    struct msghdr message = {.msg_iov = &bytes, .msg_iovlen = 1};
     size_t size = (size_t)box->fd_count * sizeof *box->fds;
-    if (size) {
-        control.header = (struct cmsghdr){CMSG_LEN(size), SOL_SOCKET, SCM_RIGHTS};
-        memcpy(CMSG_DATA(&control.header), box->fds, size);
-        message.msg_control = &control;
-        message.msg_controllen = CMSG_SPACE(size);
-    }
+    struct msghdr message = {NULL, 0, &bytes, 1, &control, size ? CMSG_SPACE(size) : 0, 0};
+    control.header = (struct cmsghdr){CMSG_LEN(size), SOL_SOCKET, SCM_RIGHTS};
+    memcpy(CMSG_DATA(&control.header), box->fds, size);
     if (sendmsg(sock, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0) return errno;
     return empty_box(box), 0;
 }

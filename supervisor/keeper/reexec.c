@@ -55,9 +55,8 @@ void reexec_tick(void) {
     if (own) mark_all(0), execv(wanted, arguments(old));
     kept.reexec_error = close_for(errno, old);
     mark_all(FD_CLOEXEC);
-    if (own) spawners_retire(true);
     peer_argv[LOGGER][-1] = NULL;
-    if (own) peer_argv[MANAGER][-3] = own_name;
+    if (own) spawners_retire(true), peer_argv[MANAGER][-3] = own_name;
     *wanted = 0;
     manager_pump(); /* which has run already in this turn */
 }
@@ -76,9 +75,8 @@ void reexec_take_over(const char *fds) { /* before anything else is opened */
 }
 
 void reexec_watch(void) { /* with the new epoll */
-    int nudge = store_find("nudge");
     mark_all(FD_CLOEXEC);
     for (int who = 0; who < PEERS; who++) watch(kept.peers[who].sock, who, PEER_EVENTS(who));
     spawners_retire(true);
-    if (nudge >= 0) watch(stored_fd[nudge], WATCH_NUDGE, kept.ping_sent ? 0 : EPOLLIN);
+    nudge_listen(!kept.ping_sent);
 }
