@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from _struct import Struct as _Layout
 from collections.abc import Callable
+from functools import lru_cache
 from typing import NamedTuple, cast
 
 from supervisor.kernel.plan import CODES, HEAD, Step
@@ -94,7 +95,7 @@ def lowered(step: Step) -> Step:
 class _Data:
     """The bytes that calls point to, each datum once, and where they lie."""
 
-    def __init__(self, steps: list[Step]) -> None:
+    def __init__(self, steps: tuple[Step, ...]) -> None:
         self.bytes = bytearray(_NOWHERE)
         self.addresses: list[bytes] = []  # ADDRESS steps
         self._places: dict[object, int] = {}  # bytes, Struct or label -> offset
@@ -143,6 +144,15 @@ def encode(steps: list[Step], named: frozenset[str], plain: Callable[[Step], byt
     """The bytes of a plan with calls: DATA and all ADDRESS, then a step for each of `steps`, so
     that `lead` is all that stands before. `named`: those that are `lowered`; `plain` encodes all
     others. Raises ValueError for an Out that no earlier call has as its result."""
+    return _encoded(tuple(steps), named, plain)
+
+
+# A plan is compiled anew for each launch, since what it is made of may have changed; where nothing
+# has, its bytes are the same too, and to see that takes a tenth of making them.
+@lru_cache(maxsize=8)
+def _encoded(
+    steps: tuple[Step, ...], named: frozenset[str], plain: Callable[[Step], bytes]
+) -> bytes:
     data = _Data(steps)
     made: set[str] = set()
     body = b"".join([

@@ -228,3 +228,23 @@ def test_steps_keep_their_numbers_behind_what_leads(blobs: list[bytes]) -> None:
     assert names[calls.lead(encoded) :] == (*(f"n {blob!r}" for blob in blobs), "EXEC")
     assert set(names[: calls.lead(encoded)]) == {"DATA"}
     assert calls.lead(encoded) == 1 + len(set(blobs))
+
+
+def test_a_plan_that_differs_anywhere_has_bytes_of_its_own() -> None:
+    """Bytes are kept for a plan that is the same again; what only looks like it is another."""
+    plans: list[list[Argument]] = [
+        [1, "/a"], [2, "/a"], [1, "/b"], [1, b"/a\0x"], [1, Struct((b"/a",))],
+        [1, Struct((b"/b",))], [1, Struct((Address(b"/a"),))], ["1", "/a"], [1, Out("it")],
+        [1, Struct((Out("it"),))],
+    ]  # fmt: skip
+    first = call("openat", 0, result="it", words="")
+    made = [[first, call("openat", *args, words=""), END] for args in plans]
+    made += [[*made[0][:2], Step("EXEC", ("/bin/true", "true", "x"))], [*made[0][:1], END]]
+    fresh = []
+    for steps in made:
+        calls._encoded.cache_clear()
+        fresh.append(plan.encode(steps))
+    assert len(set(fresh)) == len(made)
+    for _ in range(2):
+        assert [plan.encode(list(steps)) for steps in made[:5]] == fresh[:5]
+    assert calls._encoded.cache_info().hits >= 5
