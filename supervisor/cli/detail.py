@@ -84,6 +84,8 @@ def _head(status: dict[str, Any], now_ns: int, screen: Screen) -> list[str]:
         *(("sandbox", text) for text in status.get("missing_sandbox") or ()),
         ("file", status.get("stale") and "the unit file changed since this start; "
          f"`unboxed restart {status['key']}` takes it up"),
+        ("file", status.get("removed") and "the unit file is gone; it goes on until it is stopped, "
+         "and is forgotten then"),
     ]
     for label, text in facts:
         if text:

@@ -1,5 +1,5 @@
-"""`unboxed explain UNIT`: its files, the steps of its launch in their order, and what is behind
-each key: something of the kernel's, or the supervisor alone."""
+"""`unboxed explain UNIT`: its files, what is behind each key (something of the kernel's, or the
+supervisor alone), and the steps of its launch in their order: many, and so at the end."""
 from __future__ import annotations
 
 import json
@@ -24,7 +24,6 @@ def run(call: Call) -> int:
     if files:
         print(screen.paint(f"Files of {unit}, later ones over earlier ones", "head"))
         print("\n".join(f"  {file}" for file in files) + "\n")
-    print(screen.paint(f"Launch of {unit}, in this order", "head"))
     launch = [step for step in answer["steps"] if step["step"] != _FILE]
     steps = [
         (str(number), clean(step["step"]), clean(str(step.get("detail") or "")))
@@ -34,23 +33,25 @@ def run(call: Call) -> int:
         (clean(key["key"]), clean(_text(key.get("value"))), clean(key.get("mechanism") or ""))
         for key in answer["keys"]
     ]
-    for row in table(("", "STEP", "DETAIL"), steps, right=(0,))[1:]:
-        print(("  " + "  ".join(row)).rstrip())
     _show("Keys and their mechanisms", [row for row in keys if row[2]], screen)
     _show("Keys that the supervisor itself sees to", [row for row in keys if not row[2]], screen)
+    print(screen.paint(f"Launch of {unit}, in this order", "head"))
+    for row in table(("", "STEP", "DETAIL"), steps, right=(0,))[1:]:
+        print(("  " + "  ".join(row)).rstrip())
     return DONE
 
 
 def _show(title: str, keys: list[tuple[str, str, str]], screen: Screen) -> None:
     if not keys:
         return
-    print("\n" + screen.paint(title, "head"))
+    print(screen.paint(title, "head"))
     if screen.terminal:  # long commands and lists would push the mechanism off the screen
         keys = [(key, cut(text, _VALUE_COLUMNS), mechanism) for key, text, mechanism in keys]
     name = max(len(key) for key, _, _ in keys)
     value = max((len(text) for _, text, _ in keys if len(text) <= _VALUE_COLUMNS), default=0)
     for key, text, mechanism in keys:  # a long value shifts its own line, not all
         print(f"  {key:<{name}}  {text:<{value}}  {mechanism}".rstrip())
+    print()
 
 
 def _text(value: object) -> str:

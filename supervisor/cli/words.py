@@ -136,7 +136,9 @@ def remark(status: dict[str, Any], now_ns: int) -> str:
         parts = [status.get("status_text") or "", f"last: {how}" if restarted else ""]
         if state == "reloading":
             parts.insert(0, "reloading")
-    if status.get("stale"):
+    if status.get("removed"):
+        parts.append("its unit file is gone")
+    elif status.get("stale"):
         parts.append("unit file changed since its start")
     return "; ".join(filter(None, parts))
 

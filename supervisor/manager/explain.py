@@ -2,8 +2,9 @@
 from __future__ import annotations
 
 from supervisor.config.render import describe
+from supervisor.kernel.plan import Step as PlanStep
 from supervisor.kernel.summary import summary
-from supervisor.manager.launcher import CannotLaunch
+from supervisor.manager.launcher import CannotLaunch, filled, names_of
 from supervisor.manager.supervisor import Supervisor
 from supervisor.model.report import Explanation, Mechanism, Step
 from supervisor.model.sandbox import Sandbox
@@ -43,13 +44,19 @@ MECHANISMS = {
     "conditions": "looked at before each start",
 }
 _POLICY = ""  # the supervisor itself
+# Sections in which `{unit}` and `{instance}` are filled in.
+_FILLED = {"command", "directory", "env", "env_files", "sandbox", "secrets"}
 
 
 def explain(sup: Supervisor, inst: Instance) -> Explanation:
     """For a stopped unit too: what its next start would do. Nothing is opened or changed, but that
     a controller which [limits] needs is asked for, to see whether it is to be had."""
     unit = sup.world.unit_of(inst)
-    keys = tuple(Mechanism(key, str(value), _mechanism(key)) for key, value in describe(unit))
+    names = names_of(unit, inst.key)
+    keys = tuple(
+        Mechanism(key, _value(key, str(value), names), _mechanism(key))
+        for key, value in describe(unit)
+    )
     joins: tuple[str, ...] = ()
     if unit.limits is not None:
         try:
@@ -63,14 +70,28 @@ def explain(sup: Supervisor, inst: Instance) -> Explanation:
         steps, _, boxed = sup.launcher.plan(unit, inst, "", 0, joins, dry=True)
     except CannotLaunch as exc:
         return Explanation((Step("REFUSED", f"cannot start {inst.key}: {exc}"),), keys)
-    if boxed is not None:
-        keys = _exact(keys, [*boxed.mechanisms, *boxed.lacking], unit)
+    rows = [*boxed.mechanisms, *boxed.lacking] if boxed is not None else []
+    keys = _exact(keys, [*_base(steps), *rows], unit)
     if sup.tracking_note:
         note = f"no cgroup of its own: {sup.tracking_note}; tracked by session and ancestry"
         first: tuple[Step, ...] = (Step("TRACKING", note),)
     else:
         first = ()
     return Explanation((*first, *(Step(*line) for line in summary(steps))), keys)
+
+
+def _value(key: str, value: str, names: dict[str, str]) -> str:
+    """Of a key, as the launch will have it: `{unit}` is its name."""
+    return filled(value, names) if key.replace("[", ".").split(".")[0] in _FILLED else value
+
+
+def _base(steps: list[PlanStep]) -> list[tuple[str, str]]:
+    """What all levels but `off` do, without a view or a filter."""
+    found = {step.name for step in steps}
+    words = "no new privileges: prctl(PR_SET_NO_NEW_PRIVS)" if "NO_NEW_PRIVS" in found else ""
+    if "CAPSET" in found:
+        words += "; no capabilities: capset(2)"
+    return [("sandbox.level", words)] if words else []
 
 
 def _exact(
@@ -98,6 +119,8 @@ def _exact(
 def _implied_by(key: str, unit: Unit) -> str:
     """Of a key that was not written, in place of its value."""
     section, level = key.partition(".")[0], (unit.sandbox or Sandbox()).level
+    if key == "sandbox.level":
+        return level
     if section not in ("sandbox", "network", "user"):
         return ""
     if key == "sandbox.exec" and level != "strict":

@@ -82,9 +82,9 @@ class Launcher:
     def path_of(self, unit: Unit, key: str, role: str, step: str) -> str:
         """What the step of a unit's launch opens or executes, "" for other steps."""
         if step == "DIRECTORY":
-            return filled(unit.directory, _names(unit, key))
+            return filled(unit.directory, names_of(unit, key))
         if step == "EXEC" and not role and unit.command:
-            return filled(unit.command[0], _names(unit, key))
+            return filled(unit.command[0], names_of(unit, key))
         return ""
 
     def over(self, launch: int) -> None:
@@ -140,7 +140,7 @@ class Launcher:
         opened or made. Raises CannotLaunch."""
         if role == "ready":
             return self._watch_plan(unit, inst), False, None
-        names = _names(unit, inst.key)
+        names = names_of(unit, inst.key)
         policy = self.sandboxing().policy(unit, names) if is_isolated(unit) else None
         learner = self.learning.get(inst.key)
         if learner is not None:
@@ -238,7 +238,7 @@ class Launcher:
     def release(self, unit: Unit, key: str, *, last: bool) -> None:
         """An instance is down. `last`: no other one of its unit runs, so what they share is of no
         more use. Raises OSError."""
-        number = self.sandboxing().release(unit, key, _names(unit, key), last=last)
+        number = self.sandboxing().release(unit, key, names_of(unit, key), last=last)
         if number is not None:
             for name in [s for s in self.descriptors.stored if s.startswith(f"idmap:{number}:")]:
                 self.descriptors.drop(name)
@@ -344,7 +344,7 @@ def _find(word: str, path: str, _root: str) -> str | None:
     return users.find_program(word, path)
 
 
-def _names(unit: Unit, key: str) -> dict[str, str]:
+def names_of(unit: Unit, key: str) -> dict[str, str]:
     """What is filled in at launch of an instance, each with its braces."""
     return {"{instance}": key.partition("/")[2] or "0", "{unit}": unit.name}
 

@@ -61,6 +61,7 @@ class Reports:
             cpu_ns=used.cpu_ns, tasks=used.tasks, tracking=sup.tracker.name,  # type: ignore[arg-type]
             next_try_ns=deadline if inst.phase == "backoff" else None,
             deadline_ns=deadline, waiting_for=tuple(waiting), stale=self.stale(inst, unit),
+            removed=inst.unit not in sup.world.graph.units,
             description=unit.description,
             missing_limits=limiting.missing(inst.key) if limiting is not None else (),
             missing_sandbox=sup.launcher.not_enforced(self._ran(inst, unit), inst) if runs else (),

@@ -90,6 +90,7 @@ class InstanceStatus(Struct, frozen=True, gc=False):
     deadline_ns: int | None = None
     waiting_for: tuple[str, ...] = ()
     stale: bool = False
+    removed: bool = False
     description: str = ""
     missing_limits: tuple[str, ...] = ()
     missing_sandbox: tuple[str, ...] = ()

@@ -52,6 +52,18 @@ def test_the_steps_of_a_sandbox_come_in_their_order_and_say_what_they_do(tmp_pat
         assert stack.row("web")["state"] == "stopped"
 
 
+def test_level_base_is_told_where_nothing_is_written(tmp_path: Path) -> None:
+    named = f'autostart = false\n{SLEEP}[env]\nNAME = "{{unit}}"\n'
+    with Stack(tmp_path, {"web": named, "off": f'{named}[sandbox]\nlevel = "off"\n'}) as stack:
+        rows = keys(stack, "web")
+        assert rows["sandbox.level"]["value"] == "base"
+        words = rows["sandbox.level"]["mechanism"]
+        assert words.startswith("no new privileges: prctl(PR_SET_NO_NEW_PRIVS)")
+        assert words.endswith("; no capabilities: capset(2)") == (os.geteuid() == 0)
+        assert rows["env.NAME"]["value"] == '"web"'
+        assert "PR_SET_NO_NEW_PRIVS" not in keys(stack, "off")["sandbox.level"]["mechanism"]
+
+
 def test_each_key_is_told_once_and_a_key_of_the_level_says_so(tmp_path: Path) -> None:
     box = '[sandbox]\nlevel = "app"\nrequire = "best"\n[network]\nconnect = ["tcp:443"]\n'
     with Stack(tmp_path, {"web": f"autostart = false\n{SLEEP}{box}"}) as stack:

@@ -37,6 +37,8 @@ def test_listeners_without_definition_are_closed_at_the_stop(tmp_path: Path) -> 
         stack.write("two", SLEEP)
         stack.call("ReloadUnits")
         assert not refused(one)  # what runs goes on as it was started
+        rows = stack.rows()
+        assert (rows["one"]["removed"], rows["two"]["removed"]) == (True, False)
         stack.call("Stop", units=["one", "two"], wait=True)
         stack.until(lambda: refused(one), "the removed unit's port to be closed")
         stack.until(lambda: refused(two), "the port of the removed listener to be closed")

@@ -144,7 +144,7 @@ def instance(key: str, state: str = "running", **fields: Any) -> dict[str, Any]:
         "since_ns": NOW_NS - 3 * MINUTE_NS, "pid": 0, "ready": state == "running", "restarts": 0,
         "last_exit": "", "reason": "", "status_text": "", "memory_bytes": None, "cpu_ns": None,
         "tasks": None, "tracking": "cgroup", "next_try_ns": None, "deadline_ns": None,
-        "waiting_for": [], "stale": False, "description": "", **fields,
+        "waiting_for": [], "stale": False, "removed": False, "description": "", **fields,
     }
 
 

@@ -243,7 +243,7 @@ def test_why_folds_nothing_whose_cause_differs(fake: FakeSupervisor, cli: Cli) -
     assert len(cli("why", "web").out.splitlines()) == 4
 
 
-def test_explain_prints_the_steps_in_order_and_the_mechanism_of_each_key(
+def test_explain_prints_the_mechanism_of_each_key_and_then_the_steps_in_order(
     fake: FakeSupervisor, cli: Cli
 ) -> None:
     answer = {
@@ -260,10 +260,11 @@ def test_explain_prints_the_steps_in_order_and_the_mechanism_of_each_key(
     assert code == 0
     assert out.splitlines()[:8] == [
         "Files of db, later ones over earlier ones", "  /u/db.toml", "  /u/db.toml.d/1.toml", "",
-        "Launch of db, in this order", "  1  session  setsid(2)", "  2  exec     /bin/db", ""]
-    assert out.splitlines()[-4:] == [
-        "  umask    077  umask(2)", "", "Keys that the supervisor itself sees to",
-        "  stop.ladder  []"]
+        "Keys and their mechanisms", f'  command  ["{"x" * 99}"]  execve(2)',
+        "  umask    077  umask(2)", ""]
+    assert out.splitlines()[-6:] == [
+        "Keys that the supervisor itself sees to", "  stop.ladder  []", "",
+        "Launch of db, in this order", "  1  session  setsid(2)", "  2  exec     /bin/db"]
     assert json.loads(cli("explain", "db", "--json").out) == answer
 
 

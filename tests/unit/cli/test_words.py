@@ -73,6 +73,7 @@ def test_a_running_service_shows_its_own_words_its_last_end_and_a_changed_file()
     assert remark("running", status_text="12 clients", last_exit="killed by SIGKILL", restarts=1,
                   stale=True) == (
         "12 clients; last: killed by SIGKILL; unit file changed since its start")
+    assert remark("running", removed=True) == "its unit file is gone"
 
 
 def test_a_summary_counts_the_alarming_states_last() -> None:
