@@ -133,7 +133,7 @@ def test_hooks_run_in_order_and_a_failing_one_names_itself(tmp_path: Path) -> No
     bad = f"{SLEEP}[start]\nbefore = [['/bin/sh', '-c', 'exit 7']]\n[restart]\nwhen = 'never'\n"
     with Stack(tmp_path, {"good": unit, "bad": bad}) as stack:
         stack.wait("good", "running")
-        stack.until(lambda: "three" in out.read_text(), "the last hook")
+        stack.until(lambda: len(out.read_text().split()) == 4, "the command and all its hooks")
         assert out.read_text().split()[:2] == ["one", "two"]
         assert set(out.read_text().split()[2:]) == {"main", "three"}
         assert stack.wait("bad", "failed")["reason"] == "hook start.before[0]: exit 7"
