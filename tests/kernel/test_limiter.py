@@ -549,6 +549,7 @@ def test_a_resource_limit_above_the_hard_one_is_said_where_it_may_not_be_raised(
     assert raised == (not words)
     if words:  # without CAP_SYS_RESOURCE
         assert words[0].startswith(f"limits.files cannot be applied to process {child.pid}: ")
+        assert words[0].endswith(", as the supervisor has no CAP_SYS_RESOURCE")
 
 
 # --- starts, restarts, ends ---
