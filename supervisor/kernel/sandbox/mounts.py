@@ -123,19 +123,22 @@ class Scene:
         return mount
 
     def memory(self, path: str, attributes: int, mode: int) -> str:
-        """Cover this path with an empty directory in memory; its label. All of them are in one
-        file system, since each more of these costs every memory cgroup of the host (it keeps room
-        for what each could shrink), and a mount is quicker made. It lies below the first of them,
-        because open_tree(2) clones nothing that is mounted nowhere (before Linux 6.15)."""
+        """Cover this path with an empty directory in memory, without devices and suid; its label.
+        All of them are in one file system, since each more of these costs every memory cgroup of
+        the host (it keeps room for what each could shrink), and a mount is quicker made. It lies
+        below the first of them, because open_tree(2) clones nothing that is mounted nowhere
+        (before Linux 6.15)."""
         if not self._memory:
-            self._memory = self.make("tmpfs", NOSUID, mode="0755", size="10%", nr_inodes="1m")
+            options = {"mode": "0755", "size": "10%", "nr_inodes": "1m"}
+            self._memory = self.make("tmpfs", NOSUID | NODEV, **options)
             self._mount(self._memory, path, directory=True)
         name, tree = self._label("d"), self._label("tree")
         self.add("mkdirat", Out(self._memory), name, mode, words=f"a directory for {path}")
         flags = _CLONE | CLOEXEC
         words = f"take the directory for {path}"
         self.add("open_tree", Out(self._memory), name, flags, words=words, result=tree)
-        self.change(tree, attributes)
+        if attributes & ~(NOSUID | NODEV):
+            self.change(tree, attributes)
         self.cover(tree, path)
         return tree
 

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import stat
 
 from supervisor.kernel.sandbox.mounts import NODEV, NOEXEC, NOSUID, Scene
 from supervisor.kernel.sandbox.namespaces import privileged
@@ -54,15 +55,20 @@ def guard(scene: Scene, policy: Policy, ctx: Context) -> None:
             scene.guard(path)
 
 
-def masked(policy: Policy, ctx: Context) -> list[str]:
-    """What of the kernel's is empty to one who could read it, as far as this kernel has it."""
+def masked(policy: Policy, ctx: Context) -> dict[str, bool]:
+    """What of the kernel's is empty to one who could read it, as far as this kernel has it; and
+    whether it is a directory."""
     if not fresh(policy) or policy.level == "off" or not powerful(policy, ctx):
-        return []
+        return {}
     if policy.users or not privileged(ctx):
-        return []  # what is root's there is not his
-    from os.path import exists
-
-    return [path for path in _KERNELS if exists(path)]
+        return {}  # what is root's there is not his
+    found = {}
+    for path in _KERNELS:
+        try:
+            found[path] = stat.S_ISDIR(os.stat(path).st_mode)
+        except OSError:
+            continue  # not in this kernel
+    return found
 
 
 def powerful(policy: Policy, ctx: Context) -> bool:

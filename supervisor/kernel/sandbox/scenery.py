@@ -5,7 +5,6 @@ then it is put back, parents first; last the old root goes. Nothing of it is lef
 """
 from __future__ import annotations
 
-import os
 from typing import NamedTuple
 
 from supervisor.kernel.calls import Out
@@ -181,9 +180,9 @@ class View:
             self.shown.append(Shown("/proc", scene.take("/proc")))
         if not devnodes.own(policy) and (self.replaced or self.read_only):
             self.shown.append(Shown("/dev", scene.take("/dev")))
-        for path in proc.masked(policy, self.ctx):
+        for path, directory in proc.masked(policy, self.ctx).items():
             if path.startswith("/proc/") or not self.replaced or self._sees_sys():
-                self._mask(path)
+                self._mask(path, directory=directory)
         for path in roots.files(policy) if policy.root else ():
             self._show(path, trace(path), RDONLY | _OWN | NOEXEC)
         for path in self.ctx.listens if self.replaced or policy.read_only else ():
@@ -207,9 +206,9 @@ class View:
     def _sees_sys(self) -> bool:
         return bool(self.policy.root) and "/sys" in roots.files(self.policy)
 
-    def _mask(self, path: str) -> None:
+    def _mask(self, path: str, *, directory: bool) -> None:
         """An empty directory or file instead of what is there."""
-        if os.path.isdir(path):
+        if directory:
             self.masks.append(path)
             return
         label = self.scene.take(trace("/dev/null").real)
