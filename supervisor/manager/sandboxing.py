@@ -22,6 +22,7 @@ from supervisor.kernel.sandbox import compile as compiler
 from supervisor.kernel.sandbox import (
     devices,
     dynamic,
+    hung,
     namespaces,
     paths,
     private_net,
@@ -77,7 +78,9 @@ class Sandboxing:
         return None if plain(unit) else fill(resolve(unit), names)
 
     def identity(self, unit: Unit, policy: Policy, named: Named, *, dry: bool) -> Identity:
-        """Whom it becomes, as unit files number ids. Raises CannotLaunch."""
+        """Whom it becomes, as unit files number ids. Every plan begins with this. Raises
+        CannotLaunch."""
+        hung.forget()
         alone = dynamic.lacks(facts().capabilities) if policy.dynamic_user else ""
         if policy.dynamic_user and not alone:
             ids = dynamic.users(self._paths.runtime)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,7 @@ SHORT_LADDER = '[stop]\nladder = ["TERM", "200ms", "KILL"]\n'
 # It would end well if it could: a handler, unlike the default action, needs the process to run.
 POLITE = "command = ['/bin/sh', '-c', 'trap \"exit 0\" TERM; sleep 1000 & wait']\n"
 UNAFFECTED_S = 0.1
+ANSWERS_S, REFUSED_S = 2.0, 6.0  # while a look that hangs is waited for: once, a second
 # In a sandbox it is below a process of ours, or not, and has a view of its own.
 SANDBOXES = {
     "plain": "",
@@ -42,6 +44,13 @@ def others_stop(stack: Stack, times: int) -> None:
         took = watch.blamed_s()
         assert stack.row("other")["state"] == "stopped"
         assert took < UNAFFECTED_S, f"another unit's stop took {took:.3f} s"
+
+
+def hung_fuse(place: Path, asked: Path) -> str:
+    """The unit that mounts it."""
+    place.mkdir()
+    serve = f'user = "root"\ncommand = ["{sys.executable}", "{HUNG_FUSE}", "{place}", "{asked}"]\n'
+    return serve + '[start]\nready = {log = "mounted"}\n'
 
 
 @pytest.mark.parametrize("box", SANDBOXES)
@@ -69,10 +78,8 @@ def test_f09_a_process_in_a_hung_file_system_is_unkillable_until_that_ends(
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("there is no /dev/fuse here")
     place, asked = tmp_path / "mount", tmp_path / "asked"
-    place.mkdir()
-    serve = f'user = "root"\ncommand = ["{sys.executable}", "{HUNG_FUSE}", "{place}", "{asked}"]\n'
     units = {
-        "fuse": serve + '[start]\nready = {log = "mounted"}\n',
+        "fuse": hung_fuse(place, asked),
         "hung": (
             f'command = ["/bin/cat", "{place}/file"]\nautostart = false\nuser = "root"\n'
             + SHORT_LADDER + SANDBOXES[box]
@@ -100,3 +107,50 @@ def test_f09_a_process_in_a_hung_file_system_is_unkillable_until_that_ends(
         stack.call("Stop", units=["fuse"], wait=True)  # which ends what it waits for
         stack.wait("hung", "stopped")
         assert wait_for_death(pid, 0)
+
+
+HANGING = {  # what is on the hung file system, and the unit that has it
+    "directory": 'directory = "{place}"\n[sandbox]\nlevel = "app"\ntmp = "shared"\n',
+    "sandbox.read": '[sandbox]\nlevel = "app"\nread = ["/usr", "{place}/data"]\n',
+    "sandbox.open": (
+        '[sandbox]\nlevel = "app"\nopen = [{{path = "{place}/out", fd = 5, mode = "append"}}]\n'
+    ),
+    "secrets.token": '[sandbox]\nlevel = "app"\n[secrets]\ntoken = "{place}/token"\n',
+    "root": 'root = "{place}"\n[sandbox]\nlevel = "app"\n',
+}
+
+
+def test_f09_a_sandbox_with_paths_in_a_hung_file_system_is_refused_and_holds_up_nobody(
+    tmp_path: Path,
+) -> None:
+    need_root("mounting")
+    if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+        pytest.skip("there is no /dev/fuse here")
+    place = tmp_path / "mount"
+    units = {"fuse": hung_fuse(place, tmp_path / "asked"), "other": SLEEP}
+    lazy = SLEEP + "autostart = false\n"
+    names = {key: f"hung-{at}" for at, key in enumerate(HANGING)}
+    units |= {names[key]: lazy + text.format(place=place) for key, text in HANGING.items()}
+    with supervisor("cgroup", units, prefix=[need_program("unshare"), "--mount"]) as stack:
+        if stack.wait("fuse", "running", "backoff", "failed")["state"] != "running":
+            pytest.skip("this host mounts no FUSE")
+        for key, name in names.items():
+            stack.call("Start", units=[name], wait=False)
+            begun = time.monotonic()
+            assert stack.row("other")["state"] == "running"
+            assert time.monotonic() - begun < ANSWERS_S
+            row = stack.wait(name, "failed", "backoff")
+            assert f"{key}: cannot look at {place}" in row["reason"], row
+            assert f"(fuse at {place}) does not answer" in row["reason"]
+            assert time.monotonic() - begun < REFUSED_S
+        others_stop(stack, 2)
+        stack.call("Stop", units=list(names.values()), wait=True)
+        stack.call("Stop", units=["fuse"], wait=True)
+        stack.call("Start", units=[names["directory"]], wait=True)  # no plan before is remembered
+        stack.until(lambda: "cannot look" not in stack.row(names["directory"])["reason"], "a look")
+        stack.until(lambda: not defunct(stack.manager), "the manager to have reaped")
+
+
+def defunct(pid: int) -> list[int]:
+    stats = {child: Path(f"/proc/{child}/stat").read_text() for child in children(pid)}
+    return [child for child, text in stats.items() if text.rpartition(")")[2].split()[0] == "Z"]

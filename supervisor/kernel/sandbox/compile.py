@@ -30,7 +30,7 @@ from supervisor.kernel.sandbox import (
     view,
 )
 from supervisor.kernel.sandbox.part import CannotConfine, Context, Part
-from supervisor.kernel.sandbox.trace import look_once
+from supervisor.kernel.sandbox.trace import exists, look_once
 from supervisor.model.policy import Policy
 
 _KEYCTL_JOIN_SESSION_KEYRING = 1
@@ -51,6 +51,8 @@ def confine(policy: Policy, ctx: Context) -> Confined:
     """What makes this policy true for one launch. Looks only. Raises CannotConfine."""
     look_once(on=True)
     try:
+        exists(ctx.program, policy.root, "command")  # whatever else asks for these
+        exists(ctx.directory or "/", policy.root, "directory")
         parts = [part(policy, ctx) for part in mechanisms()]
     finally:
         look_once(on=False)

@@ -12,6 +12,7 @@ import os
 
 from supervisor.kernel.sandbox import devices, namespaces, paths
 from supervisor.kernel.sandbox import ruleset as r
+from supervisor.kernel.sandbox.hung import DoesNotAnswer
 from supervisor.kernel.sandbox.part import Context, Part
 from supervisor.kernel.sandbox.ruleset import Ruleset, since
 from supervisor.kernel.sandbox.trace import exists, trace
@@ -155,7 +156,15 @@ def _but_homes(root: str) -> tuple[str, ...]:
     """All directories but /home, /root and /run/user. What is made in / later is not among them."""
     found = [f"/{name}" for name in os.listdir(f"{root}/") if name not in ("home", "root", "run")]
     found += [f"/run/{name}" for name in os.listdir(f"{root}/run") if name != "user"]
-    return tuple(path for path in sorted(found) if not os.path.islink(root + path))
+    return tuple(path for path in sorted(found) if _is_itself(path, root))
+
+
+def _is_itself(path: str, root: str) -> bool:
+    """Whether no link leads there. What hangs, and the unit does not name, is closed to it."""
+    try:
+        return exists(path, root) and trace(path, root).real == path
+    except DoesNotAnswer:
+        return False
 
 
 def _words(key: str, abi: int) -> str:

@@ -10,6 +10,7 @@ import os
 import stat
 from typing import NamedTuple
 
+from supervisor.kernel.sandbox.hung import DoesNotAnswer, must_answer
 from supervisor.kernel.sandbox.part import CannotConfine
 
 _MOST_LINKS = 40  # as the kernel's
@@ -41,7 +42,7 @@ def look_once(*, on: bool) -> None:
 
 def trace(path: str, root: str = "", key: str = "sandbox") -> Traced:
     """Where an absolute path leads. Raises FileNotFoundError and its like, and CannotConfine (with
-    `key`) for a link that is not to be trusted."""
+    `key`) for a link that is not to be trusted, and for a file system that does not answer."""
     found = _seen.get((path, root))
     if found is None:
         found = _trace(path, root, key)
@@ -51,6 +52,7 @@ def trace(path: str, root: str = "", key: str = "sandbox") -> Traced:
 
 
 def _trace(path: str, root: str, key: str) -> Traced:
+    host = trace(root, key="root").real if root else ""  # what of the host's the root is
     left, real = path.split("/")[::-1], ""
     links: list[tuple[str, str]] = []
     mode = stat.S_IFDIR
@@ -62,6 +64,7 @@ def _trace(path: str, root: str, key: str) -> Traced:
             real = real.rpartition("/")[0]
             continue
         here = f"{real}/{name}"
+        must_answer(host + here, key)
         info = os.lstat(root + here)
         mode = info.st_mode
         if not stat.S_ISLNK(mode):
@@ -94,18 +97,28 @@ def _roots(uid: int, folder: str) -> bool:
     return uid == os.stat("/").st_uid == info.st_uid and not info.st_mode & 0o022
 
 
-def exists(path: str, root: str = "") -> bool:
+def exists(path: str, root: str = "", key: str = "sandbox") -> bool:
+    """Raises DoesNotAnswer, with `key`, where that cannot be said."""
     try:
-        trace(path, root)
+        trace(path, root, key)
+    except DoesNotAnswer:
+        raise
     except (OSError, CannotConfine):
         return False
     return True
 
 
+def _is_directory(path: str) -> bool:
+    try:
+        return trace(path, key="root").directory
+    except OSError:
+        return False
+
+
 def find_in_root(root: str, program: str, search: str = "/usr/local/bin:/usr/bin:/bin") -> str:
     """The real path, below `root`, of a program that a unit with root= runs; links cannot lead out.
     Raises CannotConfine."""
-    if not os.path.isdir(root):
+    if not _is_directory(root):
         why = "there is no such directory; unpack an image there"
         raise CannotConfine(f"root: cannot use {root}: {why}")
     names = [program] if "/" in program else [f"{one}/{program}" for one in search.split(":")]
