@@ -46,7 +46,7 @@ KEYS = {
     'read, view = "hide"': '[sandbox]\nread = ["/usr", "{place}"]\nwrite = ["{place}"]',
     'read, view = "deny"': '[sandbox]\nview = "deny"\nread = ["/usr"]\nwrite = ["{place}"]',
     "write": '[sandbox]\nwrite = ["{place}"]',
-    "exec": '[sandbox]\nexec = ["@self"]\nread = ["/"]\nwrite = ["{place}"]',
+    "exec": '[sandbox]\nexec = ["@self"]\nwrite = ["{place}"]',
     'processes = "own"': '[sandbox]\nprocesses = "own"',
     'processes = "hidden"': '[sandbox]\nprocesses = "hidden"',
     'ipc = "own"': '[sandbox]\nipc = "own"',

@@ -75,6 +75,7 @@ class View:
         self.links: list[tuple[str, str]] = []
         self.below = ""  # label of root='s tree, in which listed paths are
         self.mine = {one.path for one in own}
+        self.private: set[str] = set()  # where only root gets, in what is listed
         self.hide = hides(policy)
         self.read_only = policy.read_only and policy.view == "hide"
         self.replaced = self.hide or bool(policy.root)  # the root is not the host's
@@ -131,6 +132,11 @@ class View:
             reads, runs = (*reads, *own), (*runs, *own)
         if not self.hide:
             reads = runs = ()
+        if self.hide and "/" in (*reads, *writes, *runs):
+            raise CannotConfine(
+                'sandbox.read: cannot make a view of / itself, in which nothing would be hidden; '
+                'list directories in it, or write view = "deny"'
+            )
         rights = _rights(policy, *(self._traced(one) for one in (reads, writes, runs)))
         tops: dict[str, int] = {}
         for path in sorted(rights, key=_depth):
@@ -166,12 +172,18 @@ class View:
 
     def _take_own(self) -> None:
         """State and other directories of the unit, to write; no suid file in them is worth more."""
+        listed = tuple(self.shown)
         for one in self.own:
             label = self.mapped.get(one.path) or self.scene.take(one.real)
             runs = self.policy.exec
             closed = runs is not None and not {f"@{one.kind}", one.path} & set(runs)
             self.scene.change(label, _OWN | (NOEXEC if closed else 0))
-            self.shown.append(Shown(one.path if self.replaced else one.real, label))
+            above = any(is_below(one.path, other.path) for other in listed)
+            if above and self.hide and not self.policy.root and directories.is_private(one):
+                self.private.add(directories.private_of(one))  # the host's link leads there
+                self.shown.append(Shown(one.real, label))
+            else:
+                self.shown.append(Shown(one.path if self.replaced else one.real, label))
 
     def _take_host(self) -> None:
         """What is the host's in every view: sockets, /dev and /proc if they are shared."""
@@ -235,7 +247,8 @@ class View:
             return {path: "empty" for path in empty if exists(path, policy.root)}
         if self.hide:  # whoever may use our sockets is out of his sandbox by them
             ours = _real(ctx.runtime)
-            return {ours: "empty"} if any(is_below(ours, one.path) for one in self.shown) else {}
+            found = [ours] if any(is_below(ours, one.path) for one in self.shown) else []
+            return dict.fromkeys([*found, *self.private], "empty")
         found = []
         if policy.hide_homes and policy.view == "hide":
             homes = [one for one in HOMES if exists(one) and not lives_in(one, policy, ctx)]

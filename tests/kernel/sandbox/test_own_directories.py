@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.kernel.plan import Identity
-from supervisor.kernel.sandbox import directories, idmap, paths, removal
+from supervisor.kernel.sandbox import directories, idmap, paths, removal, view
 from supervisor.kernel.sandbox.part import CannotConfine
 from supervisor.model.policy import Policy
 from supervisor.model.sandbox import Sandbox
@@ -237,3 +237,24 @@ def test_a_runtime_directory_without_a_record_is_not_left_behind(tops: Path) -> 
     with pytest.raises(CannotConfine, match=r"sandbox\.runtime: cannot make"):
         directories.prepare(policy(RUN, user="web"), context(tops / "rt", USER))
     assert not (tops / "runtime/data").exists()
+
+
+def test_a_listed_directory_above_them_shows_the_link_and_leads_to_them(
+    manager: Peer, tops: Path
+) -> None:
+    box = Sandbox(level="app", state=("data",), read=("/usr", "/lib", "/lib64", "/etc", str(tops)))
+    seen = look(manager, policy(box), context(tops / "rt", dynamic(64123)), """
+at = os.environ["STATE_DIRECTORY"]
+seen["wrote"] = tried(write, at + "/file")
+seen["link"] = os.readlink(at)
+seen["private"] = os.listdir(os.path.dirname(os.path.realpath(at)))
+seen["beside"] = tried(write, os.path.dirname(at) + "/file")
+""")
+    assert (seen["wrote"], seen["link"], seen["beside"]) == ("ok", "private/data", "EROFS")
+    assert seen["private"] == ["data"]
+
+
+def test_a_view_of_everything_is_refused_by_name(tops: Path) -> None:
+    box = Sandbox(level="app", read=("/",))
+    with pytest.raises(CannotConfine, match=r'sandbox.read: cannot make a view of /.*"deny"'):
+        view.part(policy(box), context(tops / "rt", dynamic(64123)))
