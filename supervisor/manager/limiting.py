@@ -17,7 +17,7 @@ from supervisor.kernel.limit_groups import Slices, above, group_of
 from supervisor.kernel.limiter import CannotLimit, Limiter
 from supervisor.kernel.limits import Missing
 from supervisor.kernel.retune import retune
-from supervisor.kernel.tracking import Figures, private_bytes
+from supervisor.kernel.tracking import Figures, private_bytes, statm_bytes
 from supervisor.kernel.usage import Oom, Usage
 from supervisor.manager.launcher import CannotLaunch
 from supervisor.manager.loop import READ
@@ -35,6 +35,7 @@ _LOOKS = 40
 _LATER_NS = 100_000_000
 _UNWATCHED = "limits.oom cannot be enforced here: nobody is told when memory runs out"
 _HELD = "what is there already holds"
+_MOST_ADDED = 512  # processes whose memory is added up: some 20 ms
 
 
 class _Run:
@@ -198,7 +199,6 @@ class Limiting:
         """Make the limits of `unit` hold for a running instance; what could not be, as sentences.
         Raises NoSlice."""
         run, limits, slices = self._runs.get(key), unit.limits or Limits(), self._chain(unit)
-        uncharged = usage.memory_bytes(self._limiter.places(key)) is None
         old = run.limits if run is not None else None
 
         def pids() -> Sequence[int]:
@@ -212,7 +212,7 @@ class Limiting:
         if run is None:
             before = usage.oom(self._limiter.places(key))
             run = self._runs[key] = _Run(limits, slices, before, self._shared(slices))
-        run.late |= uncharged
+        run.late = run.late or self._is_late(key)
         run.limits, run.missing = limits, tuple(words)
         self._watch(key, run)
         return words
@@ -241,13 +241,17 @@ class Limiting:
         if run is None:
             return None
         found = usage.read_usage(self._limiter.places(key))
-        return found._replace(memory_bytes=None, memory_peak_bytes=None) if run.late else found
+        if not run.late:
+            return found
+        return found._replace(memory_bytes=self._added(key), memory_peak_bytes=None)
 
     def figures(self, key: str, found: Figures) -> Figures:
         """`found` by its processes, but memory as the kernel charges it, where it does."""
         run = self._runs.get(key)
-        if run is None or run.late:
+        if run is None:
             return found
+        if run.late:
+            return found._replace(memory_bytes=self._added(key))
         charged = usage.memory_bytes(self._limiter.places(key))
         return found if charged is None else found._replace(memory_bytes=charged)
 
@@ -351,10 +355,18 @@ class Limiting:
         before = usage.oom(self._limiter.places(key))
         run = self._runs[key] = _Run(limits, slices, before, self._shared(slices))
         run.missing = tuple(map(str, missing))
-        charged = usage.memory_bytes(self._limiter.places(key))
-        pid = self._sup.world.instances[key].pid
-        run.late = charged is not None and charged < private_bytes(pid)
+        run.late = self._is_late(key)
         self._watch(key, run)
+
+    def _is_late(self, key: str) -> bool:
+        """Whether its group is charged with less than its main process alone has to itself."""
+        charged = usage.memory_bytes(self._limiter.places(key))
+        return charged is not None and charged < private_bytes(self._sup.world.instances[key].pid)
+
+    def _added(self, key: str) -> int | None:
+        """Its memory by its processes; None: they are so many that others would wait for it."""
+        pids = self._sup.tracker.pids(key)
+        return sum(statm_bytes(pid) for pid in pids) if len(pids) <= _MOST_ADDED else None
 
     def _present(self, key: str) -> Slices:
         """The slices that it is in by its groups, with their limits of today."""
