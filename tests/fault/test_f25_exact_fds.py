@@ -16,6 +16,7 @@ from tests.keeper.keeperclient import (
     small_program,
     step,
     text,
+    wait_until,
 )
 
 LAUNCHES = 10_000
@@ -53,6 +54,8 @@ def test_child_has_exactly_the_declared_descriptors() -> None:
         )
         with open("/dev/full", "wb") as full:
             pid = manager.run(1, "web", steps, [writer, full.fileno()])
+        # It is told at the point of no return, at which execve(2) has descriptors still to close.
+        wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
         found = open_fds(pid)
         sock = os.readlink(f"/proc/self/fd/{listener.fileno()}")
         pipe = os.readlink(f"/proc/self/fd/{writer}")
@@ -62,6 +65,7 @@ def test_child_has_exactly_the_declared_descriptors() -> None:
         os.close(reader)
         os.close(writer)
         pid = manager.run(2, "plain", plan("/bin/sleep", "1000"))
+        wait_until(lambda: Path(f"/proc/{pid}/comm").read_text() == "sleep\n")
         assert sorted(open_fds(pid)) == [0, 1, 2]
         own = open_fds(manager.pid)
         assert 3 not in own  # the relay has closed it
