@@ -44,7 +44,7 @@ def test_the_address_answers_whatever_the_number(tmp_path: Path, own: str) -> No
 
     with Stack(tmp_path, {"web": f"instances = 2\n{text}"}) as stack:
         stack.wait("web/1", "running")
-        pid = stack.row("web/0")["pid"]
+        pid = stack.wait("web/0", "running")["pid"]
         scale(stack, text, 3)
         assert (stack.row("web/0")["pid"], stack.row("web/0")["stale"]) == (pid, False)
         for count in (1, 2, 1):
