@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.structs import replace
 
@@ -36,6 +36,9 @@ from supervisor.model.paths import Paths
 from supervisor.model.policy import Policy, fill, plain, resolve
 from supervisor.model.sandbox import Secret
 from supervisor.model.unit import Unit
+
+if TYPE_CHECKING:
+    from supervisor.manager.violations import Violations
 
 # Of open(2), by the mode of an entry of sandbox.open.
 _FLAGS = {
@@ -205,10 +208,12 @@ def _opened(path: str) -> str:
     return real
 
 
-def violation(unit: Unit, pid: int, code: int, status: int) -> str:
+def violation(unit: Unit, pid: int, code: int, status: int, heard: Violations | None) -> str:
     """Of a process that ended, if its own filter killed it: how, in words; else ""."""
     from supervisor.kernel.sandbox.violation import killed_for, words
 
     if plain(unit) or not resolve(unit).promises:
         return ""
-    return f"{exit_words(code, status)}: {words(killed_for(pid, os.uname().machine), unit.name)}"
+    call = "" if heard is None else heard.killed_for(pid)
+    call = call or killed_for(pid, os.uname().machine)
+    return f"{exit_words(code, status)}: {words(call, unit.name)}"

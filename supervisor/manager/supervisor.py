@@ -130,14 +130,14 @@ class Supervisor:
 
     def noted(self, key: str, unit: Unit) -> None:
         """A run begins, or goes on under this manager. If it may do what it did not promise, that
-        is told: loaded for the first such unit."""
-        if unit.sandbox is None or unit.sandbox.on_violation != "log":
+        is told, and if it is killed for it, by which call: loaded for the first such unit."""
+        if unit.sandbox is None or unit.sandbox.on_violation == "errno":
             return
         if self.violations is None:
             from supervisor.manager.violations import Violations
 
             self.violations = Violations(self)
-        self.violations.begin(key)
+        self.violations.begin(key, allows=unit.sandbox.on_violation == "log")
 
     def violation(self, unit: Unit, pid: int, code: int, status: int) -> str:
         """Why a process of it was ended by SIGSYS, "" if that was not its sandbox."""
@@ -145,7 +145,7 @@ class Supervisor:
             return ""
         from supervisor.manager.sandboxing import violation
 
-        return violation(unit, pid, code, status)
+        return violation(unit, pid, code, status, self.violations)
 
     def number(self) -> int:
         """For a launch that core knows nothing of; written down before anything can have it."""

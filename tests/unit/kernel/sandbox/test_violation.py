@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import threading
 import time
 from pathlib import Path
@@ -15,6 +16,10 @@ X86, ARM, I386 = 0xC000003E, 0xC00000B7, 0x40000003
 
 @pytest.fixture(autouse=True)
 def first_namespace(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> int:
+        raise PermissionError(1, "Operation not permitted", "the audit")
+
+    monkeypatch.setattr(violation, "_listen", refuse)
     monkeypatch.setattr(violation, "_FIRST_PID_NAMESPACE", os.readlink("/proc/self/ns/pid"))
     monkeypatch.setattr(violation._Patience, "ms", violation._Patience.short_ms)
 
@@ -51,17 +56,27 @@ def test_a_record_that_comes_late_is_waited_for(
     os.close(writer)
 
 
-def test_what_was_allowed_and_noted_is_found_from_now_on(tmp_path: Path) -> None:
+def test_what_was_allowed_or_killed_is_found_from_now_on(tmp_path: Path) -> None:
     path = tmp_path / "kmsg"
     path.write_bytes(record(1, 161, X86, kills=False))
-    fd = violation.open_end(str(path))
+    fd = violation.watch(str(path))
     with path.open("ab", buffering=0) as file:
         file.write(record(4711, 161, X86, kills=False))
-    assert list(violation.allowed(fd, "x86_64")) == [(4711, "chroot")]
+    assert list(violation.news(fd, "x86_64")) == [(4711, "chroot", False)]
     with path.open("ab", buffering=0) as file:
         file.write(record(4712, 161, X86))
-    assert list(violation.allowed(fd, "x86_64")) == []  # that one was killed
+    assert list(violation.news(fd, "x86_64")) == [(4712, "chroot", True)]
     os.close(fd)
+
+
+def test_records_of_the_audit_are_read_and_those_of_other_types_are_not() -> None:
+    reader, writer = os.pipe2(os.O_DIRECT | os.O_NONBLOCK)  # as a socket, one at a time
+    text = record(4711, 161, X86).partition(b"type=1326 ")[2]
+    for kind in (1100, 1326):  # AUDIT_USER, AUDIT_SECCOMP
+        os.write(writer, struct.pack("<IHHII", 10, kind, 0, 0, 0) + text)  # 10: "\n"
+    assert list(violation.news(reader, "x86_64")) == [(4711, "chroot", True)]
+    os.close(reader)
+    os.close(writer)
 
 
 def test_the_call_of_that_pid_is_named(tmp_path: Path) -> None:
