@@ -126,8 +126,9 @@ def test_f07_ten_thousand_orphans_of_a_service_end_at_once(tmp_path: Path, end: 
                 del pids["one"]
             os.close(writer)
             stack.until(lambda: count(keeper) <= least, "the orphans to be gone", 60)
+            # After a stop `least` leaves room for one, whose end may have just come.
+            stack.until(lambda: not zombies(keeper), "the last of them to be reaped", 60)
             took = time.monotonic() - began
-            assert zombies(keeper) == []
         assert asker.slowest_s < ANSWER_S
         assert {key: stack.row(key)["pid"] for key in pids} == pids
     print(f"gone after {took:.3f} s; the slowest answer took {asker.slowest_s:.3f} s")
