@@ -17,11 +17,10 @@ from select import poll
 from supervisor.kernel import groups
 from supervisor.kernel.host import read, read_long
 from supervisor.kernel.spare import use
-from supervisor.kernel.tracking import Figures, group_of, send, statm_bytes
+from supervisor.kernel.tracking import Figures, added_bytes, group_of, send
 
 _MOST_COUNTED = 256  # groups below an instance's own that a status looks at
 _ALL = 1 << 20  # groups that are removed at the end, when nobody waits any more
-_MOST_ADDED = 512  # processes of one instance whose memory is added up: some 20 ms
 
 
 class CgroupTracker:
@@ -191,8 +190,7 @@ class CgroupTracker:
         if self._memory:
             text = read(f"{group}/memory.current").strip()
             return Figures(int(text) if text else None, cpu_ns, tasks)
-        few = whole and len(pids) <= _MOST_ADDED
-        return Figures(sum(statm_bytes(p) for p in pids) if few else None, cpu_ns, tasks)
+        return Figures(added_bytes(pids) if whole else None, cpu_ns, tasks)
 
     def leftovers(self) -> list[str]:
         """Keys of groups with processes in them that an earlier supervisor left behind."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import os
 from _signal import pidfd_send_signal  # type: ignore[import-not-found]  # `signal` costs 3 ms
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from select import poll
 from typing import NamedTuple, Protocol
 
@@ -23,6 +23,7 @@ _EXEC_LOOKS = 20  # 1 ms apart, at a process that is becoming another program
 _KILL_LOOKS = 20  # at all processes, for those that fork while they are killed
 _GONE: tuple[list[str], ...] = ([], ["Z"], ["X"])  # first field of _stat, of what does not run
 _MAX_DEPTH = 1000  # steps from a process to the keeper
+_MOST_ADDED = 512  # processes whose memory is added up: some 20 ms
 _TICK_NS = 1_000_000_000 // os.sysconf("SC_CLK_TCK")
 
 
@@ -82,6 +83,11 @@ def group_of(pid: int) -> int:
 def statm_bytes(pid: int | str) -> int:
     fields = read(f"/proc/{pid}/statm", 128).split()
     return int(fields[1]) * _PAGE if len(fields) > 1 else 0
+
+
+def added_bytes(pids: Sequence[int]) -> int | None:
+    """Resident memory of them all; None: they are so many that others would wait for it."""
+    return sum(map(statm_bytes, pids)) if len(pids) <= _MOST_ADDED else None
 
 
 def private_bytes(pid: int) -> int:

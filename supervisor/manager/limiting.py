@@ -17,7 +17,7 @@ from supervisor.kernel.limit_groups import Slices, above, group_of
 from supervisor.kernel.limiter import CannotLimit, Limiter
 from supervisor.kernel.limits import Missing
 from supervisor.kernel.retune import retune
-from supervisor.kernel.tracking import Figures, private_bytes, statm_bytes
+from supervisor.kernel.tracking import Figures, added_bytes, private_bytes
 from supervisor.kernel.usage import Oom, Usage
 from supervisor.manager.launcher import CannotLaunch
 from supervisor.manager.loop import READ
@@ -35,7 +35,6 @@ _LOOKS = 40
 _LATER_NS = 100_000_000
 _UNWATCHED = "limits.oom cannot be enforced here: nobody is told when memory runs out"
 _HELD = "what is there already holds"
-_MOST_ADDED = 512  # processes whose memory is added up: some 20 ms
 
 
 class _Run:
@@ -243,7 +242,8 @@ class Limiting:
         found = usage.read_usage(self._limiter.places(key))
         if not run.late:
             return found
-        return found._replace(memory_bytes=self._added(key), memory_peak_bytes=None)
+        added = added_bytes(self._sup.tracker.pids(key))
+        return found._replace(memory_bytes=added, memory_peak_bytes=None)
 
     def figures(self, key: str, found: Figures) -> Figures:
         """`found` by its processes, but memory as the kernel charges it, where it does."""
@@ -251,7 +251,7 @@ class Limiting:
         if run is None:
             return found
         if run.late:
-            return found._replace(memory_bytes=self._added(key))
+            return found._replace(memory_bytes=added_bytes(self._sup.tracker.pids(key)))
         charged = usage.memory_bytes(self._limiter.places(key))
         return found if charged is None else found._replace(memory_bytes=charged)
 
@@ -362,11 +362,6 @@ class Limiting:
         """Whether its group is charged with less than its main process alone has to itself."""
         charged = usage.memory_bytes(self._limiter.places(key))
         return charged is not None and charged < private_bytes(self._sup.world.instances[key].pid)
-
-    def _added(self, key: str) -> int | None:
-        """Its memory by its processes; None: they are so many that others would wait for it."""
-        pids = self._sup.tracker.pids(key)
-        return sum(statm_bytes(pid) for pid in pids) if len(pids) <= _MOST_ADDED else None
 
     def _present(self, key: str) -> Slices:
         """The slices that it is in by its groups, with their limits of today."""

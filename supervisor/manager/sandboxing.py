@@ -84,7 +84,7 @@ class Sandboxing:
         """Whom it becomes, as unit files number ids. Every plan begins with this. Raises
         CannotLaunch."""
         hung.forget()
-        alone = dynamic.lacks(facts().capabilities) if policy.dynamic_user else ""
+        alone = _without_ids(policy)
         if policy.dynamic_user and not alone:
             ids = dynamic.users(self._paths.runtime)
             try:
@@ -122,7 +122,7 @@ class Sandboxing:
         """`notify`: the path of its notify socket, "" if it has none. `joined`: a process
         of its own whose namespaces it enters; 0: it gets new ones. `dry`: to look at only. Raises
         CannotLaunch."""
-        alone = dynamic.lacks(facts().capabilities) if policy.dynamic_user else ""
+        alone = _without_ids(policy)
         if alone:
             policy = replace(policy, dynamic_user=False)
         context = Context(
@@ -172,6 +172,11 @@ class Sandboxing:
         if top:
             removal.remove(where, top, gone)
         return number
+
+
+def _without_ids(policy: Policy) -> str:
+    """Why it cannot have the dynamic user that it is to have, "" if it can or is to have none."""
+    return dynamic.lacks(facts().capabilities) if policy.dynamic_user else ""
 
 
 def _opens(policy: Policy) -> tuple[tuple[int, int, str], ...]:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import let_in
 from tests.scenario.sandbox.kit import written
 from tests.stack import ROOT, Stack, _children
 
@@ -47,9 +48,7 @@ def other(level: str) -> str:
 
 @pytest.fixture
 def secret(tmp_path: Path) -> bytes:
-    for path in (tmp_path, *tmp_path.parents):  # the unit's user gets to its own
-        if path.owner() == "root" and path.stat().st_mode & 0o777 == 0o700:
-            path.chmod(0o755)
+    let_in(tmp_path)
     text = secrets.token_hex(32).encode()
     (tmp_path / "db").write_bytes(text)
     (tmp_path / "db").chmod(0o600)

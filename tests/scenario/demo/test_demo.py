@@ -17,6 +17,8 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from tests.places import let_in
+
 ROOT = Path(__file__).resolve().parents[3]
 BIN = Path(sys.executable).parent
 NOBODY = 65534
@@ -105,9 +107,7 @@ def _take_terminal() -> None:
 @pytest.fixture
 def scratch(tmp_path: Path) -> Path:
     """A temporary directory that anybody may come into and make files in."""
-    for path in (tmp_path, *tmp_path.parents):
-        if path.stat().st_mode & 0o777 == 0o700:  # what pytest made; /tmp is not ours
-            path.chmod(0o755)
+    let_in(tmp_path)
     made = tmp_path / "t"
     made.mkdir()
     made.chmod(0o1777)

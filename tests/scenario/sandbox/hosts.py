@@ -16,6 +16,7 @@ import pytest
 
 from supervisor.kernel.sandbox.facts import facts
 from supervisor.kernel.seccomp.tables import ARM64, X86_64
+from tests.places import let_in
 from tests.stack import Stack
 
 NOBODY = 65534
@@ -74,9 +75,7 @@ def contained(*refused: str, mounts: str = "") -> list[str]:
 
 def ordinary(home: Path) -> list[str]:
     """An ordinary user, who has this directory."""
-    for path in (home, *home.parents):
-        if path.is_relative_to("/tmp") and path != Path("/tmp"):
-            path.chmod(0o755)
+    let_in(home)
     if not ROOT:
         return []
     os.chown(home, NOBODY, NOBODY)

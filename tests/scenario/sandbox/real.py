@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import let_in
 from tests.stack import ROOT, Stack
 
 PRESETS = ROOT / "units" / "presets"
@@ -56,9 +57,7 @@ def ordinary(home: Path) -> list[str]:
     """Words before a supervisor's command that make it an ordinary user's, who owns `home`."""
     if os.geteuid() != 0:
         return []
-    for path in (home, *home.parents):
-        if path.is_relative_to("/tmp") and path != Path("/tmp"):
-            path.chmod(0o755)
+    let_in(home)
     for path in (home, *home.rglob("*")):
         os.chown(path, 65534, 65534)
     return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]

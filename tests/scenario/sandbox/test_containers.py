@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.places import let_in
 from tests.scenario.sandbox import hosts
 from tests.scenario.sandbox.test_rootless import HEAD, NEVER, environment, seen
 from tests.stack import Stack
@@ -36,12 +37,6 @@ def missing(row: dict[str, Any]) -> list[str]:
     return [text.split(" ")[0] for text in row["missing_sandbox"]]
 
 
-def open_to_others(home: Path) -> None:
-    for path in (home, *home.parents):
-        if path.is_relative_to("/tmp") and path != Path("/tmp"):
-            path.chmod(0o755)
-
-
 @needs_root
 @pytest.mark.parametrize("mounts", ["", NO_CGROUPS], ids=["cgroups", "none"])
 def test_in_a_container_that_may_mount_nothing(tmp_path: Path, state: str, mounts: str) -> None:
@@ -49,7 +44,7 @@ def test_in_a_container_that_may_mount_nothing(tmp_path: Path, state: str, mount
     prefix = hosts.contained(*hosts.NAMESPACES, mounts=mounts)
     if not hosts.can(*prefix):
         pytest.skip("no such container can be made here")
-    open_to_others(tmp_path)
+    let_in(tmp_path)
     units = {
         "app": HEAD + APP, "named": f'user = "nobody"\n{HEAD}{APP}state = ["{state}"]\n',
         "kept": f'{HEAD}{APP}state = ["{state}-not"]\n', "hide": f'{HEAD}{APP}view = "hide"\n',
@@ -82,7 +77,7 @@ def test_in_a_container_with_user_namespaces(tmp_path: Path, state: str) -> None
     prefix = hosts.contained()
     if not hosts.can(*prefix, "unshare", "--user", "--mount"):
         pytest.skip("no such container can be made here")
-    open_to_others(tmp_path)
+    let_in(tmp_path)
     units = {"app": f'{HEAD}{APP}state = ["{state}"]\n{NEVER}', "stays": STAYS}
     with hosts.Contained(tmp_path, units, prefix=prefix) as stack:
         app = seen(stack, "app")
@@ -95,7 +90,7 @@ def test_in_a_container_with_user_namespaces(tmp_path: Path, state: str) -> None
 
 @needs_root
 def test_without_landlock(tmp_path: Path) -> None:
-    open_to_others(tmp_path)
+    let_in(tmp_path)
     units = {
         "app": HEAD + APP + NEVER, "stays": STAYS,
         "strict": f'{HEAD}[sandbox]\nlevel = "strict"\npromises = ["stdio"]\n{NEVER}',

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.places import let_in
 from tests.stack import Stack
 
 SLEEP = 'command = ["/bin/sleep", "1000"]\n'
@@ -27,9 +28,7 @@ def ordinary(tmp_path: Path) -> list[str]:
     """Words before the supervisor's command that make it an ordinary user's."""
     if os.geteuid():
         return []
-    for path in (tmp_path, *tmp_path.parents):
-        if path.is_relative_to("/tmp") and path != Path("/tmp"):
-            path.chmod(0o755)
+    let_in(tmp_path)
     os.chown(tmp_path, 65534, 65534)
     return ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
 

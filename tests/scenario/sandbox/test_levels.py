@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import let_in
 from tests.scenario.sandbox.kit import written
 from tests.stack import Stack
 
@@ -33,9 +34,7 @@ def uid(pid: int) -> int:
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """Where others than root get to."""
-    for path in (tmp_path, *tmp_path.parents):
-        if path.is_relative_to("/tmp") and path != Path("/tmp"):
-            path.chmod(0o755)
+    let_in(tmp_path)
     return tmp_path
 
 

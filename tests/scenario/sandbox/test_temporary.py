@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.places import let_in
 from tests.scenario.sandbox.kit import written
 from tests.stack import Stack
 
@@ -28,9 +29,7 @@ print(json.dumps({
 @pytest.fixture(params=["as root", "as an ordinary user"])
 def prefix(request: pytest.FixtureRequest, tmp_path: Path) -> list[str]:
     """Words before the supervisor's command."""
-    for path in (tmp_path, *tmp_path.parents):
-        if path.is_relative_to("/tmp") and path != Path("/tmp"):
-            path.chmod(0o755)
+    let_in(tmp_path)
     (tmp_path / "app" / "data").mkdir(parents=True)
     if request.param == "as root":
         if os.geteuid() != 0:

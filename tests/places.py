@@ -1,0 +1,13 @@
+"""Where the files of a test are, and who gets to them."""
+from __future__ import annotations
+
+from pathlib import Path
+
+TOP = Path("/tmp")
+
+
+def let_in(home: Path) -> None:
+    """Whoever the units of a test run as gets to `home`, where that is below /tmp."""
+    for path in (home, *home.parents):
+        if path.is_relative_to(TOP) and path != TOP:
+            path.chmod(0o755)
