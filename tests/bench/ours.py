@@ -32,6 +32,7 @@ limit = {{ count = 1000000, within = "1s" }}
 _KEEP = """\
 [logs]
 keep = "8GiB"
+compress = false
 """
 
 
@@ -111,6 +112,7 @@ class Units(Unboxed):
         self._texts = texts
 
     def configure(self, root: Path, n: int, command: Command, log: Path | None = None) -> None:
+        self._log = log
         (root / "units").mkdir()
         for name, text in self._texts.items():
             (root / "units" / f"{name}.toml").write_text(text)

@@ -100,6 +100,11 @@ def _single(groups: dict[tuple[str, Any], Rows]) -> Iterable[str]:
                 ("MB/s", _spread("mb_per_s")), ("logger's CPU s a GB", _spread("cpu_s_per_gb")),
                 ("lines lost", _least("lost", most=True)),
             ])  # fmt: skip
+        elif workload == "delay":
+            yield _table(f"A line among {variant}", rows, [
+                ("median, ms", _spread("ms")), ("99 %", _spread("p99_ms")),
+                ("most", _spread("most_ms")),
+            ])  # fmt: skip
         elif workload == "apps":
             yield _table(f"{variant:,} services at level app with limits", rows, [
                 ("started", _least("started")), ("all, ms", _spread("wall_s", 1e3)),

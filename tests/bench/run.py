@@ -6,6 +6,7 @@
     run.py takeover    kill -9 of the manager among 200 services (ours only)
     run.py orphans     20,000 orphans for a PID 1 to reap
     run.py logs        throughput of capture, and lines lost
+    run.py delay       how long a line waits while other units flood (ours only)
     run.py isolate     one isolated process, from the request to its first byte
     run.py keys        what each key of a sandbox costs: start, memory, system calls
     run.py apps        1,000 services at level app with limits, beside bare processes
@@ -31,7 +32,17 @@ from typing import NoReturn
 
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # last: what is installed is measured
 
-from tests.bench import harness, isolation, logs, orphans, report, sandboxes, trace, workloads
+from tests.bench import (
+    delay,
+    harness,
+    isolation,
+    logs,
+    orphans,
+    report,
+    sandboxes,
+    trace,
+    workloads,
+)
 from tests.bench.harness import Bench, Fifo
 from tests.bench.ours import Unboxed, UnboxedRun
 from tests.bench.peers import Peer, all_peers
@@ -141,6 +152,14 @@ def store_logs(run: Run) -> None:
                     "logs", peer, rep, {}, partial(logs.measure, run.bench, peer, megabytes, chunk))
 
 
+def wait_among_floods(run: Run) -> None:
+    for rep in range(run.reps):
+        for floods in delay.FLOODS:
+            for chunk in logs.CHUNKS if floods else logs.CHUNKS[:1]:
+                measure = partial(delay.measure, run.bench, floods, chunk)
+                run.sample("delay", "unboxed", rep, {}, measure)
+
+
 def isolate(run: Run) -> None:
     with isolation.rows(run.bench) as (stage, rows):
         chosen = [row for row in rows if run.wants(row)]
@@ -176,8 +195,8 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "workload", choices=[*_SINGLE, "idle", "orphans", "logs", "isolate", "keys", "apps",
-                     "report", "all"])
+        "workload", choices=[*_SINGLE, "idle", "orphans", "logs", "delay", "isolate", "keys",
+                     "apps", "report", "all"])
     parser.add_argument("--n", default="", help="numbers of services, comma-separated")
     parser.add_argument("--reps", type=int, default=5)
     parser.add_argument("--peers", default="", help="rows whose name contains one of these")
@@ -219,6 +238,8 @@ def _measure(run: Run, workload: str) -> None:
         reap_orphans(run)
     if everything or workload == "logs":
         store_logs(run)
+    if everything or workload == "delay":
+        wait_among_floods(run)
     if everything or workload == "isolate":
         isolate(run)
     if everything or workload == "keys":
