@@ -18,7 +18,11 @@ from _struct import Struct
 ENTRY = Struct("<QQIHH")
 ENTRY_BYTES = 24
 
-MERGED = 1  # stream: standard output and error together
+# Kinds of an arrival (the index calls them stream):
+OUTPUT = 1  # standard output; also both together, where they are not kept apart
+ERROR = 2  # standard error
+LOSS = 3  # one line of ours, JSON: {"from": ns, "to": ns, "bytes": n, "reason": "full"}
+
 RECOVERED = 1  # flag: its writer was killed before it noted the arrival; the time is the file's
 
 LOG = ".log"

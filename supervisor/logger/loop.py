@@ -21,10 +21,11 @@ from _heapq import heappop, heappush
 from _socket import CMSG_LEN, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, SCM_RIGHTS, socket
 
 from supervisor.kernel.wire import MAX_FDS, MAX_FRAME
-from supervisor.logger import frames, options
+from supervisor.logger import frames
 from supervisor.logger.directory import LogDirectory
 from supervisor.logger.form import directory_of
 from supervisor.logger.notice import reason, say
+from supervisor.logger.options import parse
 from supervisor.logger.room import Room
 from supervisor.logger.stream import Stream, waiting
 
@@ -256,19 +257,19 @@ class Logger:
         return True
 
     def _add(self, name: str, text: str, pipe: int) -> None:
-        keep_bytes, segment_bytes = options.parse(text)
+        options = parse(text)
         known = self._by_name.get(name)
         if known is None:
-            stream = Stream(name, pipe, keep_bytes, segment_bytes)
+            stream = Stream(name, pipe, options)
             self._by_name[name] = stream
             self._listen(stream)
         elif _same_pipe(known.pipe, pipe) and not known.gone:
-            known.keep_bytes, known.segment_bytes = keep_bytes, segment_bytes
+            known.options = options
             posix.close(pipe)
         else:
             if known.successor:
                 posix.close(known.successor[0])
-            known.successor = (pipe, keep_bytes, segment_bytes)
+            known.successor = (pipe, options)
             self._retire(known)
 
     def _listen(self, stream: Stream) -> None:
@@ -289,7 +290,7 @@ class Logger:
         posix.close(stream.pipe)
         stream.queued = stream.gone = False
         if stream.successor:
-            stream.pipe, stream.keep_bytes, stream.segment_bytes = stream.successor
+            stream.pipe, stream.options = stream.successor
             stream.successor = None
             self._listen(stream)
             return

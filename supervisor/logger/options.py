@@ -1,4 +1,7 @@
-"""How much of a stream is kept: the text `keep=BYTES segment=BYTES` that comes with it."""
+"""How a stream is kept: the text that comes with it, words such as `keep=BYTES full=drop`.
+
+Law: what is missing or unreadable has its default; words that are not known are for other versions.
+"""
 from __future__ import annotations
 
 KEEP_BYTES = 256 << 20
@@ -7,20 +10,42 @@ LEAST_SEGMENT_BYTES = 4096
 MOST_SEGMENT_BYTES = 1 << 30  # an arrival's length has 32 bits
 
 
-def parse(text: str) -> tuple[int, int]:
-    """(keep, segment) in bytes, at least (8192, 4096).
+class Options:
+    """`keep_bytes` at least 8192, `segment_bytes` at least 4096. `max_age_s` seconds, `rate_bytes`
+    a second; 0: no limit. `drop`: what storage does not take is dropped when the pipe is full,
+    instead of having its writer wait."""
 
-    A segment is at most half of what is kept, so that half is left whenever one is deleted. What is
-    missing or unreadable has its default; other words are for other versions.
-    """
-    keep, segment = KEEP_BYTES, SEGMENT_BYTES
+    __slots__ = ("compress", "drop", "keep_bytes", "max_age_s", "rate_bytes", "segment_bytes")
+
+    def __init__(self) -> None:
+        self.keep_bytes = KEEP_BYTES
+        self.segment_bytes = SEGMENT_BYTES
+        self.max_age_s = 0
+        self.compress = True
+        self.drop = False
+        self.rate_bytes = 0
+
+
+def parse(text: str) -> Options:
+    """A segment is at most half of what is kept, so that half is left whenever one is deleted."""
+    found = Options()
     for word in text.split():
         name, _, value = word.partition("=")
-        if not (value.isascii() and value.isdigit()):
+        if name == "full":
+            found.drop = value == "drop"
+        elif not (value.isascii() and value.isdigit()):
             continue
-        if name == "keep":
-            keep = int(value)
+        elif name == "keep":
+            found.keep_bytes = int(value)
         elif name == "segment":
-            segment = int(value)
-    keep = max(keep, 2 * LEAST_SEGMENT_BYTES)
-    return keep, max(LEAST_SEGMENT_BYTES, min(segment, keep // 2, MOST_SEGMENT_BYTES))
+            found.segment_bytes = int(value)
+        elif name == "max_age":
+            found.max_age_s = int(value)
+        elif name == "compress":
+            found.compress = value != "0"
+        elif name == "rate":
+            found.rate_bytes = int(value)
+    found.keep_bytes = max(found.keep_bytes, 2 * LEAST_SEGMENT_BYTES)
+    most = min(found.keep_bytes // 2, MOST_SEGMENT_BYTES)
+    found.segment_bytes = max(LEAST_SEGMENT_BYTES, min(found.segment_bytes, most))
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from bisect import bisect_left, bisect_right
 
-from supervisor.logger.form import ENTRY, ENTRY_BYTES, INDEX, LOG, MERGED, segment_name
+from supervisor.logger.form import ENTRY, ENTRY_BYTES, INDEX, LOG, OUTPUT, segment_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Segment:
         count = self._count()
         at = max(0, bisect_right(range(count), offset, key=lambda i: self._entry(i)[1]) - 1)
         changed_ns = os.fstat(self._log).st_mtime_ns
-        time_ns, stream, noted = changed_ns, MERGED, offset
+        time_ns, stream, noted = changed_ns, OUTPUT, offset
         first = True
         for entry_ns, begin, length, kind, _ in self._entries(at, count):
             if begin > offset:

@@ -14,6 +14,7 @@ from supervisor.logger.directory import LogDirectory
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from supervisor.logger.options import Options
     from supervisor.logger.tail import Tail
 
 FIONREAD = 0x541B  # ioctl_tty(2): bytes that can be read
@@ -37,15 +38,14 @@ class Stream:
     """
 
     __slots__ = (
-        "capacity", "delay_ns", "end", "gone", "keep_bytes", "moved_ns", "name", "owed", "pipe",
-        "queued", "segment_bytes", "successor", "tail", "wait_ns",
+        "capacity", "delay_ns", "end", "gone", "moved_ns", "name", "options", "owed", "pipe",
+        "queued", "successor", "tail", "wait_ns",
     )
 
-    def __init__(self, name: str, pipe: int, keep_bytes: int, segment_bytes: int) -> None:
+    def __init__(self, name: str, pipe: int, options: Options) -> None:
         self.name = name
         self.pipe = pipe
-        self.keep_bytes = keep_bytes
-        self.segment_bytes = segment_bytes
+        self.options = options
         self.end = 0
         self.tail: Tail | None = None
         self.owed: tuple[int, int, int] | None = None
@@ -55,7 +55,7 @@ class Stream:
         self.capacity = 0
         self.queued = False
         self.gone = False
-        self.successor: tuple[int, int, int] | None = None
+        self.successor: tuple[int, Options] | None = None
 
     def move(self, directory: LogDirectory) -> int:
         """Move what the pipe holds, at most TURN_BYTES; returns how many bytes, 0 if it was empty.
@@ -75,7 +75,7 @@ class Stream:
         while self.owed:
             self._settle(self.owed, directory, now_ns)
         tail = self._usable_tail(directory, now_ns)
-        taken = tail.take(self.pipe, min(tail.room(self.segment_bytes, now_ns), TURN_BYTES))
+        taken = tail.take(self.pipe, min(tail.room(self.options.segment_bytes, now_ns), TURN_BYTES))
         if not taken:
             return 0
         if tail.unlinked():
@@ -92,7 +92,7 @@ class Stream:
     def _settle(self, owed: tuple[int, int, int], directory: LogDirectory, now_ns: int) -> None:
         source, offset, length = owed
         tail = self._usable_tail(directory, now_ns)
-        most = min(tail.room(self.segment_bytes, now_ns), length)
+        most = min(tail.room(self.options.segment_bytes, now_ns), length)
         copied = tail.copy(source, offset, most, now_ns)
         self.end = tail.end
         if 0 < copied < length:
@@ -110,15 +110,11 @@ class Stream:
                 self.close_tail()
                 tail = None
         if not tail:
-            tail = self.tail = tails.reopen(
-                directory, self.name, self.end, self.keep_bytes, self.segment_bytes
-            )
-        if not tail.room(self.segment_bytes, now_ns):
+            tail = self.tail = tails.reopen(directory, self.name, self.end, self.options)
+        if not tail.room(self.options.segment_bytes, now_ns):
             end = tail.end
             self.close_tail()
-            tail = self.tail = tails.rotate(
-                directory, self.name, end, self.keep_bytes, self.segment_bytes
-            )
+            tail = self.tail = tails.rotate(directory, self.name, end, self.options)
         tail.checked_ns = tail.checked_ns or now_ns
         return tail
 

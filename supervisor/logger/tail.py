@@ -19,11 +19,15 @@ from supervisor.logger.form import (
     ENTRY_BYTES,
     INDEX,
     LOG,
-    MERGED,
+    OUTPUT,
     RECOVERED,
     segment_name,
     segment_start,
 )
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from supervisor.logger.options import Options
 
 MODE = 0o640
 OPEN = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
@@ -85,7 +89,7 @@ class Tail:
         """Write the entry of the last `length` bytes."""
         if now_ns > self.time_ns or not self.noted:
             self.time_ns = now_ns
-        entry = ENTRY.pack(self.time_ns, self.end - length, length, MERGED, flags)
+        entry = ENTRY.pack(self.time_ns, self.end - length, length, OUTPUT, flags)
         if posix.pwrite(self.index, entry, self.noted) != ENTRY_BYTES:
             raise OSError(errno.ENOSPC, "no space left for the index")
         self.noted += ENTRY_BYTES
@@ -99,9 +103,7 @@ class Tail:
         posix.close(self.index)
 
 
-def reopen(
-    directory: LogDirectory, name: str, end: int, keep_bytes: int, segment_bytes: int
-) -> Tail:
+def reopen(directory: LogDirectory, name: str, end: int, options: Options) -> Tail:
     """The tail of the stream in directory `name`: its newest segment, or a new one.
 
     `end` is the offset of the stream's next byte as far as the caller knows (0: not at all); bytes
@@ -120,18 +122,16 @@ def reopen(
             if tail.end >= end:
                 return tail
             tail.close()
-        return _begin(home, end, keep_bytes - segment_bytes)
+        return _begin(home, end, options.keep_bytes - options.segment_bytes)
     finally:
         posix.close(home)
 
 
-def rotate(
-    directory: LogDirectory, name: str, end: int, keep_bytes: int, segment_bytes: int
-) -> Tail:
-    """A new segment at offset `end`, after deleting what would exceed `keep_bytes` with it."""
+def rotate(directory: LogDirectory, name: str, end: int, options: Options) -> Tail:
+    """A new segment at offset `end`, after deleting what would exceed `keep` with it."""
     home = directory.enter(name)
     try:
-        return _begin(home, end, keep_bytes - segment_bytes)
+        return _begin(home, end, options.keep_bytes - options.segment_bytes)
     finally:
         posix.close(home)
 

@@ -28,7 +28,7 @@ class Source:
 
     def begin(self) -> None:
         """As a new logger would, knowing nothing."""
-        self.stream = Stream(self.path.name, self.readable, *parse(self.options))
+        self.stream = Stream(self.path.name, self.readable, parse(self.options))
 
     def crash(self) -> None:
         self.stream.close_tail()

@@ -57,4 +57,19 @@ def test_an_entry_has_the_layout_that_others_read() -> None:
     ],
 )
 def test_options_are_made_to_fit_each_other(text: str, expected: tuple[int, int]) -> None:
-    assert options.parse(text) == expected
+    found = options.parse(text)
+    assert (found.keep_bytes, found.segment_bytes) == expected
+
+
+@pytest.mark.parametrize(
+    "text, expected",
+    [
+        ("", (0, True, False, 0)),
+        ("max_age=60 compress=0 full=drop rate=1024", (60, False, True, 1024)),
+        ("full=block compress=1 rate=0", (0, True, False, 0)),
+        ("full=what compress=x max_age= rate=-1", (0, True, False, 0)),
+    ],
+)
+def test_options_of_age_and_loss(text: str, expected: tuple[object, ...]) -> None:
+    found = options.parse(text)
+    assert (found.max_age_s, found.compress, found.drop, found.rate_bytes) == expected

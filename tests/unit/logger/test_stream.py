@@ -241,12 +241,12 @@ def test_a_removed_file_costs_no_byte_and_no_offset(source: MakeSource) -> None:
 def test_what_a_removed_file_took_goes_through_several_small_segments(source: MakeSource) -> None:
     web = source(options="keep=1048576 segment=65536")
     web.put(b"x", T)
-    web.stream.segment_bytes = 1 << 16
+    web.stream.options.segment_bytes = 1 << 16
     data = os.urandom(30_000)
     for path in web.path.iterdir():
         path.unlink()
     web.put(data, T + 1)
-    web.stream.segment_bytes = 4096
+    web.stream.options.segment_bytes = 4096
     web.put(b"end", T + 2)
     assert web.stored() == data + b"end"
 
