@@ -57,6 +57,7 @@ ANSWERS: dict[str, Any] = {
         report.UnitAudit("web", 7.0, "MEDIUM", report.NextKey("sandbox.level", '"app"', 1.4)),
     )),
     "Ports": report.PortsReply((report.InstancePorts("web", "web", 42, "host"),)),
+    "Relations": report.RelationsReply((report.Relation("web", "requires", "db", "ready"),)),
     "Learn": report.LearnReply(ended="it ended"),
     "ReloadUnits": report.UnitsReloaded(("a",), (), ("b",)), "Try": report.Tried("try-1"),
     "Exec": report.Executed(code=0), "ShutdownNow": report.Done(), "Upgrade": report.Done(),

@@ -16,8 +16,8 @@ from supervisor.control import service
 from supervisor.control.access import ROLE_NAMES, Access, Peer, Rights
 from supervisor.control.call import OpenCall
 from supervisor.control.methods import INTERFACE, METHODS, Method, handlers
-from supervisor.control.wire import Envelope, Malformed, read_parameters, write_error
-from supervisor.model.report import Failed, NotPermitted
+from supervisor.control.wire import Envelope, Malformed, read_parameters, write_error, write_reply
+from supervisor.model.report import Failed, Grant, NotPermitted, RightsReply
 from supervisor.model.request import One, Requests
 
 
@@ -56,6 +56,8 @@ class Dispatcher:
         if method.streams and not envelope.more:
             return service.expected_more()
         ask = read_parameters(envelope.parameters, self._decoder(method.ask))
+        if name == "Rights":
+            return write_reply(_granted(peer, rights))
         call = OpenCall(
             method, rights, peer.uid, more=envelope.more, oneway=envelope.oneway, send=send
         )
@@ -89,6 +91,12 @@ class Dispatcher:
             return f"{where.file}:{where.line} is broken, so only root has a role for now"
         needs, has = ROLE_NAMES[method.role], ROLE_NAMES[rights.role]
         return f"it needs the role {needs}, and uid {peer.uid} has {has}"
+
+
+def _granted(peer: Peer, rights: Rights) -> RightsReply:
+    return RightsReply(
+        peer.uid, tuple(Grant(ROLE_NAMES[role], units) for role, units in rights.grants)
+    )
 
 
 def _not_permitted(method: Method, reason: str) -> bytes:

@@ -77,6 +77,10 @@ METHODS: Mapping[str, Method] = {
     "Explain": Method(OBSERVE, request.One, report.Explanation, "explain"),
     "Audit": Method(OBSERVE, request.Named, report.Audits, "audit"),
     "Ports": Method(OBSERVE, request.Named, report.PortsReply, "show ports"),
+    "Relations": Method(
+        OBSERVE, request.Named, report.RelationsReply, "show relations", _as_it_is
+    ),
+    "Rights": Method(OBSERVE, request.Nothing, report.RightsReply, "show rights", _as_it_is),
     "Start": Method(*_OPERATE, "start"),
     "Stop": Method(*_OPERATE, "stop"),
     "Restart": Method(*_OPERATE, "restart"),
@@ -97,7 +101,7 @@ METHODS: Mapping[str, Method] = {
 
 
 def handlers(requests: Requests) -> dict[str, Handler]:
-    """Who answers each method of the table."""
+    """Who answers each method of the table, but for Rights, which Dispatcher knows itself."""
     return {
         "Status": requests.status,
         "Describe": requests.describe,
@@ -106,6 +110,7 @@ def handlers(requests: Requests) -> dict[str, Handler]:
         "Explain": requests.explain,
         "Audit": requests.audit,
         "Ports": requests.ports,
+        "Relations": requests.relations,
         "Start": requests.start,
         "Stop": requests.stop,
         "Restart": requests.restart,

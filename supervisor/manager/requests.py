@@ -99,6 +99,14 @@ class Requests:
         if found is not None:
             call.reply(ports(self._sup, found))
 
+    def relations(self, call: Call, what: ask.Named) -> None:
+        from supervisor.manager.relations import relations
+
+        found = self._seen(call, what)
+        if found is not None:
+            names = dict.fromkeys(inst.unit for inst in found)
+            call.reply(relations(self._sup.world.graph.units, names))
+
     def _seen(self, call: Call, what: ask.Named) -> list[Instance] | None:
         """Those of the instances named (or of all) that the peer may see. None: answered."""
         world = self._sup.world

@@ -277,6 +277,33 @@ class PortsReply(Struct, frozen=True, gc=False):
     instances: tuple[InstancePorts, ...]
 
 
+class Relation(Struct, frozen=True, gc=False):
+    """`unit` looks at `target`. `until`: what it waits for there; "": for nothing."""
+
+    unit: str
+    kind: str
+    target: str
+    until: str = ""
+
+
+class RelationsReply(Struct, frozen=True, gc=False):
+    relations: tuple[Relation, ...] = ()
+
+
+class Grant(Struct, frozen=True, gc=False):
+    """A role on the units whose names fit one of these globs."""
+
+    role: str
+    units: tuple[str, ...]
+
+
+class RightsReply(Struct, frozen=True, gc=False):
+    """What the peer `uid` may do."""
+
+    uid: int
+    grants: tuple[Grant, ...] = ()
+
+
 class Changed(Struct, frozen=True, gc=False):
     """`file`: the drop-in that has it now. `results`: of each instance that runs."""
 

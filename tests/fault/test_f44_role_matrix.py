@@ -38,6 +38,7 @@ from tests.control_kit import INTERFACE, Desk, Loop, as_user
 NEEDS: dict[str, Role] = {
     "Status": NONE, "Describe": NONE, "Events": NONE, "Why": NONE,
     "Explain": OBSERVE, "Audit": OBSERVE, "Ports": OBSERVE,
+    "Relations": NONE, "Rights": NONE,
     "Start": OPERATE, "Stop": OPERATE, "Restart": OPERATE, "Reload": OPERATE, "Kill": OPERATE,
     "Freeze": OPERATE, "Thaw": OPERATE, "ResetFailed": OPERATE,
     "ReloadUnits": ADMIN, "Set": ADMIN, "Exec": ADMIN, "Try": ADMIN, "Learn": ADMIN,

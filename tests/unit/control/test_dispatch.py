@@ -203,3 +203,18 @@ def test_new_rules_count_from_the_next_call_on() -> None:
     reply = line.ask("Stop", {"units": ["web"]})
     assert reply["parameters"]["message"] == (
         "cannot stop: it needs the role operate, and uid 1000 has observe; nothing was done")
+
+
+def test_everybody_is_told_what_they_may_do() -> None:
+    rules = (Rule(1000, None, OBSERVE), Rule(None, 50, OPERATE, ("web*",)))
+    told = Line(MEMBER, Access(900, 50, rules)).ask("Rights")["parameters"]
+    assert told == {"uid": 1000, "grants": [
+        {"role": "observe", "units": ["*"]}, {"role": "operate", "units": ["web*"]},
+    ]}
+    assert Line(ROOT).ask("Rights")["parameters"]["grants"] == [{"role": "admin", "units": ["*"]}]
+
+
+@pytest.mark.parametrize("uid", [0, 900, 1000])
+def test_on_the_status_socket_nobody_may_do_anything(uid: int) -> None:
+    peer = Peer(uid, frozenset({uid, 50}), "status")
+    assert Line(peer).ask("Rights")["parameters"] == {"uid": uid, "grants": []}

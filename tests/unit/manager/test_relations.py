@@ -1,0 +1,20 @@
+from supervisor.manager.relations import relations
+from supervisor.model.report import Relation
+from supervisor.model.unit import Edge, Needs, Unit
+
+
+def test_each_relation_is_told_as_the_file_has_it() -> None:
+    units = {
+        "web": Unit("web", needs=Needs(
+            requires=(Edge("db"),), wants=(Edge("cache", order=False),),
+            after=(Edge("migrate", "finished"),), before=(Edge("proxy"),), conflicts=("old",),
+            binds_to=(Edge("disk"),),
+        )),
+        "db": Unit("db"),
+    }
+    assert set(relations(units, ["web", "db", "gone"]).relations) == {
+        Relation("web", "requires", "db", "ready"), Relation("web", "wants", "cache"),
+        Relation("web", "after", "migrate", "finished"),
+        Relation("web", "before", "proxy", "ready"),
+        Relation("web", "conflicts", "old"), Relation("web", "binds_to", "disk", "ready"),
+    }
