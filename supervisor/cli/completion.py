@@ -97,11 +97,12 @@ def candidates(call: Call, words: tuple[str, ...]) -> list[str]:
             plain += 1
     if pending:
         return _values(pending, current)
-    if current.startswith("-") and not (command and command.unit_keys and plain):
+    if current.startswith("-") and not (command and command.whole and plain):
         found = [*(name for option in options for name in option.names), "--help"]
         return [name for name in found if name.startswith(current)]
     if command is None:
-        return [command.name for command in COMMANDS if command.name.startswith(current)]
+        listed = [one.name for one in COMMANDS if not one.hidden]
+        return [name for name in listed if name.startswith(current)]
     return _words(call, command, current, plain)
 
 
@@ -124,6 +125,8 @@ def _words(call: Call, command: Command, current: str, plain: int) -> list[str]:
         return ["@command"]
     if command.complete == "shell":
         return [shell for shell in SCRIPTS if shell.startswith(current)]
+    if command.complete != "unit":
+        return []
     if command.name == "set" and plain:
         return [name for name in _limit_keys() if name.startswith(current)]
     return [name for name in _unit_names(call) if name.startswith(current)]

@@ -31,7 +31,7 @@ def parse(argv: Sequence[str]) -> Call | None:
                 known |= {name: option for option in command.options for name in option.names}
                 continue
             words.append(word)
-            if command.unit_keys:
+            if command.whole:
                 words.extend(rest)
         elif word == "--" and command:
             words.extend(rest)

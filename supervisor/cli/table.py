@@ -23,12 +23,14 @@ class Option:
 
 class Command:
     """`words` names the arguments: "" none, "UNIT" exactly one, "UNIT..." one or more, "[UNIT...]"
-    any number; `complete` says what they are, for shell completion. `unit_keys`: any other
-    `--KEY=VALUE` is a key of a unit file, and the first word ends the options."""
+    any number; `complete` says what they are, for shell completion. `whole`: the first word ends
+    the options. `unit_keys`: that, and any other `--KEY=VALUE` is a key of a unit file. `hidden`:
+    for unit files, and so in no list."""
 
     def __init__(
         self, name: str, module: str, text: str, *options: Option, words: str = "",
-        complete: str = "", more: str = "", unit_keys: bool = False,
+        complete: str = "", more: str = "", unit_keys: bool = False, whole: bool = False,
+        hidden: bool = False,
     ) -> None:
         self.name = name
         self.module = module
@@ -38,6 +40,8 @@ class Command:
         self.complete = complete
         self.more = more
         self.unit_keys = unit_keys
+        self.whole = whole or unit_keys
+        self.hidden = hidden
 
 
 RUNTIME_DIR = Option(
@@ -213,6 +217,10 @@ COMMANDS = (
     Command(
         "upgrade", "upgrade", "Replace the running supervisor by the installed version, in place.",
         more="No service is restarted, no descriptor lost.",
+    ),
+    Command(
+        "agent", "agent", "Run an agent that comes with the package.", words="NAME...", whole=True,
+        hidden=True, more="For unit files. What follows NAME is for the agent.",
     ),
 )
 BY_NAME = {command.name: command for command in COMMANDS}

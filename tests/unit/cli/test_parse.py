@@ -21,7 +21,7 @@ COMMON = [
     "run --units a --units=b web", "check units", "explain web", "why web/1", "schema", "upgrade",
     "completion bash", "try -- sleep 5", "try --env.A=b=c --user=nobody sleep -n 5",
     "try --json --restart.when=always -- sh -c x -- --env.B=c", "reload",
-    "completion words -- status --json",
+    "completion words -- status --json", "agent metrics --listen 127.0.0.1:0 -- --json",
 ]
 
 
@@ -91,6 +91,8 @@ def test_each_verb_of_a_later_version_is_refused_by_name_with_what_serves_until_
         "cannot run `unboxed stauts`: there is no such command; did you mean `unboxed status`?")),
     (["stat"], (
         "cannot run `unboxed stat`: there is no such command; did you mean `unboxed status`?")),
+    (["agen"], (
+        "cannot run `unboxed agen`: there is no such command; see `unboxed --help`")),
     (["bogus"], (
         "cannot run `unboxed bogus`: there is no such command; see `unboxed --help`")),
     (["kill", "-x", "web"], (
@@ -117,7 +119,7 @@ def test_help_names_every_command_and_every_option(capsys: pytest.CaptureFixture
     assert understand(["--help"]) == 0
     text = capsys.readouterr().out
     for command in COMMANDS:
-        assert f"\n  {command.name} " in text
+        assert (f"\n  {command.name} " in text) != command.hidden
         assert understand([command.name, "--help"]) == 0
         page = capsys.readouterr().out
         assert all(name in page for option in command.options for name in option.names)
