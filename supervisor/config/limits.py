@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from supervisor.config.quantity import DURATION, size
+from supervisor.config.quantity import DURATION, RATE, size
 from supervisor.config.table import Fault, Key, Refused, Table, Type, rows, show
 from supervisor.config.values import DIGITS, PATH, UNIT_NAME, choice, integer
 from supervisor.model.rlimits import RLIMITS, UNLIMITED
@@ -34,23 +34,6 @@ def _percent(value: object) -> int:
         f'cannot use {show(value)}: write a part of one core, such as "50%", or "150%" for one '
         "and a half"
     )
-
-
-_BYTES = size(1).parse
-
-
-def _rate(value: object) -> int:
-    text = value[:-2] if type(value) is str and value[-2:] == "/s" else value
-    try:
-        if type(value) is str and text is value:
-            raise Refused("")
-        found: int = _BYTES(text)
-    except Refused:
-        raise Refused(
-            f"cannot use {show(value)}: it is no rate; write bytes a second, or text such as "
-            '"50MB/s"'
-        ) from None
-    return found
 
 
 def _cpus(value: object) -> str:
@@ -153,7 +136,6 @@ def _rlimits(value: object) -> tuple[tuple[str, int, int], ...]:
 
 # --- disks ---
 
-RATE = Type(_rate, "rate", "bytes a second")
 _IOPS = integer(1, 1 << 40)
 
 

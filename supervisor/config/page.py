@@ -160,6 +160,7 @@ _TOGETHER = """\
 - A `task` is not restarted `"always"`: its end is its result.
 - `start.watchdog` needs `ready = "notify"`.
 - `ready = "fd:N"`: listeners are passed from descriptor 3 on, so N is above the last of them.
+- `ready = {log = ...}` needs `logs.to = "files"`, and so does every other key of `[logs]`.
 - `stop.drain` needs `reuse_port` in every listener: a queue that all instances share cannot be
   taken from one of them.
 - `reload.signal` and `reload.command` exclude each other.

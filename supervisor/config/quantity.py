@@ -124,6 +124,23 @@ def size(low: int) -> Type:
     return Type(parse, "size", words, low)
 
 
+_BYTES = size(1).parse
+
+
+def _rate(value: object) -> int:
+    text = value[:-2] if type(value) is str and value[-2:] == "/s" else value
+    try:
+        if type(value) is str and text is value:
+            raise Refused("")
+        found: int = _BYTES(text)
+    except Refused:
+        raise Refused(
+            f"cannot use {show(value)}: it is no rate; write bytes a second, or text such as "
+            '"50MB/s"'
+        ) from None
+    return found
+
+
 def signal(value: object) -> int:
     found: int | None = None
     if type(value) is int:
@@ -159,4 +176,5 @@ DURATION = Type(_duration_ns, "duration", "duration", 0)
 POSITIVE_DURATION = Type(_positive_ns, "duration", "duration above 0", 1)
 SIGNAL = Type(signal, "signal", "signal")
 RELOAD_SIGNAL = Type(_reload_signal, "signal", "signal")
+RATE = Type(_rate, "rate", "bytes a second")
 MODE = Type(_mode, "mode", "octal text")

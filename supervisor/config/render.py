@@ -16,7 +16,7 @@ from supervisor.config.schema import UNIT
 from supervisor.config.shapes import EDGE
 from supervisor.config.table import Key, Table
 from supervisor.model.sandbox import MappedRange, PortRule
-from supervisor.model.unit import Edge, Listen, Ready, Reload, RestartLimit, Rung, Unit
+from supervisor.model.unit import Edge, Listen, Logs, Ready, Reload, RestartLimit, Rung, Unit
 from supervisor.model.values import duration_text, signal_name
 
 
@@ -51,6 +51,8 @@ def _describe(table: Table, value: Any, above: str) -> Iterator[tuple[str, str]]
             families, _ = ONLY_FOR[key.name]
             if value.family not in families:
                 continue
+        if isinstance(value, Logs) and value.to != "files" and key.name != "to":
+            continue
         field = _field(key, value)
         if key.default or key.type.form == "address" or field != _unset(key, value):
             yield above + key.name, _text(key, field)

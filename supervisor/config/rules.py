@@ -78,6 +78,14 @@ def _ready_fd(unit: Unit, _: Collection[str]) -> list[Fault]:
     return [(("start", "ready"), why)]
 
 
+def _ready_log(unit: Unit, _: Collection[str]) -> list[Fault]:
+    where = unit.logs.to
+    if unit.start.ready.kind != "log" or where == "files":
+        return []
+    why = f"cannot wait for a line: with logs.to = {show(where)} none is stored; remove one of them"
+    return [(("start", "ready"), why)]
+
+
 def _drain(unit: Unit, _: Collection[str]) -> list[Fault]:
     where = ("stop", "drain")
     if not unit.stop.drain_ns:
@@ -178,6 +186,7 @@ _RULES: _Rules = (
     (("kind", "restart"), _task),
     (("start",), _watchdog),
     (("start", "listen"), _ready_fd),
+    (("start", "logs"), _ready_log),
     (("stop", "listen"), _drain),
     (("listen",), _listeners),
     (("needs",), _needs),

@@ -36,7 +36,6 @@ from supervisor.model.sandbox import Secret
 from supervisor.model.unit import (
     Conditions,
     Listen,
-    Logs,
     Needs,
     Reload,
     Restart,
@@ -251,7 +250,7 @@ START = Table(
     ),
 )
 
-# --- [[listen]], [logs], [needs], [conditions] ---
+# --- [[listen]], [needs], [conditions] ---
 
 LISTEN = Table(
     Listen,
@@ -290,47 +289,6 @@ def _listeners(value: object) -> tuple[Listen, ...]:
         )
     return each(value, LISTEN.read)
 
-
-def _make_logs(**fields: Any) -> Logs:
-    """A smaller `keep` lowers the default `segment`; said in so many words, they must agree."""
-    keep_bytes = fields.get("keep_bytes")
-    if keep_bytes is not None:
-        fields.setdefault("segment_bytes", min(Logs().segment_bytes, keep_bytes // 4))
-    made = Logs(**fields)
-    if made.segment_bytes > made.keep_bytes:
-        raise Refused("cannot be more than logs.keep; lower it, or raise that", "segment")
-    return made
-
-
-LOGS = Table(
-    Logs,
-    Key(
-        "keep",
-        size(256 << 10),
-        "keep_bytes",
-        '"256MiB"',
-        "the newest so many bytes are kept, for each instance",
-    ),
-    Key(
-        "segment",
-        size(64 << 10),
-        "segment_bytes",
-        '"16MiB"',
-        "size of one file of them; at most a quarter of a smaller `keep` unless set",
-    ),
-    *(
-        Key(name, later(f"logs.{name}"), "", "", meaning)
-        for name, meaning in (
-            ("max_age", "the oldest that is kept"),
-            ("compress", "compress closed segments"),
-            ("stderr", "merge it into standard output, or keep it apart"),
-            ("on_full", "block or drop when the disk is full"),
-            ("rate", "bytes a second"),
-            ("to", "files, console, null or inherit"),
-        )
-    ),
-    make=_make_logs,
-)
 
 _UNORDERED, _ORDERED = relation(may_be_unordered=True), relation(may_be_unordered=False)
 
@@ -374,6 +332,12 @@ CONDITIONS = Table(
 
 
 # --- what few units have: loaded with the first of them ---
+
+
+def _logs() -> Table:
+    from supervisor.config.logs import LOGS
+
+    return LOGS
 
 
 def _limits() -> Table:
@@ -490,7 +454,7 @@ UNIT = Table(
         "",
         "sockets held for it across restarts, passed as systemd does (`LISTEN_FDS`)",
     ),
-    Key("logs", section(LOGS), "logs", "", "how much of its output is kept"),
+    Key("logs", section(Late(_logs)), "logs", "", "where its output goes, and how much is kept"),
     Key(
         "limits",
         section(Late(_limits)),

@@ -53,7 +53,7 @@ listen.group SocketGroup
 listen.backlog Backlog
 listen.reuse_port ReusePort
 listen.name FileDescriptorName
-logs StandardOutput
+logs.to StandardOutput
 logs.stderr StandardError
 attach JoinsNamespaceOf
 secrets LoadCredential SetCredential ImportCredential

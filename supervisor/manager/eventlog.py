@@ -13,6 +13,7 @@ from time import time_ns
 from msgspec import Struct, json
 
 from supervisor.core.world import RESTING
+from supervisor.manager import streams
 from supervisor.manager.loop import WRITE
 from supervisor.manager.supervisor import STREAM, Supervisor
 from supervisor.model.state import Transition
@@ -62,8 +63,7 @@ class EventLog:
     def _open(self) -> None:
         if not self._asked:
             self._asked = True
-            options = f"keep={Logs().keep_bytes} segment={Logs().segment_bytes}"
-            self._sup.ask_descriptor("STREAM", f"{STREAM}\0{options}", self._opened)
+            self._sup.ask_descriptor("STREAM", f"{STREAM}\0{streams.options(Logs())}", self._opened)
 
     def _opened(self, fd: int) -> None:
         self._asked = False

@@ -24,6 +24,7 @@ from supervisor.kernel.plan import (
 from supervisor.kernel.plan import compile as compile_plan
 from supervisor.kernel.plan import names as plan_names
 from supervisor.kernel.tracking import MARK, Tracker
+from supervisor.manager import streams
 from supervisor.manager.descriptors import Descriptors
 from supervisor.model.paths import Paths
 from supervisor.model.state import Instance, Role
@@ -197,7 +198,7 @@ class Launcher:
             command, program, tuple(env.items()), who,
             cgroup=self._tracker.group(inst.key), joins=joins,
             stream="" if role == "exec" else inst.key,
-            log_options=f"keep={unit.logs.keep_bytes} segment={unit.logs.segment_bytes}",
+            log_options=streams.options(unit.logs),
             directory=directory, umask=unit.umask,
             oom_score=self._oom_score if oom_score is None else oom_score,
             raises=_raised(rlimits), rlimits=rlimits, nice=nice,

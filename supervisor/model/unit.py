@@ -132,8 +132,16 @@ class Listen(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Logs(Struct, frozen=True, gc=False, omit_defaults=True):
+    """`max_age_ns` and `rate_bytes` (a second) 0: no limit. All but `to` is for files."""
+
     keep_bytes: int = 256 << 20
     segment_bytes: int = 16 << 20
+    max_age_ns: int = 0
+    compress: bool = True
+    stderr: Literal["merge", "separate"] = "merge"
+    on_full: Literal["block", "drop"] = "block"
+    rate_bytes: int = 0
+    to: Literal["files", "console", "null", "inherit"] = "files"
 
 
 class IoLimit(Struct, frozen=True, gc=False, omit_defaults=True):

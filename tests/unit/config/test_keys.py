@@ -103,6 +103,12 @@ BAD = {
     "logs": ["5", "[]"],
     "logs.keep": ['"256M"', "0", '"255KiB"', "-1", '"x"'],
     "logs.segment": ['"16M"', "0", '"63KiB"', '"1GiB"', '"x"'],
+    "logs.max_age": ['"1 month"', "-1", "true"],
+    "logs.compress": ['"yes"', "1", '"zstd"'],
+    "logs.stderr": ['"both"', "2", "false"],
+    "logs.on_full": ['"wait"', "true"],
+    "logs.rate": ['"1MiB"', "0", '"0B/s"', '"10/s"', '"1M/s"', "true"],
+    "logs.to": ['"journal"', '"/dev/null"', "1"],
     "limits": ["5", '"64MiB"', "[]", "{memroy = 1}"],
     "limits.memory": ["512", '"512M"', '"50%"', '"0"', "true", '"1MB"', '"2EiB"'],
     "limits.memory_high": ["1", '"x"', "1.5e9"],
@@ -277,7 +283,14 @@ conditions = {path_exists = ["/a", "!/b"], virtualization = "vm", first_boot = t
 start = {ready = {log = "up"}, timeout = 0, before = [["/bin/a"]], after = [["b", "c"]]}
 stop = {ladder = ["INT", "2s", "TERM", "KILL"], scope = "main", command = "/s"}
 reload = {signal = 10}
-logs = {keep = "1MiB"}
+[logs]
+keep = "1MiB"
+max_age = "7d"
+compress = false
+stderr = "separate"
+on_full = "drop"
+rate = "100kB/s"
+to = "files"
 [limits]
 memory = "64MiB"
 memory_high = "48MiB"
@@ -364,7 +377,9 @@ group = "web"
             Listen("tcp", "tcp", "0.0.0.0", 80),  # noqa: S104 - what "tcp:80" means
             Listen("ctl", "unix", "", 0, "/run/x", 5, mode=0o600, user="www", group="web"),
         ),
-        logs=Logs(1 << 20, 256 << 10),
+        logs=Logs(
+            1 << 20, 256 << 10, 604_800 * second, False, "separate", "drop", 100_000, "files",
+        ),
         limits=Limits(
             memory_bytes=64 << 20,
             memory_high_bytes=48 << 20,

@@ -154,7 +154,18 @@ def listeners(draw: st.DrawFn) -> Listen:
 @st.composite
 def logs(draw: st.DrawFn) -> Logs:
     keep_bytes = draw(st.integers(256 << 10, 1 << 40))
-    return Logs(keep_bytes, draw(st.integers(64 << 10, keep_bytes)))
+    return Logs(
+        keep_bytes,
+        draw(st.integers(64 << 10, keep_bytes)),
+        draw(st.integers(0, 10**15)),
+        draw(st.booleans()),
+        draw(st.sampled_from(["merge", "separate"])),
+        draw(st.sampled_from(["block", "drop"])),
+        draw(st.integers(0, 1 << 40)),
+    )
+
+
+LOGS = logs() | st.builds(Logs, to=st.sampled_from(["console", "null", "inherit"]))
 
 
 def both(most: int) -> st.SearchStrategy[tuple[int, int]]:
@@ -275,7 +286,7 @@ def units(draw: st.DrawFn) -> Unit:
         listen = listen[:1]
     can_drain = listen and all(one.reuse_port for one in listen)
     pin = draw(st.booleans())
-    restart = some(restarts(), Restart())
+    restart, start = some(restarts(), Restart()), some(starts(), Start())
     sandbox = draw(st.none() | sandboxes())
     if sandbox is not None and sandbox.gpus and sandbox.promises:
         sandbox = replace(sandbox, promises=("device", *sandbox.promises))
@@ -303,7 +314,7 @@ def units(draw: st.DrawFn) -> Unit:
         env_files=some(unique(PATH), ()),
         needs=some(NEEDS, Needs()),
         conditions=some(CONDITIONS, Conditions()),
-        start=some(starts(), Start()),
+        start=start,
         restart=restart,
         stop=Stop(
             ladder=some(LADDER.filter(lambda r: not r or r[-1] != Rung(9, 0)), Stop().ladder),
@@ -313,7 +324,7 @@ def units(draw: st.DrawFn) -> Unit:
         ),
         reload=some(RELOAD, Reload()),
         listen=listen,
-        logs=some(logs(), Logs()),
+        logs=some(logs(), Logs()) if start.ready.kind == "log" else some(LOGS, Logs()),
         limits=some(limits(pin=pin, budget_bytes=budget_bytes), None),
         sandbox=sandbox,
         network=network,

@@ -53,6 +53,12 @@ CONTRADICTIONS = {
         'command = "x"\n[reload]\ncommand = "/y"\nsignal = "HUP"', 4, "reload.signal", "together"),
     "segment above keep": (
         'command = "x"\n[logs]\nkeep = "1MiB"\nsegment = "2MiB"', 4, "logs.segment", "logs.keep"),
+    "a line of no log": (
+        'command = "x"\nstart.ready = {log = "up"}\nlogs.to = "null"', 2, "start.ready",
+        "none is stored"),
+    "kept elsewhere": (
+        'command = "x"\n[logs]\nto = "console"\nrate = "1MiB/s"', 4, "logs.rate",
+        'together with logs.to = "console"'),
     "high above most": (
         'command = "x"\n[limits]\nmemory = "1MiB"\nmemory_high = "2MiB"', 4, "limits.memory_high",
         "limits.memory, which acts first"),
@@ -105,6 +111,8 @@ def test_a_contradiction_is_refused(name: str) -> None:
         'command = "x"\n[[listen]]\naddress = "tcp:0"\n[[listen]]\naddress = "tcp:0"\nname = "b"',
         'command = "x"\n[reload]\nsignal = "USR1"\ncommand = []',
         'command = "x"\n[logs]\nkeep = "256KiB"',
+        'command = "x"\n[logs]\nto = "inherit"',
+        'command = "x"\nstart.ready = {log = "up"}\nlogs = {to = "files", stderr = "separate"}',
         'command = "x"\nrestart.delay = "5m"',
         'kind = "group"\n[limits]\nmemory = "1GiB"\nslice = "all"\ntasks = 5\nrlimits = {}',
         'command = "x"\nlimits.memory = "8MiB"\nrestart.memory_budget = "7MiB"',

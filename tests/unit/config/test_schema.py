@@ -14,9 +14,10 @@ from supervisor.config.id_map import USERS
 from supervisor.config.json_schema import json_schema
 from supervisor.config.limits import IO, LIMITS
 from supervisor.config.load import load_text
+from supervisor.config.logs import LOGS
 from supervisor.config.network import NETWORK
 from supervisor.config.sandbox import OPENED, SANDBOX
-from supervisor.config.schema import LIMIT, LISTEN, LOGS, RELOAD, RESTART, START, STOP, UNIT, walk
+from supervisor.config.schema import LIMIT, LISTEN, RELOAD, RESTART, START, STOP, UNIT, walk
 from supervisor.config.shapes import EDGE
 from supervisor.config.table import Key, Refused, Table
 from supervisor.model import sandbox as isolation
@@ -38,7 +39,8 @@ DELIVERED = [
     "restart.max_age_jitter", "restart.memory_budget", "stop.ladder", "stop.scope",
     "stop.command", "stop.drain", "reload", "reload.signal", "reload.command",
     "listen.address", "listen.name", "listen.backlog", "listen.reuse_port", "listen.mode",
-    "listen.user", "listen.group", "logs.keep", "logs.segment",
+    "listen.user", "listen.group", "logs.keep", "logs.segment", "logs.max_age",
+    "logs.compress", "logs.stderr", "logs.on_full", "logs.rate", "logs.to",
     "limits.memory", "limits.memory_high", "limits.memory_min", "limits.swap", "limits.cpu",
     "limits.cpu_weight", "limits.cpus", "limits.io_weight", "limits.io", "limits.tasks",
     "limits.oom", "limits.oom_score_adjust", "limits.nice", "limits.files", "limits.core",
@@ -54,8 +56,7 @@ DELIVERED = [
 
 LATER = [
     "attach", "start.ready.http", "start.ready.tcp", "start.ready.exec",
-    "listen.on_demand", "listen.idle_stop", "logs.max_age", "logs.compress", "logs.stderr",
-    "logs.on_full", "logs.rate", "logs.to", "rollout", "rollout.strategy",
+    "listen.on_demand", "listen.idle_stop", "rollout", "rollout.strategy",
     "rollout.max_unavailable", "rollout.auto_rollback", "rollout.watch", "release",
     "release.directory", "release.keep", "health", "health.http", "health.tcp", "health.exec",
     "health.interval", "health.timeout", "health.failures", "health.successes",
@@ -271,6 +272,12 @@ reuse_port = true
 [logs]
 keep = "1GiB"
 segment = 1_048_576
+max_age = "30d"
+compress = false
+stderr = "separate"
+on_full = "drop"
+rate = "1MiB/s"
+to = "files"
 [limits]
 memory = "1GiB"
 memory_high = 1_000_000_000
