@@ -125,6 +125,7 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
     "list": _list,
     "listener": lambda _: {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,31}$"},
     "mode": lambda _: {"type": "string", "pattern": "^[0-7]{1,4}$"},
+    "names": lambda _: {"anyOf": [_TEXT, _WORDS]},
     "negatable": lambda _: _TEXT,
     "path": lambda _: {"type": "string", "pattern": "^/"},
     "percent": lambda _: {"type": "string", "pattern": "^[0-9]+(\\.[0-9])?%$"},

@@ -162,7 +162,7 @@ _TOGETHER = """\
 - `ready = "fd:N"`: listeners are passed from descriptor 3 on, so N is above the last of them.
 - `ready = {log = ...}` needs `logs.to = "files"`, and so does every other key of `[logs]`.
 - `stop.drain` needs `reuse_port` in every listener: a queue that all instances share cannot be
-  taken from one of them.
+  taken from one of them. An agent that receives logs can do without listeners.
 - `reload.signal` and `reload.command` exclude each other.
 - `restart.delay` is at most `max_delay`, `max_age_jitter` at most `max_age`, `logs.segment` at
   most `keep`.
@@ -183,7 +183,8 @@ _TOGETHER = """\
 - `network.mode = "none"` excludes `listen` and `connect`; `address` needs `mode = "private"` and
   one instance.
 - `tmp = "shared"` excludes `@tmp`.
-- A unit does not name itself in `[needs]`, and does not conflict with what it needs.
+- A unit does not name itself in `[needs]` or `attach`, and does not conflict with what it needs.
+- `[agent]` needs `attach`, and `agent.cursor` needs `"logs"` in `agent.receives`.
 """
 
 _SECTIONS = ("table", "tables", "reload")

@@ -59,10 +59,4 @@ PLANNED = (
         catch_up: run once what was missed
         overlap: skip, queue, kill, or a number""",
     ),
-    _later(
-        "agent",
-        """receives: what it is told of those it is attached to
-        cursor: acknowledged log reading
-        share: namespaces or budget of the main""",
-    ),
 )

@@ -320,6 +320,7 @@ _FORMS: dict[str, Callable[[Any, Any], str]] = {
     "list": _list,
     "listener": _quoted,
     "mode": lambda value, _: quote(f"{value:03o}"),
+    "names": _words,
     "negatable": _quoted,
     "path": _quoted,
     "place": _quoted,

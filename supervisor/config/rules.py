@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 from supervisor.config.address import INET
 from supervisor.config.substitute import ports_named, texts
 from supervisor.config.table import Fault, show
-from supervisor.model.unit import Unit
+from supervisor.model.unit import Unit, receives
 
 OF_GROUPS = frozenset(
     ("description", "documentation", "kind", "autostart", "needs", "conditions", "limits")
@@ -88,7 +88,7 @@ def _ready_log(unit: Unit, _: Collection[str]) -> list[Fault]:
 
 def _drain(unit: Unit, _: Collection[str]) -> list[Fault]:
     where = ("stop", "drain")
-    if not unit.stop.drain_ns:
+    if not unit.stop.drain_ns or receives(unit, "logs"):
         return []
     if not unit.listen:
         return [(where, "cannot drain: there is no [[listen]] to take it out of; remove it")]
@@ -178,6 +178,14 @@ def _limits(unit: Unit, _: Collection[str]) -> list[Fault]:
     return contradictions(unit, unit.limits)
 
 
+def _agent(unit: Unit, given: Collection[str]) -> list[Fault]:
+    if not unit.attach and unit.agent is None:
+        return []
+    from supervisor.config.agent import contradictions
+
+    return contradictions(unit, given)
+
+
 _Rule = Callable[[Unit, Collection[str]], list[Fault]]
 _Rules = tuple[tuple[tuple[str, ...], _Rule], ...]
 _RULES: _Rules = (
@@ -187,10 +195,11 @@ _RULES: _Rules = (
     (("start",), _watchdog),
     (("start", "listen"), _ready_fd),
     (("start", "logs"), _ready_log),
-    (("stop", "listen"), _drain),
+    (("stop", "listen", "agent"), _drain),
     (("listen",), _listeners),
     (("needs",), _needs),
     (("listen",), _ports),
     (("restart",), _restart_then),
     (("limits", "kind", "pin", "restart"), _limits),
+    (("attach", "agent"), _agent),
 )

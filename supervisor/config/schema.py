@@ -177,9 +177,10 @@ STOP = Table(
         "drain",
         DURATION,
         "drain_ns",
-        '"0s"',
+        "",
         "first take it out of its listeners, and wait so long; every listener must have "
-        "`reuse_port`",
+        "`reuse_port`. An agent that receives logs gets what is left of them, and as long to end "
+        "by itself: 5s unless this is set. Else 0s",
     ),
 )
 
@@ -358,6 +359,18 @@ def _network() -> Table:
     return NETWORK
 
 
+def _agent() -> Table:
+    from supervisor.config.agent import AGENT
+
+    return AGENT
+
+
+def _attach(value: object) -> tuple[str, ...]:
+    from supervisor.config.agent import attach
+
+    return attach(value)
+
+
 def _secrets(value: object) -> tuple[Secret, ...]:
     from supervisor.config.network import secrets
 
@@ -412,7 +425,14 @@ UNIT = Table(
     Key("groups", listed(ACCOUNT, 64), "groups", "[]", "further groups"),
     Key("env", ENV, "env", "{}", "its environment, beside what is listed below; nothing else"),
     Key("env_files", listed(PATH), "env_files", "[]", "files of `NAME=value` lines; read at start"),
-    Key("attach", later("attach"), "", "", "this unit is an agent of those units"),
+    Key(
+        "attach",
+        Type(_attach, "names", "list of unit names and patterns (`web*`)"),
+        "attach",
+        "[]",
+        "it is an agent of these units: started before them and stopped after them; see `[agent]` "
+        "and [agents.md](agents.md)",
+    ),
     Key(
         "secrets",
         Type(_secrets, "secrets", "table of absolute paths"),
@@ -470,6 +490,13 @@ UNIT = Table(
         "what it may see and do; a unit without it has level `base`",
     ),
     Key("network", section(Late(_network)), "network", "", "what it may bind and reach"),
+    Key(
+        "agent",
+        section(Late(_agent)),
+        "agent",
+        "",
+        "what it is told of the units that it is attached to; [agents.md](agents.md) says how",
+    ),
     *PLANNED,
 )
 

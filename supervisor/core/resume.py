@@ -26,7 +26,7 @@ from supervisor.core.world import ENDED, RESTING, World
 from supervisor.model import action as do
 from supervisor.model import event as ev
 from supervisor.model.state import Instance
-from supervisor.model.unit import Unit
+from supervisor.model.unit import Unit, drain_ns
 
 FOUND = "found running after the journal was lost"
 UNSEEN = "its end was not seen"
@@ -142,7 +142,7 @@ def _remind(world: World, inst: Instance) -> None:
         return
     if inst.phase in ("stopping", "finishing", "killing") and inst.frozen:
         actions.append(do.Freeze(key, False))
-    if inst.phase == "stopping" and inst.rung <= 0 and unit.stop.drain_ns:
+    if inst.phase == "stopping" and inst.rung <= 0 and drain_ns(unit):
         actions.append(do.Drain(key))
     if inst.phase == "killing":
         actions.append(do.KillAll(key))

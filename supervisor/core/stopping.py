@@ -23,7 +23,7 @@ from supervisor.core.words import CLD_EXITED
 from supervisor.model import action as do
 from supervisor.model import event as ev
 from supervisor.model.state import Instance, Phase
-from supervisor.model.unit import SECOND_NS, Unit
+from supervisor.model.unit import SECOND_NS, Unit, drain_ns
 
 KILL_GRACE_NS = 5 * SECOND_NS  # what is left this long after cgroup.kill is called unkillable
 SIGCONT, SIGABRT = 18, 6
@@ -98,7 +98,7 @@ def begin_stop(
     if hung and inst.launch:
         inst.rung = ABORT
     elif serves and not hung:
-        inst.rung = DRAIN if stop.drain_ns else COMMAND if stop.command else 0
+        inst.rung = DRAIN if drain_ns(unit) else COMMAND if stop.command else 0
     if not inst.launch:
         turn.actions.append(do.Watch(inst.key))
     climb(turn, unit, inst)
@@ -114,7 +114,7 @@ def climb(turn: Turn, unit: Unit, inst: Instance) -> None:
         inst.rung = 0
     elif inst.rung == DRAIN:
         turn.actions.append(do.Drain(inst.key))
-        inst.deadline_ns = turn.now + stop.drain_ns
+        inst.deadline_ns = turn.now + drain_ns(unit)
         inst.rung = COMMAND if stop.command else 0
     elif inst.rung == COMMAND:
         launch_job(turn, inst, "stop", 0)

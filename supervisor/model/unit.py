@@ -14,9 +14,11 @@ from supervisor.model.sandbox import Network, Sandbox, Secret
 
 Until = Literal["started", "ready", "finished"]
 Kind = Literal["service", "task", "group"]
+Receives = Literal["logs", "metrics", "endpoints", "cgroup", "pidfd"]
 When = Literal["always", "on-failure", "on-abnormal", "never"]
 
 SECOND_NS = 1_000_000_000
+AGENT_DRAIN_NS = 5 * SECOND_NS  # for an agent that receives logs, unless it says otherwise
 CORES = 0  # `instances = "cores"`: one for each CPU the supervisor may use
 
 
@@ -101,12 +103,13 @@ class Rung(Struct, frozen=True, gc=False):
 
 
 class Stop(Struct, frozen=True, gc=False, omit_defaults=True):
-    """cgroup.kill follows the last rung, always. `drain_ns` comes before the first."""
+    """cgroup.kill follows the last rung, always. `drain_ns`, which comes before the first: see
+    `drain_ns(unit)`."""
 
     ladder: tuple[Rung, ...] = (Rung(15, 10 * SECOND_NS),)
     scope: Literal["all", "main"] = "all"
     command: tuple[str, ...] = ()
-    drain_ns: int = 0
+    drain_ns: int | None = None
 
 
 class Reload(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -181,6 +184,14 @@ class Limits(Struct, frozen=True, gc=False, omit_defaults=True):
     require: Literal["all", "best"] = "all"
 
 
+class Agent(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What a unit is told of those that it is attached to. `cursor`: it acknowledges log lines."""
+
+    receives: tuple[Receives, ...] = ()
+    cursor: bool = False
+    share: tuple[Literal["pid", "tmp", "limits"], ...] = ()
+
+
 class Unit(Struct, frozen=True, gc=False, omit_defaults=True):
     """`instances` 0 (CORES): one for each CPU. `user` "": the supervisor's."""
 
@@ -213,3 +224,16 @@ class Unit(Struct, frozen=True, gc=False, omit_defaults=True):
     network: Network | None = None
     root: str = ""
     secrets: tuple[Secret, ...] = ()
+    attach: tuple[str, ...] = ()
+    agent: Agent | None = None
+
+
+def receives(unit: Unit, what: Receives) -> bool:
+    return unit.agent is not None and what in unit.agent.receives
+
+
+def drain_ns(unit: Unit) -> int:
+    """How long it has, once it is to stop, before anything else is done about it."""
+    if unit.stop.drain_ns is not None:
+        return unit.stop.drain_ns
+    return AGENT_DRAIN_NS if receives(unit, "logs") else 0

@@ -27,14 +27,15 @@ LIBRARIES = ("msgspec", "tomli")
 NEVER = {"asyncio", "socket", "subprocess", "logging", "threading", "argparse", "pathlib", "json",
          "ctypes", "tempfile", "random", "click", "rich", "psutil", "structlog"}
 
-# Ours, for units that have [limits], [logs] or isolation.
+# Ours, for units that have [limits], [logs], isolation or are agents.
 RARE = {"supervisor.config.limits", "supervisor.model.rlimits", "supervisor.kernel.limits",
         "supervisor.kernel.limits_v1", "supervisor.kernel.limiter", "supervisor.kernel.usage",
         "supervisor.kernel.limit_groups", "supervisor.kernel.controllers",
         "supervisor.kernel.disks", "supervisor.kernel.retune", "supervisor.core.slices",
         "supervisor.core.ports", "supervisor.manager.limiting", "supervisor.manager.figures",
         "supervisor.manager.set_limits", "supervisor.config.sandbox", "supervisor.config.network",
-        "supervisor.config.isolation", "supervisor.config.promises", "supervisor.config.logs"}
+        "supervisor.config.isolation", "supervisor.config.promises", "supervisor.config.logs",
+        "supervisor.config.agent"}
 
 
 @cache

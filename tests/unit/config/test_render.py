@@ -24,6 +24,7 @@ from supervisor.model.sandbox import (
     Users,
 )
 from supervisor.model.unit import (
+    Agent,
     Conditions,
     Edge,
     IoLimit,
@@ -272,6 +273,15 @@ def networks() -> st.SearchStrategy[Network]:
     return st.builds(Network, st.sampled_from(["host", "private"]), rules, reach, paths)
 
 
+ATTACH = unique(st.sampled_from(["api", "db*", "?", "[a-c]*", "web*"])).filter(bool)
+
+
+def agents() -> st.SearchStrategy[Agent]:
+    words = ["logs", "metrics", "endpoints", "cgroup", "pidfd"]
+    received = unique(st.sampled_from(words))
+    return st.builds(Agent, received) | st.just(Agent(("logs",), cursor=True))
+
+
 ENV_NAME = st.from_regex(r"[A-Za-z0-9_.-]{1,8}", fullmatch=True)
 
 
@@ -284,6 +294,9 @@ def units(draw: st.DrawFn) -> Unit:
     places = {(one.family, one.host, one.port, one.path) for one in listen}
     if len(places) != len(listen):
         listen = listen[:1]
+    attach = some(ATTACH, ())
+    agent = draw(st.none() | agents()) if attach else None
+    is_fed = agent is not None and "logs" in agent.receives
     can_drain = listen and all(one.reuse_port for one in listen)
     pin = draw(st.booleans())
     restart, start = some(restarts(), Restart()), some(starts(), Start())
@@ -320,7 +333,7 @@ def units(draw: st.DrawFn) -> Unit:
             ladder=some(LADDER.filter(lambda r: not r or r[-1] != Rung(9, 0)), Stop().ladder),
             scope=draw(st.sampled_from(["all", "main"])),
             command=some(COMMAND, ()),
-            drain_ns=some(NS, 0) if can_drain else 0,
+            drain_ns=some(NS if can_drain or is_fed else st.just(0), None),
         ),
         reload=some(RELOAD, Reload()),
         listen=listen,
@@ -330,6 +343,8 @@ def units(draw: st.DrawFn) -> Unit:
         network=network,
         root=some(PLAIN_PATH.filter(lambda path: path != "/"), ""),
         secrets=tuple(Secret(name, file) for name, file in sorted(secrets.items())),
+        attach=attach,
+        agent=agent,
     )
 
 

@@ -68,6 +68,14 @@ CONTRADICTIONS = {
     "least above high": (
         'command = "x"\n[limits]\nmemory_high = "1MiB"\nmemory_min = "2MiB"', 4,
         "limits.memory_min", "limits.memory_high;"),
+    "attached to itself": ('command = "x"\nattach = ["a", "web"]', 2, "attach", "itself"),
+    "agent of nothing": ('command = "x"\n[agent]\nreceives = "logs"', 2, "agent", "of nothing"),
+    "cursor of nothing": (
+        'command = "x"\nattach = "a"\n[agent]\nreceives = "endpoints"\ncursor = true', 5,
+        "agent.cursor", 'add "logs"'),
+    "agent that is a group": ('kind = "group"\nattach = "a"', 2, "attach", "in a group"),
+    "agent's variable": ('command = "x"\n[env]\nUNBOXED_ACK_FD = "1"', 3, "env.UNBOXED_ACK_FD",
+        "the supervisor sets it"),
     "slice of itself": ('command = "x"\nlimits.slice = "web"', 2, "limits.slice", "itself"),
     "cpus and pin": ('command = "x"\npin = true\nlimits.cpus = "0"', 3, "limits.cpus", "pin"),
     "budget above most": (
@@ -112,6 +120,8 @@ def test_a_contradiction_is_refused(name: str) -> None:
         'command = "x"\n[reload]\nsignal = "USR1"\ncommand = []',
         'command = "x"\n[logs]\nkeep = "256KiB"',
         'command = "x"\n[logs]\nto = "inherit"',
+        'command = "x"\nattach = "web*"\n[agent]\nreceives = "logs"\ncursor = true',
+        'command = "x"\nattach = "a"\nstop.drain = 1\nagent.receives = "logs"\n' + TCP,
         'command = "x"\nstart.ready = {log = "up"}\nlogs = {to = "files", stderr = "separate"}',
         'command = "x"\nrestart.delay = "5m"',
         'kind = "group"\n[limits]\nmemory = "1GiB"\nslice = "all"\ntasks = 5\nrlimits = {}',
@@ -130,6 +140,7 @@ VALUES = {
     "user": '"a"', "group": '"a"', "groups": '["a"]', "env": "{}", "env_files": "[]", "start": "{}",
     "restart": "{}", "stop": "{}", "reload": "{}", "listen": "[]", "logs": "{}",
     "sandbox": "{}", "network": "{}", "root": '"/x"', "secrets": "{}",
+    "attach": '"a"', "agent": "{}",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import msgspec
 import pytest
 import tomli
 
+from supervisor.config.agent import AGENT
 from supervisor.config.generate import files
 from supervisor.config.id_map import USERS
 from supervisor.config.json_schema import json_schema
@@ -52,10 +53,11 @@ DELIVERED = [
     "sandbox.logs", "sandbox.users", "sandbox.users.map", "sandbox.devices", "sandbox.gpus",
     "sandbox.capabilities", "sandbox.jit", "sandbox.on_violation", "sandbox.require",
     "network.mode", "network.listen", "network.connect", "network.unix", "network.address",
+    "attach", "agent.receives", "agent.cursor",
 ]  # fmt: skip
 
 LATER = [
-    "attach", "start.ready.http", "start.ready.tcp", "start.ready.exec",
+    "start.ready.http", "start.ready.tcp", "start.ready.exec",
     "listen.on_demand", "listen.idle_stop", "rollout", "rollout.strategy",
     "rollout.max_unavailable", "rollout.auto_rollback", "rollout.watch", "release",
     "release.directory", "release.keep", "health", "health.http", "health.tcp", "health.exec",
@@ -63,11 +65,11 @@ LATER = [
     "health.start_period", "health.then", "health.live", "health.ready", "schedule",
     "schedule.calendar", "schedule.cron", "schedule.every", "schedule.after_boot",
     "schedule.timezone", "schedule.jitter", "schedule.catch_up", "schedule.overlap",
-    "agent", "agent.receives", "agent.cursor", "agent.share",
+    "agent.share",
 ]  # fmt: skip
 
 SECTIONS = {"needs", "conditions", "start", "restart", "stop", "listen", "logs", "limits",
-            "sandbox", "network"}
+            "sandbox", "network", "agent"}
 
 
 def test_every_key_of_the_design_is_known() -> None:
@@ -86,7 +88,7 @@ def test_a_key_of_a_later_version_is_refused_by_name(path: str, value: str) -> N
         text, line = f"{path} = {value}", 2
     found = load_text("web", f'command = "/x"\n{text}', "f")
     lines = [str(problem) for problem in found.problems]  # type: ignore[union-attr]
-    if path in {"rollout", "release", "health", "schedule", "agent"}:
+    if path in {"rollout", "release", "health", "schedule"}:
         message = f"f:2: {path}.a: cannot use" if "a =" in value else f"f:2: {path}: cannot accept"
         assert lines[0].startswith(message)
         return
@@ -111,6 +113,7 @@ def _tables() -> list[tuple[Table, Any]]:
         (OPENED, isolation.Opened("/x", 3)),
         (USERS, isolation.Users()),
         (NETWORK, isolation.Network()),
+        (AGENT, model.Agent()),
         (UNIT.keys[[key.name for key in UNIT.keys].index("needs")].type.detail, model.Needs()),
         (
             UNIT.keys[[key.name for key in UNIT.keys].index("conditions")].type.detail,
@@ -223,6 +226,7 @@ user = "www-data"
 group = "www-data"
 groups = ["ssl-cert"]
 env_files = ["/etc/default/web"]
+attach = ["api", "db*"]
 [env]
 LANG = "C.UTF-8"
 WORKERS = 4
@@ -328,6 +332,9 @@ mode = "private"
 listen = ["tcp:8080", "udp:*"]
 connect = ["tcp:443", "10.0.0.0/8:5432", "[fd00::/8]:443", "udp:10.0.0.1:53", "127.0.0.1:*"]
 unix = "/run/postgresql"
+[agent]
+receives = ["logs", "endpoints", "cgroup", "pidfd", "metrics"]
+cursor = true
 """
 
 
