@@ -6,10 +6,8 @@ comes in pieces of that size. What was deleted before it was read is left out, w
 """
 from __future__ import annotations
 
-import os
-
-from supervisor.logger.form import directory_of, segment_start
-from supervisor.logger.segment import Segment
+from supervisor.logger.form import directory_of
+from supervisor.logger.segment import Segment, starts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +44,7 @@ class Cursor:
 
     def starts(self) -> list[int]:
         """The offsets of all segments that there are, in order."""
-        try:
-            names = os.listdir(self.directory)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(start for start in map(segment_start, names) if start >= 0)
+        return starts(self.directory)
 
     def segments(self) -> Iterator[Segment]:
         """Each segment in turn, open for the caller until it asks for the next one."""
@@ -181,9 +175,9 @@ class Cursor:
             return segment
         self.close()
         for _ in range(100):
-            starts = self.starts()
-            before = [start for start in starts if start <= offset]
-            for start in before[-1:] + starts[len(before) :]:
+            found = self.starts()
+            before = [start for start in found if start <= offset]
+            for start in before[-1:] + found[len(before) :]:
                 try:
                     segment = Segment(self.directory, start)
                 except FileNotFoundError:

@@ -1,7 +1,8 @@
 """How logs lie on disk, for the one who writes and all who read. Pure.
 
-    LOGDIR/KEY/SEQ.log    raw bytes as the unit wrote them, one segment of its stream
-    LOGDIR/KEY/SEQ.idx    when they came: one 24-byte entry for each arrival
+    LOGDIR/KEY/SEQ.log      raw bytes as the unit wrote them, one segment of its stream
+    LOGDIR/KEY/SEQ.log.zst  the same bytes, compressed (packed.py); never the newest segment
+    LOGDIR/KEY/SEQ.idx      when they came: one 24-byte entry for each arrival
 
 KEY is the instance's, with "@" for "/" (web/0 -> web@0). SEQ is the offset in the stream at which
 the segment begins, in 16 hexadecimal digits: names sort by age, and no offset is used twice.
@@ -26,6 +27,7 @@ LOSS = 3  # one line of ours, JSON: {"from": ns, "to": ns, "bytes": n, "reason":
 RECOVERED = 1  # flag: its writer was killed before it noted the arrival; the time is the file's
 
 LOG = ".log"
+PACKED = ".log.zst"
 INDEX = ".idx"
 SEQ_DIGITS = 16
 
@@ -50,6 +52,6 @@ def segment_name(start: int, suffix: str) -> str:
 def segment_start(name: str) -> int:
     """The stream offset at which the segment NAME begins; -1 if NAME is no segment's."""
     digits = name[:SEQ_DIGITS]
-    if name[SEQ_DIGITS:] != LOG or digits.strip("0123456789abcdef"):
+    if name[SEQ_DIGITS:] not in {LOG, PACKED} or digits.strip("0123456789abcdef"):
         return -1
     return int(digits, 16)

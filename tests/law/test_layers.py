@@ -40,6 +40,7 @@ LIBRARIES = {
     "tomli": {"config", "control"},  # unit files; access.toml
     "msgspec": {"model", "config", "core", "kernel", "control", "manager", "cli"},
     "click": {"cli"},
+    "zstandard": {"logger"},  # to pack segments and to read them, late
     "pyroute2": {"kernel"},  # of a private network, if there is one
 }
 
