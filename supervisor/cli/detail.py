@@ -45,10 +45,10 @@ def show(call: Call, server: Server, status: dict[str, Any], screen: Screen) -> 
         return _causes(answer["chain"], status["key"], screen)
 
     attempt(describe)
-    sections.append(_tree(more.get("tree") or [], raw=raw))
+    sections.append(tree_lines(more.get("tree") or [], raw=raw))
     attempt(why)
     attempt(lambda: _logs(call, status["key"], raw=raw))
-    print("\n".join(_head(more.get("status") or status, time.time_ns(), screen)))
+    print("\n".join(head_lines(more.get("status") or status, time.time_ns(), screen)))
     for section in filter(None, sections):
         print("\n" + screen.paint(section[0], "head"))
         for line in section[1:]:
@@ -58,7 +58,7 @@ def show(call: Call, server: Server, status: dict[str, Any], screen: Screen) -> 
         print(f"\nnote: {text}")
 
 
-def _head(status: dict[str, Any], now_ns: int, screen: Screen) -> list[str]:
+def head_lines(status: dict[str, Any], now_ns: int, screen: Screen) -> list[str]:
     state = status["state"]
     painted = screen.paint(state, STATES.get(state, ""))
     about = clean(status.get("description") or "")
@@ -109,7 +109,7 @@ def _listeners(more: dict[str, Any], *, raw: bool) -> list[str]:
     return ["Listeners", *rows] if rows else []
 
 
-def _tree(processes: list[dict[str, Any]], *, raw: bool) -> list[str]:
+def tree_lines(processes: list[dict[str, Any]], *, raw: bool) -> list[str]:
     """The process tree; whatever has no parent in it stands at the top."""
     if not processes:
         return []

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
 
-_METHODS = {
+METHODS = {
     "start": "Start", "stop": "Stop", "restart": "Restart", "reload": "Reload", "kill": "Kill",
     "freeze": "Freeze", "thaw": "Thaw", "reset-failed": "ResetFailed",
 }
@@ -38,7 +38,7 @@ def run(call: Call) -> int:
     verb = _VERBS.get(call.verb, call.verb)
     with Server(call, f"{verb} {names}") as server:
         try:
-            return finish(verb, request(server, _METHODS[call.verb], asked))
+            return finish(verb, request(server, METHODS[call.verb], asked))
         except KeyboardInterrupt:
             print(f"stopped waiting; the supervisor goes on, `unboxed status {names}` shows how far"
                   " it is", file=sys.stderr)

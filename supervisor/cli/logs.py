@@ -56,7 +56,7 @@ def run(call: Call) -> int:
             if follow:
                 sys.stdout.buffer.flush()
     except PermissionError as error:
-        raise _refused(error) from None
+        raise refused(error) from None
     sys.stdout.buffer.flush()
     return DONE
 
@@ -78,7 +78,7 @@ def last_lines(call: Call, key: str, count: int) -> list[str]:
     try:
         found = list(records(directory(call), (key,), last_n=count))
     except PermissionError as error:
-        raise _refused(error) from None
+        raise refused(error) from None
     return [f"{clock(at)}  {line.decode('utf-8', 'backslashreplace')}" for at, _, _, line in found]
 
 
@@ -142,7 +142,7 @@ def _hint(call: Call, word: str, keys: list[str]) -> str:
     return "for those of a supervisor with directories of its own, name them: --log-dir DIR"
 
 
-def _refused(error: PermissionError) -> Failure:
+def refused(error: PermissionError) -> Failure:
     return Failure(
         f"cannot read logs in {error.filename or 'the log directory'}: permission denied;"
         f" {_readers(error.filename)} may", NOT_PERMITTED)
