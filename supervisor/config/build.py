@@ -9,7 +9,7 @@ from supervisor.config import guard
 from supervisor.config.rules import check
 from supervisor.config.schema import UNIT
 from supervisor.config.table import Fault, Refused
-from supervisor.model.unit import Unit
+from supervisor.model.unit import Limits, Unit
 
 
 class BadText(Exception):
@@ -48,6 +48,9 @@ def build(name: str, source: str, doc: dict[str, Any]) -> tuple[Unit, list[Fault
     """The Unit that `doc` describes, and all that is wrong with it. With faults the Unit holds
     defaults for what was refused, and is of no use."""
     fields, faults = UNIT.fields(doc)
+    agent = fields.get("agent")
+    if agent is not None and "limits" in agent.share:  # it has a group, below its main's
+        fields.setdefault("limits", Limits())
     unit = Unit(name, source, **fields)
     if not faults:
         return unit, check(unit, doc, ())

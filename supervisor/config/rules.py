@@ -201,5 +201,5 @@ _RULES: _Rules = (
     (("listen",), _ports),
     (("restart",), _restart_then),
     (("limits", "kind", "pin", "restart"), _limits),
-    (("attach", "agent"), _agent),
+    (("attach", "agent", "sandbox", "limits"), _agent),
 )

@@ -25,7 +25,8 @@ class Policy(Struct, frozen=True, gc=False):
     `capabilities` None: all that its user has. `devices` None: all. A list of paths that names
     @state, @runtime, @cache, @logs or @tmp asks for that directory: it has the unit's name.
     `implied`: keys that the file does not write, and that level app gives where the host can.
-    `insists`: view = "hide" is written, so that denied access is not enough."""
+    `insists`: view = "hide" is written, so that denied access is not enough. `share_pid`,
+    `share_tmp`: with the one that it is an agent of."""
 
     level: Literal["off", "base", "app", "strict"]
     no_new_privileges: bool
@@ -38,7 +39,7 @@ class Policy(Struct, frozen=True, gc=False):
     read_only: bool
     hide_homes: bool
     open: tuple[Opened, ...]
-    processes: Literal["host", "own", "hidden"]
+    processes: Literal["host", "own", "hidden", "shared"]
     ipc: bool
     hostname: str  # "": the host's
     time: bool
@@ -61,6 +62,8 @@ class Policy(Struct, frozen=True, gc=False):
     secrets: bool
     implied: tuple[str, ...] = ()
     insists: bool = False
+    share_pid: bool = False
+    share_tmp: bool = False
 
 
 def resolve(unit: Unit) -> Policy:
@@ -87,6 +90,7 @@ def resolve(unit: Unit) -> Policy:
 
     # What a dynamic user left anywhere but in its directories would be whoever's has its id next
     # (CVE-2019-3843, CVE-2019-3844).
+    share = unit.agent.share if unit.agent is not None else ()
     dynamic = unit.user == "dynamic" or (app and not unit.user and box.users is None)
     writes = box.write if box.write is not None or not app else ()
     return Policy(
@@ -101,12 +105,14 @@ def resolve(unit: Unit) -> Policy:
         read_only=app or dynamic or box.write is not None,
         hide_homes=app,
         open=box.open,
-        processes=box.processes or ("hidden" if app else "host"),
+        processes=box.processes or _processes(app=app, shared="pid" in share),
         ipc=box.ipc == "own",
         hostname=_hostname(unit.name, box.hostname),
         time=box.time == "own",
         cgroup=box.cgroup == "own",
-        private_tmp=box.tmp == "private" if box.tmp else app or dynamic or "@tmp" in named,
+        private_tmp=box.tmp == "private" if box.tmp else (
+            app or dynamic or "@tmp" in named or "tmp" in share
+        ),
         state=directories("@state", box.state),
         runtime=directories("@runtime", box.runtime),
         cache=directories("@cache", box.cache),
@@ -124,7 +130,15 @@ def resolve(unit: Unit) -> Policy:
         secrets=bool(unit.secrets),
         implied=_implied(box, named),
         insists=box.view == "hide",
+        share_pid="pid" in share,
+        share_tmp="tmp" in share,
     )
+
+
+def _processes(*, app: bool, shared: bool) -> Literal["host", "hidden", "shared"]:
+    if shared:
+        return "shared"
+    return "hidden" if app else "host"
 
 
 def _implied(box: Sandbox, named: set[str]) -> tuple[str, ...]:
@@ -148,6 +162,7 @@ def plain(unit: Unit) -> bool:
         and not unit.root
         and not unit.secrets
         and unit.user != "dynamic"
+        and not (unit.agent is not None and {"pid", "tmp"} & set(unit.agent.share))
     )
 
 

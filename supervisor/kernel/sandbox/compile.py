@@ -27,6 +27,7 @@ from supervisor.kernel.sandbox import (
     memory,
     namespaces,
     private_net,
+    share,
     view,
 )
 from supervisor.kernel.sandbox.part import CannotConfine, Context, Part
@@ -53,7 +54,9 @@ def confine(policy: Policy, ctx: Context) -> Confined:
     try:
         exists(ctx.program, policy.root, "command")  # whatever else asks for these
         exists(ctx.directory or "/", policy.root, "directory")
-        parts = [part(policy, ctx) for part in mechanisms()]
+        parts = [share.part(policy, ctx)]
+        policy = share.possible(policy, ctx)
+        parts += [part(policy, ctx) for part in mechanisms()]
     finally:
         look_once(on=False)
     new_users = any(part.holds & namespaces.NEWUSER for part in parts)
@@ -142,4 +145,9 @@ def _births(parts: list[Part], policy: Policy, ctx: Context) -> list[Step]:
         holds |= part.holds
         joins |= part.joins
         own_memory |= part.own_memory
+    if policy.share_pid:
+        if holds or joins:
+            found = namespaces.names(holds | joins)
+            raise CannotConfine(f"agent.share: cannot share a pid namespace and have {found} anew")
+        return [*namespaces.join(ctx.main, namespaces.NEWPID)]  # which gives it a memory of its own
     return namespaces.birth(holds, joins, own_memory, policy, ctx)

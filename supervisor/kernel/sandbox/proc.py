@@ -77,6 +77,8 @@ def powerful(policy: Policy, ctx: Context) -> bool:
 
 
 def words(policy: Policy, ctx: Context) -> str:
+    if policy.processes == "shared":
+        return "a /proc of the pid namespace that it shares with its main"
     if policy.processes == "own" or needs_pids(policy, ctx):
         return "a /proc of its own pid namespace"
     text = "a /proc of its own with hidepid=invisible: processes of other users are not in it"

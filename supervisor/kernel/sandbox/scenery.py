@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from supervisor.kernel.calls import Out
 from supervisor.kernel.plan import Step
-from supervisor.kernel.sandbox import devnodes, directories, paths, proc, vault
+from supervisor.kernel.sandbox import devnodes, directories, paths, proc, share, vault
 from supervisor.kernel.sandbox import root as roots
 from supervisor.kernel.sandbox.mounts import NODEV, NOEXEC, NOSUID, RDONLY, Scene, is_below
 from supervisor.kernel.sandbox.part import CannotConfine, Context
@@ -69,7 +69,8 @@ class View:
         self.policy, self.ctx, self.own, self.mapped = policy, ctx, own, mapped
         self.nodes = nodes
         # What has descriptors of its own below or among the scene's closes each by itself.
-        self.scene = Scene(sweeps=not (policy.open or policy.secrets or mapped))
+        others = policy.open or policy.secrets or mapped or policy.share_tmp
+        self.scene = Scene(sweeps=not others)
         self.masks: list[str] = []  # directories of the kernel's that are empty to it
         self.shown: list[Shown] = []
         self.links: list[tuple[str, str]] = []
@@ -92,6 +93,8 @@ class View:
         self._take_own()
         self._take_host()
         self._take_kept()
+        if policy.share_tmp:
+            self.shown += [Shown(path, share.label(path)) for path in share.TMP]
         self._own_files()
         if self.hide:
             new = scene.make("tmpfs", _OWN, mode="0755", size="1m")
@@ -265,7 +268,7 @@ class View:
         if not policy.private_tmp:
             return {}
         found = []
-        for path in TMP:
+        for path in () if policy.share_tmp else TMP:
             if self.hide:
                 found.append(path)
             elif exists(path, policy.root):

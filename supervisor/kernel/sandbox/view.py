@@ -111,7 +111,8 @@ def _rows(
     if policy.hide_homes and not policy.root and not hides(policy) and policy.view == "hide":
         rows.append(("sandbox.level", " ".join(HOMES) + " are empty to it" + _but(policy, ctx)))
     if policy.private_tmp:
-        rows.append(("sandbox.tmp", _temporary(policy) + _with(policy, ctx)))
+        words = "its main's" if policy.share_tmp else _temporary(policy) + _with(policy, ctx)
+        rows.append(("sandbox.tmp", words))
     if proc.fresh(policy):
         rows.append(("sandbox.processes", proc.words(policy, ctx)))
     if devnodes.own(policy):

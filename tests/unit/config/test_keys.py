@@ -191,6 +191,7 @@ BAD = {
     "agent": ["5", '"logs"', "[]", "{recieves = 1}", "{}"],
     "agent.receives": ["5", '"log"', '["logs", "logs"]', "[5]", '"pid"', '"Logs"'],
     "agent.cursor": ["1", '"true"', "[]"],
+    "agent.share": ["5", '"net"', '["pid", "pid"]', "true", "{}"],
     "start.ready.log": ["5", '""', '"("'],
     "start.ready.exit": ["-1", "256", '"0"', "true"],
 }  # fmt: skip
@@ -415,6 +416,16 @@ group = "web"
 
 def test_a_unit_of_one_line_has_every_default() -> None:
     assert load_text("web", 'command = "/bin/x"', "s") == Unit("web", "s", command=("/bin/x",))
+
+
+def test_an_agent_in_the_budget_of_another_has_a_group_in_it() -> None:
+    text = 'command = "/bin/x"\nattach = "web"\n[agent]\nshare = "limits"\n'
+    found = load_text("agent", text, "s")
+    assert isinstance(found, Unit)
+    assert found.limits == Limits()
+    found = load_text("agent", text + "[limits]\ntasks = 5", "s")
+    assert isinstance(found, Unit)
+    assert found.limits == Limits(tasks=5)
 
 
 def test_defaults_are_shared_by_all_units() -> None:

@@ -273,7 +273,7 @@ def networks() -> st.SearchStrategy[Network]:
     return st.builds(Network, st.sampled_from(["host", "private"]), rules, reach, paths)
 
 
-ATTACH = unique(st.sampled_from(["api", "db*", "?", "[a-c]*", "web*"])).filter(bool)
+ATTACH = unique(st.sampled_from(["api", "db*", "?", "web*"])).filter(bool)
 
 
 def agents() -> st.SearchStrategy[Agent]:

@@ -73,6 +73,19 @@ CONTRADICTIONS = {
     "cursor of nothing": (
         'command = "x"\nattach = "a"\n[agent]\nreceives = "endpoints"\ncursor = true', 5,
         "agent.cursor", 'add "logs"'),
+    "sharing with many": (
+        'command = "x"\nattach = "a*"\n[agent]\nshare = "tmp"', 4, "agent.share", "by name"),
+    "sharing with two": (
+        'command = "x"\nattach = ["a", "b"]\n[agent]\nshare = "limits"', 4, "agent.share", "one"),
+    "processes of two": (
+        'command = "x"\nattach = "a"\nagent.share = "pid"\nsandbox.processes = "own"', 4,
+        "sandbox.processes", "share no pid"),
+    "a /tmp of two": (
+        'command = "x"\nattach = "a"\nagent.share = "tmp"\nsandbox.tmp = "private"', 4,
+        "sandbox.tmp", "share no tmp"),
+    "two budgets": (
+        'command = "x"\nattach = "a"\nagent.share = "limits"\nlimits.slice = "all"', 4,
+        "limits.slice", "two budgets"),
     "agent that is a group": ('kind = "group"\nattach = "a"', 2, "attach", "in a group"),
     "agent's variable": ('command = "x"\n[env]\nUNBOXED_ACK_FD = "1"', 3, "env.UNBOXED_ACK_FD",
         "the supervisor sets it"),
@@ -120,6 +133,7 @@ def test_a_contradiction_is_refused(name: str) -> None:
         'command = "x"\n[reload]\nsignal = "USR1"\ncommand = []',
         'command = "x"\n[logs]\nkeep = "256KiB"',
         'command = "x"\n[logs]\nto = "inherit"',
+        'command = "x"\nattach = "a"\nagent.share = ["pid", "tmp", "limits"]\n[limits]\ntasks = 5',
         'command = "x"\nattach = "web*"\n[agent]\nreceives = "logs"\ncursor = true',
         'command = "x"\nattach = "a"\nstop.drain = 1\nagent.receives = "logs"\n' + TCP,
         'command = "x"\nstart.ready = {log = "up"}\nlogs = {to = "files", stderr = "separate"}',

@@ -53,7 +53,7 @@ DELIVERED = [
     "sandbox.logs", "sandbox.users", "sandbox.users.map", "sandbox.devices", "sandbox.gpus",
     "sandbox.capabilities", "sandbox.jit", "sandbox.on_violation", "sandbox.require",
     "network.mode", "network.listen", "network.connect", "network.unix", "network.address",
-    "attach", "agent.receives", "agent.cursor",
+    "attach", "agent.receives", "agent.cursor", "agent.share",
 ]  # fmt: skip
 
 LATER = [
@@ -65,7 +65,6 @@ LATER = [
     "health.start_period", "health.then", "health.live", "health.ready", "schedule",
     "schedule.calendar", "schedule.cron", "schedule.every", "schedule.after_boot",
     "schedule.timezone", "schedule.jitter", "schedule.catch_up", "schedule.overlap",
-    "agent.share",
 ]  # fmt: skip
 
 SECTIONS = {"needs", "conditions", "start", "restart", "stop", "listen", "logs", "limits",
