@@ -15,6 +15,7 @@ from supervisor.core.world import World
 from supervisor.kernel import spare
 from supervisor.kernel.keeper import Keeper, KeeperGone
 from supervisor.kernel.tracking import Tracker
+from supervisor.manager.counters import Counters
 from supervisor.manager.journal import Header, Journal
 from supervisor.manager.launcher import Launcher, is_isolated
 from supervisor.manager.loop import READ, WRITE, Callback, Loop
@@ -61,10 +62,13 @@ class Supervisor:
         self.removed: set[str] = set()  # observer: instances whose group is gone before Release
         self.gone: list[str] = []  # names of units whose definition went away, to be written down
         self.defined: list[Unit] = []  # definitions to be written down
-        self.listeners: list[Listener] = []  # told of every transition, after it was acted upon
+        self.counters = Counters(world)  # observer, recover, commit
+        # Told of every transition, after it was acted upon.
+        self.listeners: list[Listener] = [self.counters.moved]
         self.settled: list[Callable[[], None]] = []  # called at the end of every turn
         self.answers: dict[int, Callable[[int, int], None]] = {}  # ask_*: tag -> who waits
         self.adoptions: Adoptions  # notices
+        self.turns = 0  # turn
         self.unkept: Callable[[str], None] = lambda _name: None  # notices
         self.forget_ns = 0  # tried: when the next tried unit is to be forgotten, 0 for never
         self.look_ns = 0  # waiters, tried: when who waits is to be looked at again, 0 for never
@@ -163,6 +167,7 @@ class Supervisor:
     def turn(self) -> None:
         """End a round of the loop: overdue deadlines, then everything that follows from it."""
         self.current = ""
+        self.turns += 1
         now = monotonic_ns()
         deadline = self.world.deadline()
         if deadline and deadline <= now:
@@ -223,6 +228,7 @@ class Supervisor:
         """The instance is no more: neither is what was kept for its next run, nor its log stream,
         once the logger has written what is left in it. The files of its log stay."""
         self.launcher.forget(key)
+        self.counters.forget(key)
         self.launched.pop(key, None)
         self.stored.discard(f"log:{key}")
         self.ask_keeper("DROP", f"log:{key}", lambda _err: None)  # it may never have had one
