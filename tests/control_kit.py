@@ -49,6 +49,13 @@ DESCRIPTION = report.UnitDescription(
 OUTCOME = report.Outcome(results=(report.Result("web", ok=True),))
 ANSWERS: dict[str, Any] = {
     "Status": STATUS, "Describe": DESCRIPTION, "Events": report.EventReply(ready=True),
+    "Figures": report.FiguresReply(
+        (report.InstanceFigures("web", "web", 2, 1, report.Exits(failure=1)),),
+        report.SupervisorFigures(
+            "0.1.0", 5, 1, 9, 1, 1, 1, 4096, 3, report.ProcessFigures(11), report.ProcessFigures(10)
+        ),
+        (1_000_000,),
+    ),
     "Why": report.Causes((TRANSITION,), WEB),
     "Explain": report.Explanation(
         (report.Step("exec", "/bin/web"),), (report.Mechanism("umask", "077", "umask(2)"),)

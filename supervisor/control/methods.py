@@ -69,6 +69,7 @@ _OPERATE = (OPERATE, request.Operate, report.Outcome)
 
 METHODS: Mapping[str, Method] = {
     "Status": Method(OBSERVE, request.Which, report.StatusReply, "show status", _status),
+    "Figures": Method(OBSERVE, request.Named, report.FiguresReply, "show figures", _as_it_is),
     "Describe": Method(OBSERVE, request.One, report.UnitDescription, "describe", _description),
     "Events": Method(
         OBSERVE, request.Nothing, report.EventReply, "follow events", _as_it_is, streams=True
@@ -104,6 +105,7 @@ def handlers(requests: Requests) -> dict[str, Handler]:
     """Who answers each method of the table, but for Rights, which Dispatcher knows itself."""
     return {
         "Status": requests.status,
+        "Figures": requests.figures,
         "Describe": requests.describe,
         "Events": requests.events,
         "Why": requests.why,

@@ -109,6 +109,11 @@ class Server:
         finally:
             self._tell()
 
+    @property
+    def clients(self) -> int:
+        """Open connections."""
+        return len(self._clients)
+
     def next_deadline_ns(self) -> int | None:
         """When `expire` has something to do; None if never, as things stand."""
         if self._left:

@@ -7,6 +7,7 @@ from supervisor.core.ending import over
 from supervisor.core.starting import MEASURE_NS, job_exited
 from supervisor.core.stopping import begin_stop, main_exited
 from supervisor.core.turn import Turn, launch_job, leaves, move
+from supervisor.core.words import HUNG, NO_PING
 from supervisor.model import action as do
 from supervisor.model import event as ev
 from supervisor.model.state import Instance
@@ -24,7 +25,7 @@ def notified(turn: Turn, unit: Unit, inst: Instance, event: ev.Notified) -> None
         inst.watchdog_ns = event.watchdog_ns
         inst.watchdog_due_ns = 0
     if event.watchdog == "trigger" and inst.phase in ("starting", "up"):
-        _fail_watchdog(turn, unit, inst, "it reported itself hung (WATCHDOG=trigger)")
+        _fail_watchdog(turn, unit, inst, f"{HUNG} (WATCHDOG=trigger)")
         return
     if (
         inst.watchdog_ns
@@ -79,7 +80,7 @@ def up_due(turn: Turn, unit: Unit, inst: Instance, event: ev.Due) -> None:
     """One thing at a time: what is due besides comes next, unless this was its end."""
     now = turn.now
     if inst.watchdog_due_ns and inst.watchdog_due_ns <= now:
-        words = f"no watchdog ping for {duration_text(inst.watchdog_ns)}"
+        words = f"{NO_PING} for {duration_text(inst.watchdog_ns)}"
         _fail_watchdog(turn, unit, inst, words)
     elif inst.age_due_ns and inst.age_due_ns <= now:
         inst.age_due_ns = 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 from supervisor.model.values import signal_name
 
 TOO_LATE = "not ready within start.timeout"  # how such a reason begins
+NO_PING, HUNG = "no watchdog ping", "it reported itself hung"  # the same
 # How far a unit has come, and what is waited for.
 CAME = {"ready": "is ready", "started": "has started", "finished": "has finished"}
 SKIPPED = "was skipped"  # which counts as having come as far as anybody waits for

@@ -63,6 +63,11 @@ class Journal:
         return cls(os.memfd_create("unboxed-state", os.MFD_CLOEXEC))
 
     @property
+    def size(self) -> int:
+        """Bytes."""
+        return self._size
+
+    @property
     def bloated(self) -> bool:
         return self._size > 2 * self._base + _SLACK
 

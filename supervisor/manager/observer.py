@@ -140,6 +140,7 @@ class Observer:
         words = ""
         if sup.limiting is not None and role != "ready":  # while its groups are still there
             words = sup.limiting.end_words(key, record.code, record.status)
+        oom = bool(words)
         if record.status == SIGSYS and record.code != CLD_EXITED and inst is not None:
             unit = sup.launched.get(key) or sup.world.unit_of(inst)
             words = words or sup.violation(unit, record.pid, record.code, record.status)
@@ -149,6 +150,10 @@ class Observer:
                 sup.removed.add(key)
         else:
             empty = role == "ready" or sup.tracker.empty(key)
+        if inst is not None and inst.launch == frame.tag:
+            sup.counters.exited(
+                inst, sup.world.unit_of(inst), record.code, record.status, oom=oom,
+                violation=bool(words) and not oom, empty=empty)
         sup.deliver(key, ev.Exited(frame.tag, record.code, record.status, empty, words))
 
     # --- the supervisor itself ----------------------------------------------------------------

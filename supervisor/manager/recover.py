@@ -57,6 +57,7 @@ def recover(
         _from_journal(sup, performer, snapshot, children, facts.highest, start)
     if sup.limiting is not None:
         sup.limiting.resume()
+    sup.counters.inherit()
     sup.rewrite()
     _reopen(sup, facts, performer, notices)
     for key, unit in sup.launched.items():

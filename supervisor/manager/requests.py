@@ -66,6 +66,13 @@ class Requests:
         )
         call.reply(say.StatusReply(rows, self._reports.supervisor()))
 
+    def figures(self, call: Call, what: ask.Named) -> None:
+        from supervisor.manager.happened import figures
+
+        found = self._chosen(call, what)
+        if found is not None:
+            call.reply(figures(self._sup, found))
+
     def describe(self, call: Call, what: ask.One) -> None:
         inst = self._one(call, what.unit)
         if inst is not None:
@@ -109,6 +116,11 @@ class Requests:
 
     def _seen(self, call: Call, what: ask.Named) -> list[Instance] | None:
         """Those of the instances named (or of all) that the peer may see. None: answered."""
+        every = self._chosen(call, what)
+        return every and [inst for inst in every if call.permits(inst.unit)]
+
+    def _chosen(self, call: Call, what: ask.Named) -> list[Instance] | None:
+        """The instances named, or all. None: answered."""
         world = self._sup.world
         try:
             keys = select.keys(world, what.units) if what.units else list(world.instances)
@@ -118,8 +130,7 @@ class Requests:
         except select.TooMuch as exc:
             call.fail(say.Failed(str(exc)))
             return None
-        every = [world.instances[key] for key in keys]
-        return [inst for inst in every if call.permits(inst.unit)]
+        return [world.instances[key] for key in keys]
 
     def events(self, call: Call, what: ask.Nothing) -> None:
         self._streams.append(call)

@@ -177,12 +177,91 @@ class Mechanism(Struct, frozen=True, gc=False):
     mechanism: str
 
 
+class Exits(Struct, frozen=True, gc=False):
+    """How runs ended. `signal`: by one that is no ordinary way to ask for an end. `timeout`: not
+    ready, or not stopped, in time. `launch`: before the main process began, or by a hook."""
+
+    clean: int = 0
+    failure: int = 0
+    signal: int = 0
+    oom: int = 0
+    timeout: int = 0
+    watchdog: int = 0
+    violation: int = 0
+    launch: int = 0
+
+
+class StartLatency(Struct, frozen=True, gc=False):
+    """From launch until ready. `classes`: how many starts were within each bound of
+    FiguresReply.start_bounds_ns and beyond the one before it; the last: beyond them all."""
+
+    count: int
+    sum_ns: int
+    classes: tuple[int, ...] = ()
+
+
+class LogFigures(Struct, frozen=True, gc=False):
+    """`last_ns`: when something was written, 0 for never."""
+
+    stored_bytes: int
+    lost_bytes: int
+    losses: int
+    last_ns: int
+
+
+class InstanceFigures(Struct, frozen=True, gc=False):
+    """Counted since the manager began, those of `log` since the host did. None: nothing to count
+    so far."""
+
+    key: str
+    unit: str
+    starts: int = 0
+    restarts: int = 0
+    exits: Exits | None = None
+    start_latency: StartLatency | None = None
+    log: LogFigures | None = None
+
+
+class ProcessFigures(Struct, frozen=True, gc=False):
+    """`wakeups`: how often it went on after it had waited. `memory_bytes`: resident."""
+
+    pid: int
+    cpu_ns: int | None = None
+    memory_bytes: int | None = None
+    wakeups: int | None = None
+    descriptors: int | None = None
+
+
+class SupervisorFigures(Struct, frozen=True, gc=False):
+    """`turns`: of the manager's loop. `stored`: descriptors that the keeper holds. `logger` None:
+    it is being replaced."""
+
+    version: str
+    started_ns: int
+    manager_starts: int
+    turns: int
+    units: int
+    instances: int
+    clients: int
+    journal_bytes: int
+    stored: int
+    manager: ProcessFigures
+    keeper: ProcessFigures
+    logger: ProcessFigures | None = None
+
+
 # --- replies ----------------------------------------------------------------------------------
 
 
 class StatusReply(Struct, frozen=True, gc=False):
     instances: tuple[InstanceStatus, ...]
     supervisor: SupervisorStatus
+
+
+class FiguresReply(Struct, frozen=True, gc=False):
+    instances: tuple[InstanceFigures, ...]
+    supervisor: SupervisorFigures
+    start_bounds_ns: tuple[int, ...]
 
 
 class UnitDescription(Struct, frozen=True, gc=False):

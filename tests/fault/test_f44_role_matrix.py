@@ -36,7 +36,7 @@ from tests.control_kit import INTERFACE, Desk, Loop, as_user
 
 # What each method needs. Those that need none answer everybody, with what is private left out.
 NEEDS: dict[str, Role] = {
-    "Status": NONE, "Describe": NONE, "Events": NONE, "Why": NONE,
+    "Status": NONE, "Figures": NONE, "Describe": NONE, "Events": NONE, "Why": NONE,
     "Explain": OBSERVE, "Audit": OBSERVE, "Ports": OBSERVE,
     "Relations": NONE, "Rights": NONE,
     "Start": OPERATE, "Stop": OPERATE, "Restart": OPERATE, "Reload": OPERATE, "Kill": OPERATE,
