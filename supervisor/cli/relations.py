@@ -62,13 +62,16 @@ def relations(
         unit = units[name]
         if only not in {"", name} or unit.limits is None:
             continue
-        file, line = _place(unit, "slice", "limits")
-        if only and unit.limits.slice not in units:
-            missing.append(Problem(
-                file, line, "limits.slice",
-                f"its slice {unit.limits.slice} must be a unit in another directory than this"))
+        section, key, what = "limits", "slice", unit.limits.slice
+        if not what:  # it shares those of its main
+            section, key, what = "agent", "share", unit.attach[0]
+        file, line = _place(unit, key, section)
+        if only and what not in units:
+            text = f"its {'slice' if key == 'slice' else 'main'} {what} must be a unit in another"
+            missing.append(Problem(file, line, f"{section}.{key}", f"{text} directory than this"))
         else:
-            broken.append(Problem(file, line, "limits.slice", f"cannot start {name}: {why}"))
+            text = f"cannot start {name}: {why}"
+            broken.append(Problem(file, line, f"{section}.{key}", text))
     for name, both in clashes(units).items():
         if only in {"", name}:
             mine, other = both

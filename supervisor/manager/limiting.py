@@ -9,7 +9,8 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from supervisor.core.slices import NoSlice, chain
+from supervisor.core.graph import Graph
+from supervisor.core.slices import NoSlice, chain, shared
 from supervisor.core.words import CLD_KILLED, exit_words
 from supervisor.kernel import usage
 from supervisor.kernel.cgroup import CgroupTracker
@@ -63,6 +64,8 @@ class Limiting:
         self._limiter = Limiter(name, base)
         if adopt:
             self._limiter.adopt()
+        self._graph: Graph | None = None  # of which `_budgets` are
+        self._budgets: frozenset[str] = frozenset()  # of units that others count into
         self._runs: dict[str, _Run] = {}
         self._short: dict[str, int] = {}  # key -> looks left for the kill that was announced
         self._left: set[str] = set()  # keys whose groups could not be removed yet
@@ -111,7 +114,10 @@ class Limiting:
         return lost and run.limits.oom == "unit" and run.limits.require == "all"
 
     def _chain(self, unit: Unit) -> Slices:
-        return chain(unit, self._sup.world.graph.units)
+        graph = self._sup.world.graph
+        if graph is not self._graph:
+            self._graph, self._budgets = graph, shared(graph.units)
+        return chain(unit, graph.units, self._budgets)
 
     def _shared(self, slices: Slices) -> list[Oom]:
         return [usage.oom(places) for places in self._limiter.shared(slices)]
@@ -207,6 +213,8 @@ class Limiting:
             words = ["limits.slice, and what limits its group, holds from the next start on"]
         else:
             words = self._limiter.live(key, old, limits, slices, pids)
+            if unit.name in self._budgets:
+                words += self._limiter.live_slice(slices)
         words += retune(old, limits, pids)
         if run is None:
             before = usage.oom(self._limiter.places(key))

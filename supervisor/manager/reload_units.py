@@ -37,8 +37,10 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
             continue
         problems.append(Problem(loaded.units[name].source, 0, "needs", f"cannot be met: {why}"))
     for name, why in unsliced.items():
-        source = loaded.units[name].source
-        problems.append(Problem(source, 0, "limits.slice", f"cannot be used: {why}"))
+        unit = loaded.units[name]
+        own = unit.limits is not None and unit.limits.slice
+        key = "limits.slice" if own else "agent.share"
+        problems.append(Problem(unit.source, 0, key, f"cannot be used: {why}"))
     for name, (key, why) in clashing.items():
         problems.append(Problem(loaded.units[name].source, 0, key, f"cannot be claimed: {why}"))
     if problems:
