@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-KINDS = {".py", ".varlink", ".json", ".typed"}
+KINDS = {".py", ".varlink", ".json", ".typed", ".html", ".css", ".js", ".svg"}
 
 
 def main() -> None:

@@ -41,6 +41,8 @@ LIBRARIES = {
     "msgspec": {"model", "config", "core", "kernel", "control", "manager", "cli"},
     "click": {"cli"},
     "zstandard": {"logger"},  # to pack segments and to read them, late
+    "starlette": {"agents"},
+    "uvicorn": {"agents"},
     "pyroute2": {"kernel"},  # of a private network, if there is one
 }
 
