@@ -1,19 +1,20 @@
 """How units are related, as their files say it: for pictures of the whole."""
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
+from supervisor.core.graph import Graph
 from supervisor.model.report import Relation, RelationsReply
-from supervisor.model.unit import Unit
 
 _EDGES = ("binds_to", "requires", "wants", "after", "before")
 
 
-def relations(units: Mapping[str, Unit], names: Iterable[str]) -> RelationsReply:
-    """Of the units of these names; one whose file is gone has none."""
+def relations(graph: Graph, names: Iterable[str]) -> RelationsReply:
+    """Of the units of these names; one whose file is gone has none. An agent has one with each unit
+    that it is attached to, by whatever pattern."""
     found: list[Relation] = []
     for name in names:
-        unit = units.get(name)
+        unit = graph.units.get(name)
         if unit is None:
             continue
         for kind in _EDGES:
@@ -22,4 +23,5 @@ def relations(units: Mapping[str, Unit], names: Iterable[str]) -> RelationsReply
                 for edge in getattr(unit.needs, kind)
             ]
         found += [Relation(name, "conflicts", other) for other in unit.needs.conflicts]
+        found += [Relation(name, "attach", main) for main in graph.agents.get(name, ())]
     return RelationsReply(tuple(found))

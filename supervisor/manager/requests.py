@@ -112,7 +112,7 @@ class Requests:
         found = self._seen(call, what)
         if found is not None:
             names = dict.fromkeys(inst.unit for inst in found)
-            call.reply(relations(self._sup.world.graph.units, names))
+            call.reply(relations(self._sup.world.graph, names))
 
     def _seen(self, call: Call, what: ask.Named) -> list[Instance] | None:
         """Those of the instances named (or of all) that the peer may see. None: answered."""

@@ -1,3 +1,4 @@
+from supervisor.core.graph import build
 from supervisor.manager.relations import relations
 from supervisor.model.report import Relation
 from supervisor.model.unit import Edge, Needs, Unit
@@ -11,8 +12,11 @@ def test_each_relation_is_told_as_the_file_has_it() -> None:
             binds_to=(Edge("disk"),),
         )),
         "db": Unit("db"),
+        "tail": Unit("tail", attach=("w*",)),
     }
-    assert set(relations(units, ["web", "db", "gone"]).relations) == {
+    found = relations(build(units), ["web", "db", "tail", "gone"])
+    assert set(found.relations) == {
+        Relation("tail", "attach", "web"),
         Relation("web", "requires", "db", "ready"), Relation("web", "wants", "cache"),
         Relation("web", "after", "migrate", "finished"),
         Relation("web", "before", "proxy", "ready"),
