@@ -8,7 +8,7 @@
 #include "keeper.h"
 
 static char *pointers[2 * MAX_LISTED + MAX_PID_VARIABLES + 2]; /* environment, NULL, arguments, NULL */
-static struct { uint32_t done, variables, pid_variables, fd_steps; int holder[2]; bool forked; } so_far;
+static struct { uint32_t done, variables, pid_variables, fd_steps, logs; int holder[2]; bool forked; } so_far;
 static char pid_variable[MAX_PID_VARIABLES][WIRE_MAX_NAME + 32];
 
 static int failed(bool failure) { return failure ? errno : 0; }
@@ -17,9 +17,10 @@ int write_file(int directory, const char *path, const char *text) {
     return close_for(failed(fd < 0 || write(fd, text, strlen(text)) < 0), fd);
 }
 
-static int use_log(int writer, int64_t uid, int64_t gid) {
+static int use_log(const int *writers, int64_t uid, int64_t gid) { /* the second is descriptor 2's alone */
+    int writer = writers[so_far.logs++];
     if ((uid != -1 || gid != -1) && fchown(writer, (uid_t)uid, (gid_t)gid)) return errno;
-    return failed(dup2(writer, 1) < 0 || dup2(1, 2) < 0);
+    return failed((so_far.logs == 1 && dup2(writer, 1) < 0) || dup2(writer, 2) < 0);
 }
 
 /* All three of the kernel's ids, looked at again: a process that keeps one is not what was asked for. */

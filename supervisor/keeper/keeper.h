@@ -103,9 +103,9 @@ struct tables {
         struct plan { /* steps, what is found in them, and what the child needs for them */
             struct in { const uint8_t *at, *end; bool bad; } steps; /* bad: something was not there */
             struct in data; /* of the calls: what they point to, and where they leave results */
-            struct step { uint32_t code, count; int64_t number[9]; const char *text[3]; struct in list; } cgroup, log;
-            int fd_steps, sent_count, targets; /* the latter: steps that overwrite a descriptor above 2 */
-            int cgroup_fd, log_fd, writer, fds[MAX_FD_STEPS + WIRE_MAX_FDS]; /* for the FD steps, then those sent */
+            struct step { uint32_t code, count; int64_t number[9]; const char *text[3]; struct in list; } cgroup, log[2];
+            int logs, fd_steps, sent_count, targets; /* the last: steps that overwrite a descriptor above 2 */
+            int cgroup_fd, log_fd[2], writer[2], fds[MAX_FD_STEPS + WIRE_MAX_FDS]; /* for the FD steps, then those sent */
             uint32_t last, join; /* index of EXEC; the child goes to its cgroup itself, clone3 could not */
             uint32_t report[3]; /* index, code and errno of the step that failed; errno 0: it has executed */
         } plan;

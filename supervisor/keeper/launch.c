@@ -24,8 +24,8 @@ int launch(uint64_t launch_number, struct in payload, const int *sent, int sent_
     if (life_ending() || error) return error ? error : ESHUTDOWN;
     if (names_find(&keys, key) >= 0) return EEXIST;
     if (plan.cgroup.code && base < 0) return ENOENT;
-    if (plan.log.code && (stream = stream_have(plan.log.text[0], plan.log.text[1])) < 0) return -stream;
-    plan.log_fd = stream < 0 ? -1 : stored_fd[stream];
+    for (int i = 0; i < plan.logs; plan.log_fd[i++] = stored_fd[stream])
+        if ((stream = stream_have(plan.log[i].text[0], plan.log[i].text[1])) < 0) return -stream;
     if (plan.cgroup.code && (plan.cgroup_fd = open_cgroup(stored_fd[base], plan.cgroup.text[0])) < 0) return errno;
     int row = child_add(launch_number, key);
     memcpy(plan.fds + plan.fd_steps, sent, (size_t)sent_count * sizeof *sent);

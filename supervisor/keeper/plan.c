@@ -67,7 +67,8 @@ static int check_step(const struct step *step, int sent_count, int64_t last) {
 
 int check_plan(struct plan *plan) {
     const uint32_t with_target = 1u << STEP_OPEN | 1u << STEP_FD | 1u << STEP_SENT_FD;
-    const uint32_t several = with_target | 1u << STEP_WRITE | 1u << STEP_ENV_PID | 1u << STEP_CALL | 1u << STEP_ADDRESS;
+    const uint32_t several = with_target | 1u << STEP_WRITE | 1u << STEP_ENV_PID | 1u << STEP_CALL | 1u << STEP_ADDRESS
+        | 1u << STEP_LOG;
     struct in steps = plan->steps;
     struct step step = {0};
     uint32_t seen = 0, pid_variables = 0;
@@ -80,7 +81,8 @@ int check_plan(struct plan *plan) {
         if (step.code == STEP_FD) plan->fds[plan->fd_steps++] = stored_fd[store_find(step.text[0])];
         plan->targets += (1u << step.code & with_target) && step.number[0] > 2;
         if (step.code == STEP_CGROUP) plan->cgroup = step;
-        if (step.code == STEP_LOG) plan->log = step;
+        if (step.code == STEP_LOG && plan->logs && (plan->logs == 2 || !strcmp(step.text[0], plan->log->text[0]))) return EINVAL;
+        if (step.code == STEP_LOG) plan->log[plan->logs++] = step;
         if (step.code == STEP_DATA) plan->data = step.list;
     }
     return step.code == STEP_EXEC ? 0 : EINVAL;

@@ -85,7 +85,8 @@ static void close_order(struct order *order) {
     struct plan *plan = order_plan(order);
     if (order->foreign) return;
     for (int i = 0; i < plan->fd_steps + plan->sent_count; i++) close_for(0, plan->fds[i]);
-    close_for(close_for(0, plan->cgroup_fd), plan->writer);
+    for (int i = 0; i < plan->logs; i++) close_for(0, plan->writer[i]);
+    close_for(0, plan->cgroup_fd);
 }
 
 bool spawn_room(void) {
@@ -108,11 +109,11 @@ static int fill_order(struct order *order, const struct plan *from) {
         if ((plan->fds[i] = fcntl(plan->fds[i], F_DUPFD_CLOEXEC, LOW)) < 0) error = errno;
     if (plan->cgroup_fd >= 0 && (plan->cgroup_fd = fcntl(plan->cgroup_fd, F_DUPFD_CLOEXEC, LOW)) < 0) error = errno;
     /* The service may reopen /dev/stderr: so the pipe is its own, open for writing only, and blocks it when full. */
-    if (plan->log_fd >= 0 && (writer = reopen(plan->log_fd, O_WRONLY)) < 0
-        && (writer = fcntl(plan->log_fd, F_DUPFD_CLOEXEC, 3)) < 0)
-        error = errno;
-    plan->writer = plan->targets ? lift(writer) : writer; /* so that no target overwrites it */
-    if (writer >= 0 && plan->writer < 0) error = errno;
+    for (int i = 0; i < plan->logs; i++) {
+        if ((writer = reopen(plan->log_fd[i], O_WRONLY)) < 0) writer = fcntl(plan->log_fd[i], F_DUPFD_CLOEXEC, 3);
+        plan->writer[i] = plan->targets ? lift(writer) : writer; /* so that no target overwrites it */
+        if (plan->writer[i] < 0) error = errno;
+    }
     if (error) close_order(order);
     return error;
 }

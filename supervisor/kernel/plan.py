@@ -7,6 +7,7 @@ Nothing here touches the host: names of users, programs and descriptors are reso
 from __future__ import annotations
 
 from _struct import Struct  # one file less than `struct`
+from posix import O_NOCTTY, O_WRONLY
 from typing import NamedTuple
 
 from supervisor.kernel.wire import MAX_FRAME, STEPS
@@ -15,6 +16,7 @@ CODES = {name: code for name, code, _, _ in STEPS}
 CALLED = frozenset({"CALL", "RLIMIT", "NICE", "AFFINITY", "GROUPS"})  # kernel/calls.py encodes them
 NAMES = {code: name for name, code, _, _ in STEPS}
 FIRST_LISTEN_FD = 3  # sd_listen_fds(3)
+ERRORS = "!err"  # ends the name of a stream of standard error alone
 NO_ID = 0xFFFFFFFF  # leave owner or group as it is
 HEAD = Struct("<HHI")
 _U32 = Struct("<I")
@@ -56,8 +58,10 @@ class Launch(NamedTuple):
     identity: Identity
     cgroup: str = ""  # relative to the units' group; "": none
     joins: tuple[str, ...] = ()  # cgroup.procs files of v1 groups that limit it
-    stream: str = ""  # log stream; "": the supervisor's own output
+    stream: str = ""  # log stream; "" and no `output`: the supervisor's own output
+    errors: str = ""  # log stream of standard error alone; "": it goes where the rest does
     log_options: str = ""
+    output: str = ""  # a file that is opened as standard output and error instead
     directory: str = ""
     umask: int = 0o077
     oom_score: int | None = None  # None: as the keeper's, which is what it is born with
@@ -83,7 +87,10 @@ def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads ri
         steps.append(Step("CGROUP", (launch.cgroup,)))
     if launch.stream:
         owner = (NO_ID, NO_ID) if who.uid is None else (who.uid, who.gid)
-        steps.append(Step("LOG", (launch.stream, launch.log_options, *(launch.owner or owner))))
+        row = (launch.log_options, *(launch.owner or owner))
+        steps += [Step("LOG", (name, *row)) for name in (launch.stream, launch.errors) if name]
+    elif launch.output:
+        steps += [Step("OPEN", (fd, O_WRONLY | O_NOCTTY, launch.output)) for fd in (1, 2)]
     steps += [Step("WRITE", (path, "0")) for path in launch.joins]
     steps += (Step("SIGNALS", (0,)), Step("SESSION"))
     if launch.oom_score is not None:
@@ -188,12 +195,19 @@ def encode(steps: list[Step], max_frame: int = MAX_FRAME) -> bytes:
 def names(steps: list[Step], encoded: bytes) -> tuple[str, ...]:
     """What the numbers of its steps that the keeper tells stand for: a step's name, or the words of
     a call. Empty where the codes that it tells too say the same."""
-    found = [str(step.args[-1]) if step.name == "CALL" else step.name for step in steps]
-    if all(step.name in CODES and step.name != "CALL" for step in steps):
+    found = [_called(step) for step in steps]
+    if all(name in CODES for name in found):
         return ()
     from supervisor.kernel.calls import lead
 
     return ("DATA",) * lead(encoded) + tuple(found)
+
+
+def _called(step: Step) -> str:
+    name, args = step
+    if name == "OPEN" and args[0]:  # standard input is what its code stands for
+        return f"open {args[2]}"
+    return str(args[-1]) if name == "CALL" else name
 
 
 def describe(step: Step) -> str:
@@ -227,6 +241,8 @@ def describe(step: Step) -> str:
         return f"clone(2) of a holder in new namespaces: {kinds(int(str(args[0])))}; setns(2)"
     if name == "CAPSET":
         return f"capset({int(str(args[0])):#x}), none inheritable"
+    if name == "LOG" and str(args[0]).endswith(ERRORS):
+        return f"descriptor 2 = log stream {args[0]}"
     if name == "BOUND":
         return f"prctl(PR_CAPBSET_DROP), all but {int(str(args[0])):#x}"
     if name == "UMASK":

@@ -61,6 +61,7 @@ STEPS = (
     ("DATA", 27, "bytes", "the data of all calls"),
     ("ADDRESS", 24, "u32 at u32 of", "write the address of the offset `of` at the offset `at`"),
     ("CGROUP", 1, "path\\0", "be born in this group below stored `cgroup`, made if missing"),
+    # A second one is for standard error alone.
     ("LOG", 2, "name\\0 options\\0 i32 uid i32 gid", "standard output and error into this stream"),
     ("SIGNALS", 3, "u64 ignored", "default dispositions, empty mask; ignore only these (bit n-1)"),
     ("SESSION", 4, "", "setsid"),

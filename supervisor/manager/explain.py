@@ -41,6 +41,12 @@ MECHANISMS = {
     "sandbox.on_violation": "what the system call filter answers",
     "sandbox.require": "what cannot be enforced refuses the start (all), or is listed (best)",
     "logs": "splice(2) from its pipe to segment files by the logger process",
+    "logs.keep": "unlink(2) of its oldest files by the logger process",
+    "logs.max_age": "unlink(2) of its oldest files by the logger process",
+    "logs.stderr": "one pipe(7) as descriptors 1 and 2, or one for each, into the same files",
+    "logs.on_full": "write(2) waits for a full pipe, or the logger takes from it what is dropped",
+    "logs.rate": "the logger takes from its pipe what is dropped, and counts it",
+    "logs.to": "descriptors 1 and 2: pipes, or opened before its ids and view change",
     "conditions": "looked at before each start",
 }
 _POLICY = ""  # the supervisor itself

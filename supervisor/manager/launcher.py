@@ -194,11 +194,11 @@ class Launcher:
             self._open_notify(inst.key, notify_path, who, owner)
         rlimits, nice, oom_score = self._of_process(unit)
         ready_fd = unit.start.ready.fd if unit.start.ready.kind == "fd" and not role else -1
+        out = streams.outlet(unit.logs, inst.key) if role != "exec" else streams.Outlet()
         launch = Launch(
             command, program, tuple(env.items()), who,
             cgroup=self._tracker.group(inst.key), joins=joins,
-            stream="" if role == "exec" else inst.key,
-            log_options=streams.options(unit.logs),
+            stream=out.stream, errors=out.errors, log_options=out.options, output=out.path,
             directory=directory, umask=unit.umask,
             oom_score=self._oom_score if oom_score is None else oom_score,
             raises=_raised(rlimits), rlimits=rlimits, nice=nice,

@@ -1,7 +1,32 @@
-"""Where the output of a unit goes: the options that its log stream comes with."""
+"""Where the output of a unit goes: its log streams, and the options that they come with."""
 from __future__ import annotations
 
+from typing import NamedTuple
+
+from supervisor.kernel.plan import ERRORS
 from supervisor.model.unit import Logs
+
+_OPENED = {"console": "/dev/console", "null": "/dev/null"}
+
+
+class Outlet(NamedTuple):
+    """As in `kernel.plan.Launch`. All empty: the supervisor's own output."""
+
+    stream: str = ""
+    errors: str = ""
+    options: str = ""
+    path: str = ""
+
+
+def outlet(logs: Logs, key: str) -> Outlet:
+    if logs.to == "files":
+        return Outlet(key, key + ERRORS if logs.stderr == "separate" else "", options(logs))
+    return Outlet(path=_OPENED.get(logs.to, ""))
+
+
+def names(key: str) -> tuple[str, str]:
+    """What the streams of an instance may be called in the keeper's store."""
+    return f"log:{key}", f"log:{key}{ERRORS}"
 
 
 def options(logs: Logs) -> str:

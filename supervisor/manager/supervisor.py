@@ -15,6 +15,7 @@ from supervisor.core.world import World
 from supervisor.kernel import spare
 from supervisor.kernel.keeper import Keeper, KeeperGone
 from supervisor.kernel.tracking import Tracker
+from supervisor.manager import streams
 from supervisor.manager.counters import Counters
 from supervisor.manager.journal import Header, Journal
 from supervisor.manager.launcher import Launcher, is_isolated
@@ -225,13 +226,14 @@ class Supervisor:
         self.flush()
 
     def _forget(self, key: str) -> None:
-        """The instance is no more: neither is what was kept for its next run, nor its log stream,
-        once the logger has written what is left in it. The files of its log stay."""
+        """The instance is no more: neither is what was kept for its next run, nor its log streams,
+        once the logger has written what is left in them. The files of its log stay."""
         self.launcher.forget(key)
         self.counters.forget(key)
         self.launched.pop(key, None)
-        self.stored.discard(f"log:{key}")
-        self.ask_keeper("DROP", f"log:{key}", lambda _err: None)  # it may never have had one
+        for name in streams.names(key):
+            self.stored.discard(name)
+            self.ask_keeper("DROP", name, lambda _err: None)  # it may never have had one
 
     def _tell(self, fresh: list[Transition]) -> None:
         """Whoever listens works for no unit: what breaks there stops none."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -22,6 +23,7 @@ from tests.keeper.keeperclient import (
     execute,
     frame,
     log_step,
+    open_fds,
     plan,
     step,
     text,
@@ -119,6 +121,48 @@ def test_output_waits_when_the_log_is_behind() -> None:
         manager.run(1, "a", plan(PYTHON, "-I", "-S", "-c", code, steps=log_step("a")))
         manager.exited(1)
         assert os.read(keeper.logger().expect("STREAM_OPEN").fds[0], 100) == b"True True."
+
+
+def test_standard_error_may_have_a_stream_of_its_own() -> None:
+    with Keeper() as keeper:
+        code = "import os; os.write(1, b'out'); os.write(2, b'err')"
+        manager, logger = keeper.manager(), keeper.logger()
+        before = len(open_fds(keeper.pid))
+        steps = log_step("a") + log_step("a!err", "keep=1")
+        manager.run(1, "a", plan(PYTHON, "-I", "-S", "-c", code, steps=steps))
+        manager.exited(1)
+        pipes = [logger.expect("STREAM_OPEN") for _ in range(2)]
+        said = {pipe.payload: os.read(pipe.fds[0], 100) for pipe in pipes}
+        assert said == {b"a\0\0": b"out", b"a!err\0keep=1\0": b"err"}
+        wait_until(lambda: len(open_fds(keeper.pid)) == before + 2)  # all else is closed
+        for pipe in pipes:
+            os.close(pipe.fds[0])
+
+
+def test_both_streams_stay_clear_of_targets() -> None:
+    """With descriptors to place, no target overwrites a stream that is still to be used."""
+    with Keeper() as keeper:
+        code = "import os; os.write(1, b'out'); os.write(2, b'err')"
+        manager, logger = keeper.manager(), keeper.logger()
+        opens = b"".join(step("OPEN", "iI", fd, 0, texts=["/dev/null"]) for fd in range(3, 40))
+        steps = opens + log_step("a") + log_step("b")
+        manager.run(1, "a", plan(PYTHON, "-I", "-S", "-c", code, steps=steps))
+        manager.exited(1)
+        pipes = [logger.expect("STREAM_OPEN").fds[0] for _ in range(2)]
+        assert {os.read(pipe, 100) for pipe in pipes} == {b"out", b"err"}
+        for pipe in pipes:
+            os.close(pipe)
+
+
+@pytest.mark.parametrize("names", [["a", "a"], ["a", "b", "c"], ["a", ""], ["a", "x" * 116]])
+def test_a_plan_with_other_log_steps_is_refused(names: list[str]) -> None:
+    with Keeper() as keeper:
+        manager = keeper.manager()
+        steps = b"".join(log_step(name) for name in names)
+        manager.spawn(1, "a", plan("/bin/true", steps=steps))
+        refused = manager.expect("REFUSED")
+        assert struct.unpack("<i", refused.payload) == (errno.EINVAL,)
+        assert not [name for name in manager.hello()[1] if name.startswith("log:")]
 
 
 def test_signals_are_default_and_unblocked_but_for_the_ignored_ones() -> None:

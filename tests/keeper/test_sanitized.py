@@ -76,6 +76,8 @@ IN_EARNEST: list[Callable[[], None]] = [
     test_plan.test_each_step_has_its_effect,
     test_plan.test_environment_is_exactly_what_the_plan_says,
     test_plan.test_malformed_plans_are_refused_whole,
+    test_plan.test_standard_error_may_have_a_stream_of_its_own,
+    test_plan.test_both_streams_stay_clear_of_targets,
     test_launch.test_killed_before_exec_is_a_failed_launch,
     test_launch.test_adopted_process_becomes_the_main_one,
     test_manager_life.test_next_manager_finds_children_exit_records_and_descriptors,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import runpy
 import struct
@@ -134,6 +135,27 @@ def test_a_bare_plan_still_cleans_up_and_gains_nothing() -> None:
 def test_one_without_groups_gets_an_empty_list_of_them_not_the_supervisors() -> None:
     launch = BARE._replace(identity=SOMEBODY._replace(groups=()))
     assert Step("GROUPS", ()) in plan.compile(launch)
+
+
+def test_standard_error_may_have_a_stream_of_its_own() -> None:
+    steps = plan.compile(FULL._replace(errors="web/0!err"))
+    assert [step for step in steps if step.name == "LOG"] == [
+        Step("LOG", ("web/0", "keep=1 segment=2", 1000, 1001)),
+        Step("LOG", ("web/0!err", "keep=1 segment=2", 1000, 1001)),
+    ]
+    assert [plan.describe(step) for step in steps[1:3]] == [
+        "descriptors 1 and 2 = log stream web/0", "descriptor 2 = log stream web/0!err",
+    ]
+
+
+def test_output_elsewhere_is_opened_first_and_an_error_names_it() -> None:
+    steps = plan.compile(BARE._replace(output="/dev/console"))
+    assert steps[:2] == [
+        Step("OPEN", (fd, os.O_WRONLY | os.O_NOCTTY, "/dev/console")) for fd in (1, 2)
+    ]
+    known = plan.names(steps, plan.encode(steps))
+    assert known[:2] == ("open /dev/console",) * 2
+    assert known[2:] == tuple(names(steps[2:]))
 
 
 def test_the_same_launch_has_the_same_bytes() -> None:

@@ -1,0 +1,91 @@
+"""[logs] to and stderr: where the output of a service, its hooks and a command among it goes."""
+
+from __future__ import annotations
+
+import os
+import select
+from pathlib import Path
+
+import pytest
+
+from tests.stack import Stack
+
+SAYS = """command = ["/bin/sh", "-c", "echo out; echo err >&2; exec sleep 1000"]
+start.before = [["/bin/sh", "-c", "echo hook; echo hook-err >&2"]]
+"""
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="takes a mount, or another user")
+
+
+def stored(stack: Stack, key: str) -> bytes:
+    return b"".join(path.read_bytes() for path in sorted((stack.log / key).glob("*.log")))
+
+
+def targets(stack: Stack, key: str) -> list[str]:
+    pid = stack.wait(key, "running")["pid"]
+    return [os.readlink(f"/proc/{pid}/fd/{fd}") for fd in (1, 2)]
+
+
+def test_null_stores_nothing(tmp_path: Path) -> None:
+    with Stack(tmp_path, {"web": f'{SAYS}logs.to = "null"\n', "db": SAYS}) as stack:
+        assert targets(stack, "web") == ["/dev/null", "/dev/null"]
+        stack.wait("db", "running")
+        stack.until(lambda: len(stored(stack, "db")) == 22, "what the other one said")
+    assert not (tmp_path / "log" / "web").exists()
+
+
+def test_inherit_is_the_supervisors_own_output(tmp_path: Path) -> None:
+    with Stack(tmp_path, {"web": f'{SAYS}logs.to = "inherit"\n'}) as stack:
+        assert targets(stack, "web") == [str(stack.errors)] * 2
+        said = ["hook", "hook-err", "out", "err"]
+
+        def heard() -> list[str]:
+            return [line for line in stack.errors.read_text().splitlines() if line in said]
+
+        stack.until(lambda: len(heard()) == len(said), "all four lines")
+        assert heard() == said
+
+
+@pytest.mark.parametrize("more", ["", 'sandbox.level = "app"\n'])
+@needs_root
+def test_the_console_is_opened_before_anything_is_given_up(tmp_path: Path, more: str) -> None:
+    """A FIFO stands for it, in a mount namespace of this supervisor's own."""
+    if not Path("/dev/console").exists():
+        pytest.skip("there is no /dev/console to stand in for")
+    console = tmp_path / "console"
+    os.mkfifo(console, 0o600)
+    end = os.open(console, os.O_RDWR | os.O_NONBLOCK)
+    script = f'mount --bind {console} /dev/console && exec "$@"'
+    prefix = ["unshare", "-m", "sh", "-c", script, "sh"]
+    unit = f'user = "nobody"\n{SAYS}logs.to = "console"\n{more}'
+    with Stack(tmp_path, {"web": unit}, prefix=prefix) as stack:
+        stack.wait("web", "running")
+        said = b""
+        while len(said) < 22 and select.select([end], [], [], 10)[0]:
+            said += os.read(end, 100)
+        assert said == b"hook\nhook-err\nout\nerr\n"
+    os.close(end)
+
+
+@needs_root
+def test_a_console_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
+    script = 'mount -t tmpfs none /dev && mknod -m 666 /dev/null c 1 3 && exec "$@"'
+    prefix = ["unshare", "-m", "sh", "-c", script, "sh"]
+    with Stack(tmp_path, {"web": f'{SAYS}logs.to = "console"\n'}, prefix=prefix) as stack:
+        reason = stack.wait("web", "backoff")["reason"]
+        assert "cannot open /dev/console: No such file or directory (step OPEN" in reason
+
+
+def test_streams_of_what_is_forgotten_are_dropped(tmp_path: Path) -> None:
+    with Stack(tmp_path, {"web": f'{SAYS}logs.stderr = "separate"\n', "db": SAYS}) as stack:
+        stack.wait("web", "running")
+        pipes = set(targets(stack, "web"))
+        keeper = Path(f"/proc/{stack.keeper}/fd")
+
+        def held() -> set[str]:
+            return pipes & {os.readlink(path) for path in keeper.iterdir()}
+
+        assert held() == pipes
+        (stack.units / "web.toml").unlink()
+        stack.call("ReloadUnits")
+        stack.call("Stop", units=["web"], wait=True)
+        stack.until(lambda: not held(), "both pipes to be closed")
