@@ -34,7 +34,8 @@ def test_a_minute_after_its_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     sup.turn()
     assert (sup.world.instances, sup.world.graph.units) == ({}, {})
     assert not file.exists()
-    assert [text for op, _, text in bench.sent() if op == "DROP"] == [b"log:try-1\0"]
+    dropped = [text for op, _, text in bench.sent() if op == "DROP"]
+    assert dropped == [b"log:try-1\0", b"log:try-1!err\0"]
     assert sup.forget_ns == 0
     bench.close()
 
