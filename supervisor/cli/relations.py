@@ -14,7 +14,7 @@ from supervisor.config.build import BadText, document
 from supervisor.config.lines import Lines
 from supervisor.config.load import Loaded
 from supervisor.config.problem import Problem
-from supervisor.core.graph import build
+from supervisor.core.graph import ATTACH_CYCLE, build
 from supervisor.core.ports import clashes
 from supervisor.core.ports import words as claimed
 
@@ -51,9 +51,14 @@ def relations(
             elif need not in elsewhere:
                 text = f"cannot start {name}: it requires {need}, which has no unit file"
                 broken.append(Problem(file, line, f"needs.{key}", text))
+    lost = sorted(build(units).broken.items())
+    for name, why in lost:
+        if why.startswith(ATTACH_CYCLE) and only in {"", name}:
+            file, line = find(units[name], ("attach",))
+            words = f"cannot start {name}: {why}; take one of these away, or a need between them"
+            broken.append(Problem(file, line, "attach", words))
     cycles = dict.fromkeys(
-        why.removeprefix(_CYCLE) for name, why in sorted(build(units).broken.items())
-        if why.startswith(_CYCLE))
+        why.removeprefix(_CYCLE) for _, why in lost if why.startswith(_CYCLE))
     for words in cycles:
         path = words.split(" -> ")
         if only in {"", *path}:

@@ -13,6 +13,7 @@ from msgspec import Struct
 from supervisor.model.unit import Needs, Unit, Until
 
 _NONE = Needs()
+ATTACH_CYCLE = "its attachments are a cycle: "
 
 
 class Dep(Struct, frozen=True, gc=False):
@@ -22,6 +23,7 @@ class Dep(Struct, frozen=True, gc=False):
     hard: bool
     bound: bool
     order: bool
+    agent: bool = False  # `unit` is an agent of who has this: never waited for
 
 
 class Graph(Struct, gc=False):
@@ -32,6 +34,7 @@ class Graph(Struct, gc=False):
     dependents: dict[str, tuple[str, ...]]
     conflicts: dict[str, tuple[str, ...]]
     broken: dict[str, str]  # units that must not start, and why (cycle, missing unit)
+    agents: dict[str, tuple[str, ...]] = {}  # agent -> the units that it is attached to
 
 
 def build(units: Mapping[str, Unit]) -> Graph:
@@ -40,10 +43,12 @@ def build(units: Mapping[str, Unit]) -> Graph:
     deps: dict[str, list[Dep]] = {}
     conflicts: dict[str, set[str]] = {}
     broken: dict[str, str] = {}
-    slices = ports = False
+    slices = ports = attach = False
     for name, unit in units.items():
         slices = slices or (unit.limits is not None and bool(unit.limits.slice))
+        slices = slices or (unit.agent is not None and bool(unit.agent.share))
         ports = ports or bool(unit.listen) or unit.network is not None
+        attach = attach or bool(unit.attach)
         needs = unit.needs
         if needs is _NONE or needs == _NONE:
             continue
@@ -78,20 +83,25 @@ def build(units: Mapping[str, Unit]) -> Graph:
         from supervisor.core.ports import broken as claimed
 
         broken.update(claimed(units))
-    for path in _cycles(known):
+    for path in cycles(known):
         words = "its order is a cycle: " + " -> ".join(path)
         broken.update(dict.fromkeys(path, words))
+    agents: dict[str, tuple[str, ...]] = {}
+    if attach:
+        from supervisor.core.agents import attach as with_agents
+
+        known, agents = with_agents(units, known, broken)
     dependents: dict[str, list[str]] = {}
     for name, row in known.items():
         for dep in row:
             dependents.setdefault(dep.unit, []).append(name)
     return Graph(
         dict(units), known, {k: tuple(v) for k, v in dependents.items()},
-        {k: tuple(sorted(v)) for k, v in conflicts.items()}, broken,
+        {k: tuple(sorted(v)) for k, v in conflicts.items()}, broken, agents,
     )  # fmt: skip
 
 
-def _cycles(deps: Mapping[str, Iterable[Dep]]) -> list[list[str]]:
+def cycles(deps: Mapping[str, Iterable[Dep]]) -> list[list[str]]:
     """One path for each knot of the ordering edges, its first unit named again at its end."""
     found: list[list[str]] = []
     done: set[str] = set()

@@ -8,13 +8,14 @@ clock and blocks nowhere: the same calls give the same world again.
 An edge is looked at when either end moves: a unit's dependents may now start (NeedsMet,
 NeedFailed), or what it needs may now stop (Released). Whoever stops waits, still up, until all
 that were ordered after it and are leaving too are gone; so a stop runs in reverse by level,
-in parallel within one.
+in parallel within one. An agent has such an edge from each unit that it is attached to, but nobody
+ever waits for it to start.
 """
 from __future__ import annotations
 
 from _heapq import heapify, heappop, heappush
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from supervisor.core import graph as graphs
@@ -223,8 +224,14 @@ class World:
         for name in dict.fromkeys(inst.unit for inst in fresh if inst.unit not in losers):
             for other in self.graph.conflicts.get(name, ()):
                 self.stop([other], f"it conflicts with {name}, which starts", now)
+        if self.graph.agents:
+            from supervisor.core.agents import agents_first
+
+            place = agents_first(dict.fromkeys(inst.unit for inst in fresh), self.graph.deps)
+            fresh.sort(key=lambda inst: place[inst.unit])
         for inst in fresh:
-            words = cause if inst.key in asked else f"needed by what was asked for ({cause})"
+            pulled_by = "an agent of" if inst.unit in self.graph.agents else "needed by"
+            words = cause if inst.key in asked else f"{pulled_by} what was asked for ({cause})"
             winner = losers.get(inst.unit)
             if winner is None:
                 self._step(inst, ev.GoUp(words, cause_id))
@@ -479,6 +486,10 @@ class World:
 
     def _look(self, name: str, inst: Instance, moved: Transition) -> None:
         """What `name`, which looks at `inst`'s unit, makes of its move."""
+        if inst.unit in self.graph.agents and all(
+            d.agent for d in self.graph.deps[name] if d.unit == inst.unit
+        ):
+            return  # nobody waits for an agent
         gone = moved.target not in SERVING and moved.source in SERVING
         gone = gone and not self.is_surplus(inst.key)  # the others are still there
         bound = gone and any(d.bound and d.unit == inst.unit for d in self.graph.deps[name])
@@ -502,6 +513,8 @@ class World:
             return
         cause, cause_id, pending = "", 0, False
         for dep in self.graph.deps.get(inst.unit, ()):
+            if dep.agent:
+                continue
             state = self._status(dep.unit, dep.until)
             if dep.hard and state in ("failed", "absent"):
                 word = "failed" if state == "failed" else "is not running"
@@ -553,12 +566,11 @@ class World:
         """Begin a stop that is held back, if nobody is in its way any more."""
         if inst.phase not in SERVING or (inst.goal == "up" and not inst.again):
             return
-        if not self.blockers(inst):
+        if not next(self.blockers(inst), ""):
             self._step(inst, ev.Released())
 
-    def blockers(self, inst: Instance) -> list[str]:
+    def blockers(self, inst: Instance) -> Iterator[str]:
         """The instances that must be gone before this one may stop."""
-        found = []
         for name in self.graph.dependents.get(inst.unit, ()):
             if name in self.graph.broken:  # it may be part of a cycle: then nobody could begin
                 continue
@@ -568,8 +580,7 @@ class World:
                 other = self.instances[key]
                 leaves = other.goal == "down" or other.again
                 if other.phase not in RESTING and not other.stuck and leaves:
-                    found.append(key)
-        return found
+                    yield key
 
     def waiting_for(self, inst: Instance) -> list[str]:
         """What an instance in waiting, or one whose stop is held back, waits for, in words."""
@@ -580,7 +591,7 @@ class World:
         found = [
             f"{dep.unit} to {COMES[dep.until]}"
             for dep in self.graph.deps.get(inst.unit, ())
-            if dep.order and self._status(dep.unit, dep.until) == "pending"
+            if dep.order and not dep.agent and self._status(dep.unit, dep.until) == "pending"
         ]
         rivals = self.graph.conflicts.get(inst.unit, ())
         rivals = (*self._makes_way(inst), *(name for name in rivals if not self._rests(name)))

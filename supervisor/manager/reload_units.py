@@ -35,7 +35,8 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
     for name, why in graphs.build(loaded.units).broken.items():
         if name in unsliced or name in clashing:
             continue
-        problems.append(Problem(loaded.units[name].source, 0, "needs", f"cannot be met: {why}"))
+        key = "attach" if why.startswith(graphs.ATTACH_CYCLE) else "needs"
+        problems.append(Problem(loaded.units[name].source, 0, key, f"cannot be met: {why}"))
     for name, why in unsliced.items():
         unit = loaded.units[name]
         own = unit.limits is not None and unit.limits.slice

@@ -98,7 +98,24 @@ class Watched(World):
         before = self.graph.units[name].needs.before if name in self.graph.units else ()
         return any(e.unit == name and e.order for e in edges) or any(
             e.unit == unit.name for e in before
-        )
+        ) or self._is_agent_of(name, unit.name)  # fmt: skip
+
+    def _is_agent_of(self, name: str, main: str) -> bool:
+        """Whether that agent goes first: unless it is refused, or its needs say otherwise."""
+        units = self.graph.units
+        if name not in units or name in self.graph.broken or main not in units[name].attach:
+            return False
+        first: set[str] = set()
+        todo = {name}
+        while todo:
+            one = units[todo.pop()]
+            needs = one.needs
+            edges = (*needs.requires, *needs.wants, *needs.binds_to, *needs.after)
+            ahead = {e.unit for e in edges if e.order and e.unit in units}
+            ahead |= {n for n, u in units.items() if one.name in {e.unit for e in u.needs.before}}
+            todo |= ahead - first
+            first |= ahead
+        return main not in first
 
     def _check_limit(self, inst: Instance) -> None:
         limit = self.unit_of(inst).restart.limit

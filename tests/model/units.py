@@ -4,13 +4,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from supervisor.model.unit import (
+    Agent,
     Edge,
     Kind,
     Listen,
     Needs,
     Ready,
+    Receives,
     Reload,
     Restart,
     RestartLimit,
@@ -86,6 +89,10 @@ def units(draw: st.DrawFn, settling: bool = False) -> dict[str, Unit]:
         edges = {key: tuple(row) for key, row in rows.items()}
         needs = Needs(**edges, before=before, conflicts=rivals)
         found[name] = draw(_unit(name, kinds[name], needs, settling))
+        if kinds[name] != "group" and draw(st.integers(0, 3)) == 0:  # cycles of these are refused
+            mains = [n for n in names if n != name and draw(st.booleans())]
+            receives: tuple[Receives, ...] = ("logs",) if draw(st.booleans()) else ()
+            found[name] = replace(found[name], attach=tuple(mains), agent=Agent(receives))
     return found
 
 
@@ -130,7 +137,7 @@ def _unit(draw: st.DrawFn, name: str, kind: Kind, needs: Needs, settling: bool) 
             ),
             scope=draw(st.sampled_from(["all", "main"])),
             command=draw(st.sampled_from([(), (), ("stop",)])),
-            drain_ns=draw(st.sampled_from([0, 0, 25])),
+            drain_ns=draw(st.sampled_from([None, 0, 25])),
         ),
         reload=Reload(draw(st.sampled_from(["signal", "command", "restart"]))),
     )

@@ -43,6 +43,15 @@ def test_all_errors_of_all_files_are_told_with_file_line_and_key(
         one for one in document["problems"] if one["key"] == "comand").items()
 
 
+def test_agents_of_each_other_are_errors(tmp_path: Path, cli: Cli) -> None:
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / f"{name}.toml").write_text(f'command = "/bin/true"\nattach = "{other}"\n')
+    code, out, _ = cli("check", str(tmp_path))
+    assert code == 1
+    for name in ("a", "b"):
+        assert f"{name}.toml:2: attach: cannot start {name}: its attachments are a cycle: " in out
+
+
 def test_cycles_and_missing_units_of_a_directory_are_errors(tmp_path: Path, cli: Cli) -> None:
     unit(tmp_path, "a.toml", 'command = "/a"\nneeds.requires = ["b"]')
     unit(tmp_path, "b.toml", 'command = "/b"\nneeds.requires = ["a"]')
