@@ -21,7 +21,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from supervisor.logger.cursor import Record
+    from supervisor.logger.lines import Record
 
 FOLLOW_LINES = 10  # what `-f` shows of the past unless told otherwise
 _STREAMS = {1: "output", 2: "error"}
@@ -79,7 +79,8 @@ def last_lines(call: Call, key: str, count: int) -> list[str]:
         found = list(records(directory(call), (key,), last_n=count))
     except PermissionError as error:
         raise refused(error) from None
-    return [f"{clock(at)}  {line.decode('utf-8', 'backslashreplace')}" for at, _, _, line in found]
+    return [f"{clock(at)}  {line.decode('utf-8', 'backslashreplace')}"
+            for at, _, _, line, _, _ in found]
 
 
 def _time(call: Call, name: str) -> int | None:
@@ -179,7 +180,7 @@ def _writer(call: Call, logdir: str, words: tuple[str, ...]) -> Callable[[Record
 def _json(record: Record) -> bytes:
     import json
 
-    at, key, stream, line = record
+    at, key, stream, line = record[:4]
     unit, _, number = key.partition("/")
     document = {
         "time": exact_stamp(at),
@@ -192,7 +193,7 @@ def _json(record: Record) -> bytes:
 
 
 def _plain(record: Record) -> bytes:
-    at, key, _, line = record
+    at, key, _, line = record[:4]
     if key == STREAM:
         line = sentence(line).encode("utf-8", "backslashreplace")
     return b"%s %s %s\n" % (exact_stamp(at).encode(), key.encode(), line)
@@ -209,7 +210,7 @@ class _Terminal:
         self._day = time.localtime()[:3]
 
     def write(self, record: Record) -> None:
-        at, key, _, line = record
+        at, key, _, line = record[:4]
         day = time.localtime(at // _SECOND_NS)[:3]
         if day != self._day:
             self._day = day
@@ -235,11 +236,11 @@ def follow_lines(call: Call, since_ns: int, over: int) -> Iterator[tuple[int, st
     from supervisor.logger.follow import Follower
 
     with Follower(directory(call), since_ns=since_ns) as follower:
-        for at_ns, key, _, line in follower.stored():
+        for at_ns, key, _, line, _, _ in follower.stored():
             yield at_ns, key, line
         ended = False
         while not ended:
             news = [fd for fd in (follower.fileno(), over) if fd >= 0]
             ended = over in select(news, [], [], follower.timeout())[0]
-            for at_ns, key, _, line in follower.poll():
+            for at_ns, key, _, line, _, _ in follower.poll():
                 yield at_ns, key, line

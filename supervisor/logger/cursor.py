@@ -1,36 +1,36 @@
 """A place in one stream, and the lines from there on.
 
-Law: the bytes of the lines, joined by newlines, are the bytes of the stream, whatever arrivals and
-segments they were cut into; a line's time is that of its first byte. A line longer than PIECE_BYTES
-comes in pieces of that size. What was deleted before it was read is left out, without an error.
+Law: nothing is missed but what was deleted (`gap` tells) or is damaged (a record of a loss tells).
+What lines are, and what their `begin` and `resume` mean, is in lines.py.
 """
 from __future__ import annotations
 
-from supervisor.logger.form import directory_of
+from supervisor.logger.form import LOSS, directory_of
+from supervisor.logger.lines import PIECE_BYTES, Assembler, Record
 from supervisor.logger.segment import Segment, starts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-Record = tuple[int, str, int, bytes]  # time (realtime ns), key, stream (1: merged), line
-PIECE_BYTES = 64 << 10
 BLOCK_BYTES = 256 << 10
+STEP_BYTES = 4096  # read at once to find the end of a line
 
 
 class Cursor:
-    """`offset` is the next byte to read. `block_bytes` are read at once."""
+    """`offset` is the next byte to read. `block_bytes` are read at once. `gap` is (begin, end) of
+    what was left out last because it is deleted; whoever looks at it sets it to None."""
 
     def __init__(self, logdir: str, key: str, block_bytes: int = BLOCK_BYTES) -> None:
         self.key = key
         self.directory = logdir + "/" + directory_of(key)
         self.offset = 0
+        self.gap: tuple[int, int] | None = None
         self._block_bytes = block_bytes
         self._segment: Segment | None = None
-        self._held = b""  # the begin of a line whose end has not been read
-        self._held_ns = 0
-        self._held_stream = 0
-        self._skipping = False  # up to the next newline
+        self._sought = 0
+        self._within = False
+        self._assembler = Assembler(key, self._is_cut)
 
     def close(self) -> None:
         if self._segment:
@@ -40,7 +40,16 @@ class Cursor:
     @property
     def holds(self) -> bool:
         """Whether the begin of a line waits for its end."""
-        return bool(self._held)
+        return bool(self._assembler.roots())
+
+    @property
+    def root(self) -> int:
+        """The begin of the line that the record just yielded is a piece of; -1: it is whole."""
+        return self._assembler.root
+
+    def held(self) -> dict[int, tuple[int, int]]:
+        """(begin, bytes so far) of each line that waits for its end, by kind."""
+        return self._assembler.held()
 
     def starts(self) -> list[int]:
         """The offsets of all segments that there are, in order."""
@@ -73,15 +82,16 @@ class Cursor:
         return 0, 0
 
     def seek(self, offset: int, *, within: bool = False) -> None:
-        """Go there. If that is within a line, the first line is the next one, unless `within`."""
+        """Go there. Of each kind, the first line is the first that begins there or later. `within`
+        (for an offset that was a record's `resume`): what begins there is a line, whatever was
+        before it."""
         self.close()  # files of that name may be others by now
-        self._held = b""
-        self.offset = offset
-        self._skipping = False
-        if offset and not within:
-            segment = self._open(offset - 1)
-            if segment and segment.start < offset:
-                self._skipping = segment.read(offset - 1, 1) not in {b"\n", b""}
+        self._go(offset, within=within)
+
+    def _go(self, offset: int, *, within: bool) -> None:
+        self.offset = self._sought = offset
+        self._within = within
+        self._assembler = Assembler(self.key, self._is_cut)
 
     def lines(self, end: int) -> Iterator[Record]:
         """All lines that end before the offset `end`; the begin of one that does not is held."""
@@ -90,83 +100,89 @@ class Cursor:
             if segment is None:
                 return
             if segment.start > self.offset:  # what was between is deleted
-                yield from self.flush()
+                yield from self._assembler.end(self.offset)
+                self.gap = self.offset, segment.start
                 self.offset = segment.start
-            stop = min(end, segment.end)
-            data, at = b"", self.offset
-            for time_ns, stream, until in segment.arrivals(self.offset, stop):
-                while self.offset < until:
-                    if self.offset >= at + len(data):
-                        data, at = segment.read(self.offset, self._block_bytes), self.offset
-                        if not data:
-                            return
-                    part = data[self.offset - at : until - at]
-                    self.offset += len(part)
-                    yield from self._feed(time_ns, stream, part)
+            yield from self._lines_of(segment, min(end, segment.end))
 
-    def flush(self) -> Iterator[Record]:
-        """What is held, though its end has not come."""
-        if self._held:
-            yield self._held_ns, self.key, self._held_stream, self._held
-            self._held = b""
+    def _lines_of(self, segment: Segment, end: int) -> Iterator[Record]:
+        data, at = b"", self.offset
+        feed = self._assembler.feed
+        for time_ns, kind, until in segment.arrivals(self.offset, end):
+            while self.offset < until:
+                if self.offset >= at + len(data):
+                    at = self.offset
+                    try:
+                        data = segment.read(at, self._block_bytes)
+                    except OSError as error:
+                        yield from self._damaged(segment, error, time_ns)
+                        data = b""
+                        continue
+                    if not data:
+                        return
+                begin = self.offset
+                part = data[begin - at : until - at]
+                self.offset += len(part)
+                yield from feed(kind, time_ns, begin, part)
 
-    def bytes_between(self, begin: int, end: int) -> bytes:
-        """What is stored of that range: if a part is deleted, what comes after it."""
-        parts: list[bytes] = []
-        at = begin
-        while at < end:
-            segment = self._open(at)
-            if segment is None or segment.start >= end:
-                return b""
-            if segment.start > at:
-                parts.clear()
-                at = segment.start
-            data = segment.read(at, end - at)
-            if not data:
-                return b""
-            parts.append(data)
-            at += len(data)
-        return b"".join(parts)
+    def _damaged(self, segment: Segment, error: OSError, time_ns: int) -> Iterator[Record]:
+        """Tell of what cannot be read, and go on behind it."""
+        resume = getattr(error, "resume", None)  # of packed.Damaged, which is not imported for it
+        if resume is None:
+            raise error
+        begin = self.offset
+        yield from self._assembler.end(begin)
+        self.offset = max(begin + 1, min(segment.start + resume, segment.end))
+        line = (f'{{"from":{time_ns},"to":{time_ns},"bytes":{self.offset - begin},'
+                '"reason":"damaged"}').encode()
+        yield time_ns, self.key, LOSS, line, begin, self.offset
 
-    def line_end(self) -> int:
-        """Where the line that is held ends, not looking further than a piece."""
-        at = self.offset
-        while at < self.offset + PIECE_BYTES:
-            segment = self._open(at)
-            if segment is None or segment.start > at:
+    def rest(self) -> Iterator[Record]:
+        """The lines that have begun, and nothing that begins here or later. What does not end
+        within a piece's length is told as far as it was read."""
+        here, stop = self.offset, self.ends()[0]
+        stop = min(stop, here + PIECE_BYTES)
+        while self.offset < stop and any(root < here for root in self._assembler.roots()):
+            before = self.offset
+            for record in self.lines(min(before + STEP_BYTES, stop)):
+                if (record[4] if self.root < 0 else self.root) < here:
+                    yield record
+            if self.offset == before:
                 break
-            data = segment.read(at, 4096)
-            if not data:
-                break
-            found = data.find(b"\n")
-            if found >= 0:
-                return at + found + 1
-            at += len(data)
-        return at
+        for record in self.flush():
+            if (record[4] if self.root < 0 else self.root) < here:
+                yield record
 
-    def _feed(self, time_ns: int, stream: int, data: bytes) -> Iterator[Record]:
-        if self._skipping:
-            _, newline, data = data.partition(b"\n")
-            if not newline:
-                return
-            self._skipping = False
-        parts = data.split(b"\n")
-        if not self._held:
-            self._held_ns, self._held_stream = time_ns, stream
-        else:
-            parts[0] = self._held + parts[0]
-        self._held = b""
-        last = len(parts) - 1
-        for number, line in enumerate(parts):
-            if number == 1:
-                self._held_ns, self._held_stream = time_ns, stream
-            while len(line) > PIECE_BYTES:
-                yield self._held_ns, self.key, self._held_stream, line[:PIECE_BYTES]
-                line = line[PIECE_BYTES:]
-            if number < last:
-                yield self._held_ns, self.key, self._held_stream, line
-            else:
-                self._held = line
+    def flush(self, kinds: Iterable[int] | None = None) -> Iterator[Record]:
+        """What is held, of all kinds or these, though its end has not come."""
+        return self._assembler.flush(self.offset, kinds)
+
+    def _is_cut(self, kind: int) -> bool:
+        """Whether a line of that kind had begun before the place that was sought."""
+        at = self._sought
+        if self._within or not at:
+            return False
+        here = self._segment
+        if here and here.start < at <= here.end:
+            found = _cut(here, kind, at)
+            if found is not None:
+                return found
+            at = here.start
+        for start in reversed(self.starts()):
+            if start >= at:
+                continue
+            try:
+                segment = Segment(self.directory, start)
+            except FileNotFoundError:
+                return False
+            try:
+                found = _cut(segment, kind, at) if segment.end >= at else False
+            finally:
+                segment.close()
+            if found is not None:
+                return found
+            at = start
+        return False
 
     def _open(self, offset: int) -> Segment | None:
         """The segment that holds `offset`, or the first one behind it; None if there is neither."""
@@ -189,3 +205,17 @@ class Cursor:
             else:
                 return None
         return None
+
+
+def _cut(segment: Segment, kind: int, at: int) -> bool | None:
+    """Whether the last byte of that kind before `at` is within a line; None if none is here. A loss
+    behind it ended the line, whatever it was."""
+    found, offset = segment.last_of((kind, LOSS), at)
+    if not found:
+        return None
+    if found != kind:
+        return False
+    try:
+        return segment.read(offset, 1) != b"\n"
+    except OSError:  # damaged, which ends lines as a loss does
+        return False

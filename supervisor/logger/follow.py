@@ -10,9 +10,8 @@ from __future__ import annotations
 import select
 import time
 
-from supervisor.logger.cursor import Cursor, Record
 from supervisor.logger.form import key_of
-from supervisor.logger.read import by_time, matches, open_cursors, stored, streams
+from supervisor.logger.read import Limits, by_time, matches, open_cursors, stored, streams
 from supervisor.logger.watch import (
     IN_CREATE,
     IN_DELETE_SELF,
@@ -29,6 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from typing import Self
 
+    from supervisor.logger.cursor import Cursor
+    from supervisor.logger.lines import Record
+    from supervisor.logger.read import Keep
+
 POLL_SECONDS = 0.2
 SETTLE_SECONDS = 0.2
 PARTIAL_SECONDS = 1.0  # a line without an end (a prompt, last words) is shown after that long
@@ -40,6 +43,7 @@ class Follower:
     `timeout()` seconds have passed; `wait()` does that waiting for who has nothing else to do.
 
     `since_ns` and `last_n` limit what is stored, as for `read.records`; `last_n` 0: only new lines.
+    `keep` limits both.
     """
 
     def __init__(
@@ -49,17 +53,19 @@ class Follower:
         *,
         since_ns: int | None = None,
         last_n: int | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self._logdir = logdir
         self._patterns = tuple(patterns)
-        self._since_ns = since_ns
+        self._limits = Limits(since_ns, None, keep)
         self._last_n = last_n
         self._cursors: dict[str, Cursor] = {}
         self._keys: dict[int, str] = {}  # by number of watch; "" is the log directory
         self._unwatched = {""}
         self._news: set[str] = set()
         self._settle_at: dict[str, float] = {}
-        self._flush_at: dict[str, float] = {}
+        # By key and kind: (begin, bytes) of a line that waits for its end, and how long it may.
+        self._flush_at: dict[tuple[str, int], tuple[tuple[int, int], float]] = {}
         try:
             self._watch: Watch | None = Watch()
         except OSError:
@@ -87,7 +93,7 @@ class Follower:
         """Seconds after which `poll` is wanted though `fileno()` says nothing; None: never."""
         if self._news:
             return 0
-        times = [*self._settle_at.values(), *self._flush_at.values()]
+        times = [*self._settle_at.values(), *(at for _, at in self._flush_at.values())]
         until = max(0.0, min(times) - time.monotonic()) if times else None
         if self._watch and not self._unwatched:
             return until
@@ -99,7 +105,7 @@ class Follower:
 
     def stored(self) -> Iterator[Record]:
         cursors = list(self._cursors.values())
-        yield from stored(cursors, self._since_ns, None, self._last_n, hold=True)
+        yield from stored(cursors, self._limits, self._last_n, hold=True)
         self._news.update(self._cursors)
 
     def poll(self) -> list[Record]:
@@ -114,9 +120,11 @@ class Follower:
         now = time.monotonic()
         for key in [key for key, at in self._settle_at.items() if at <= now]:
             self._read(key, found, unnoted=True)
-        for key in [key for key, at in self._flush_at.items() if at <= now]:
-            found.extend(self._cursors[key].flush())
-            del self._flush_at[key]
+        for key, kind in [place for place, (_, at) in self._flush_at.items() if at <= now]:
+            found.extend(self._cursors[key].flush((kind,)))
+            del self._flush_at[key, kind]
+        if self._limits.keep is not None:
+            found = list(filter(self._limits.keep, found))
         found.sort(key=by_time)
         return found
 
@@ -125,7 +133,7 @@ class Follower:
         end, noted = cursor.ends()
         if cursor.offset > end > 0:  # the directory was removed, and offsets began anew
             found.extend(cursor.flush())
-            cursor.seek(cursor.starts()[0])
+            cursor.seek(min(cursor.starts(), default=0))
         if unnoted:
             noted = end
         if end <= max(noted, cursor.offset):
@@ -138,10 +146,16 @@ class Follower:
         cursor.close()  # an open file keeps inotify from telling that its directory is removed
         if stop < noted and cursor.offset > before:
             self._news.add(key)
-        if not cursor.holds:
-            self._flush_at.pop(key, None)
-        elif cursor.offset > before or key not in self._flush_at:
-            self._flush_at[key] = time.monotonic() + PARTIAL_SECONDS
+        self._note_unfinished(key, cursor.held())
+
+    def _note_unfinished(self, key: str, held: dict[int, tuple[int, int]]) -> None:
+        for _, kind in [place for place in self._flush_at if place[0] == key]:
+            if kind not in held:
+                del self._flush_at[key, kind]
+        for kind, size in held.items():
+            known = self._flush_at.get((key, kind))
+            if known is None or known[0] != size:
+                self._flush_at[key, kind] = size, time.monotonic() + PARTIAL_SECONDS
 
     def _take_events(self) -> None:
         if not self._watch:

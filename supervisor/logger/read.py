@@ -7,18 +7,27 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from heapq import merge
+from heapq import heapify, heappop, heapreplace
+from itertools import chain, islice
 from operator import itemgetter
 
-from supervisor.logger.cursor import BLOCK_BYTES, PIECE_BYTES, Cursor, Record
+from supervisor.logger.cursor import BLOCK_BYTES, Cursor
 from supervisor.logger.form import key_of
+from supervisor.logger.spans import last_spans, spans
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from supervisor.logger.lines import Record
+    from supervisor.logger.spans import Span
+
+    Keep = Callable[[Record], bool]
 
 MEMORY_BYTES = 16 << 20  # for the blocks of all streams that are read at once
 FILES_EACH = 2  # descriptors for each stream that is read
+REMEMBERED = 100_000  # of the last lines; of more, where they begin
+_NEVER = 1 << 64
 
 by_time = itemgetter(0)
 
@@ -57,24 +66,48 @@ def records(
     until_ns: int | None = None,
     last_n: int | None = None,
     follow: bool = False,
+    keep: Keep | None = None,
 ) -> Iterator[Record]:
-    """(time in realtime ns, key, stream, line without its newline), merged over streams by time.
+    """Records (lines.py), merged over streams by time, those of one stream in order of their ends.
 
-    `since_ns` and `until_ns` are inclusive and refer to a line's first byte. `last_n`: only the
-    last so many of these. With `follow`, goes on with what comes, for ever (`until_ns` means
-    nothing then); new lines are in order of time as far as they were there together.
+    `since_ns` and `until_ns` are inclusive and refer to a line's first byte. `keep`: only those for
+    which it is true. `last_n`: only the last so many of these. With `follow`, goes on with what
+    comes, for ever (`until_ns` means nothing then); new lines are in order of time as far as they
+    were there together.
     """
     if follow:
         from supervisor.logger.follow import Follower
 
-        with Follower(logdir, patterns, since_ns=since_ns, last_n=last_n) as follower:
+        with Follower(logdir, patterns, since_ns=since_ns, last_n=last_n, keep=keep) as follower:
             yield from follower.stored()
             while True:
                 follower.wait()
                 yield from follower.poll()
     else:
         cursors = open_cursors(logdir, [key for key in streams(logdir) if matches(key, patterns)])
-        yield from stored(cursors, since_ns, until_ns, last_n)
+        yield from stored(cursors, Limits(since_ns, until_ns, keep), last_n)
+
+
+class Limits:
+    """Which records are wanted: from `since_ns` to `until_ns`, and those for which `keep` is
+    true."""
+
+    __slots__ = ("keep", "since_ns", "until_ns")
+
+    def __init__(
+        self, since_ns: int | None = None, until_ns: int | None = None, keep: Keep | None = None
+    ) -> None:
+        self.since_ns = since_ns
+        self.until_ns = until_ns
+        self.keep = keep
+
+    def choose(self, found: Iterator[Record]) -> Iterator[Record]:
+        """Those of `found` that are wanted."""
+        if self.since_ns is not None or self.until_ns is not None:
+            least = self.since_ns or 0
+            most = _NEVER if self.until_ns is None else self.until_ns
+            found = (record for record in found if least <= record[0] <= most)
+        return found if self.keep is None else filter(self.keep, found)
 
 
 def open_cursors(logdir: str, keys: Sequence[str]) -> list[Cursor]:
@@ -92,92 +125,59 @@ def _allow_files(count: int) -> None:
 
 
 def stored(
-    cursors: Sequence[Cursor],
-    since_ns: int | None,
-    until_ns: int | None,
-    last_n: int | None,
-    *,
-    hold: bool = False,
+    cursors: Sequence[Cursor], limits: Limits, last_n: int | None = None, *, hold: bool = False
 ) -> Iterator[Record]:
     """The lines that are stored now, merged. With `hold`, lines that have no end yet stay in their
     cursors, which are left open and at the end of what was read."""
-    each = [_lines(cursor, since_ns, until_ns, last_n, hold=hold) for cursor in cursors]
-    merged = each[0] if len(each) == 1 else merge(*each, key=by_time)
-    return merged if last_n is None else iter(deque(merged, last_n))
+    if last_n is None:
+        return _merge([(cursor, spans(cursor, limits), limits) for cursor in cursors], hold=hold)
+    chosen = [(cursor, last_spans(cursor, limits, last_n, hold=hold), limits) for cursor in cursors]
+    if last_n <= REMEMBERED:
+        return iter(deque(_merge(chosen, hold=hold), last_n))
+    # Too many to remember: first they are counted.
+    total = sum(1 for _ in _merge(chosen, hold=True))
+    return islice(_merge(chosen, hold=hold), max(0, total - last_n), None)
 
 
-def _lines(
-    cursor: Cursor, since_ns: int | None, until_ns: int | None, last_n: int | None, *, hold: bool
+def _merge(
+    chosen: Sequence[tuple[Cursor, Iterable[Span], Limits]], *, hold: bool
 ) -> Iterator[Record]:
-    least = since_ns if since_ns is not None else 0
-    most = until_ns if until_ns is not None else 1 << 64
-    stored_end, _ = cursor.ends()
-    spans = _spans(cursor, since_ns, until_ns)
-    whole = {begin for begin, _ in spans}
-    if last_n is not None:
-        spans = _last(cursor, spans, last_n)
-    if not spans:
-        cursor.seek(stored_end)
-    for number, (begin, end) in enumerate(spans, 1):
-        cursor.seek(begin, within=begin not in whole)  # a piece of a very long line
-        for record in cursor.lines(end):
-            if least <= record[0] <= most:
-                yield record
-        if hold and number == len(spans):
-            return
-        # The last line may have begun in time and ended later.
-        for record in (*cursor.lines(cursor.line_end() if cursor.holds else 0), *cursor.flush()):
-            if least <= record[0] <= most:
-                yield record
-    cursor.close()
-
-
-def _spans(cursor: Cursor, since_ns: int | None, until_ns: int | None) -> list[tuple[int, int]]:
-    """Ranges of offsets that hold all lines of that time, each as long as segments are adjacent.
-
-    More than one if the clock was set back. Times rise within a segment only, so each one is asked.
-    """
-    spans: list[tuple[int, int]] = []
-    for segment in cursor.segments():
-        begin = segment.start if since_ns is None else segment.since(since_ns)
-        end = segment.end if until_ns is None else segment.until(until_ns)
-        if begin >= end:
+    """By time. No line of a stream is read before it is its turn."""
+    heap: list[tuple[int, int, Record | None, Iterator[Record]]] = []
+    for number, (cursor, found, limits) in enumerate(chosen):
+        ahead = iter(found)
+        first = next(ahead, None)
+        if first is None:
+            if hold:
+                cursor.seek(cursor.ends()[0])
             continue
-        if spans and spans[-1][1] == begin:
-            begin = spans.pop()[0]
-        spans.append((begin, end))
-    return spans
+        reading = _lines(cursor, chain((first,), ahead), hold=hold)
+        heap.append((first.time_ns, number, None, limits.choose(reading)))
+    heapify(heap)
+    while heap:
+        _, number, record, reading = heap[0]
+        if record is not None:
+            yield record
+            if len(heap) == 1:
+                yield from reading
+                return
+        record = next(reading, None)
+        if record is None:
+            heappop(heap)
+        else:
+            heapreplace(heap, (record[0], number, record, reading))
 
 
-def _last(cursor: Cursor, spans: list[tuple[int, int]], count: int) -> list[tuple[int, int]]:
-    """The end of these ranges, with `count` lines or a few more."""
-    chosen: list[tuple[int, int]] = []
-    for begin, end in reversed(spans):
-        begin, found = _back(cursor, begin, end, count)
-        chosen.insert(0, (begin, end))
-        count -= found
-        if count <= 0:
-            break
-    return chosen
-
-
-def _back(cursor: Cursor, begin: int, end: int, count: int) -> tuple[int, int]:
-    """(offset of the `count`-th whole line before `end`, whole lines from there).
-
-    That is behind the newline before it. Goes back no further than `begin`, nor than `count` lines
-    of a piece's length, as longer ones are several.
-    """
-    begin = max(begin, end - (count + 1) * PIECE_BYTES)
-    found = 0
-    at, block_bytes = end, 4096
-    while at > begin:
-        low = max(begin, at - block_bytes)
-        data = cursor.bytes_between(low, at)
-        position = len(data)
-        while (position := data.rfind(b"\n", 0, position)) >= 0:
-            if found == count:
-                return at - len(data) + position + 1, found
-            found += 1
-        at = low
-        block_bytes = min(2 * block_bytes, BLOCK_BYTES)
-    return begin, found
+def _lines(cursor: Cursor, found: Iterable[Span], *, hold: bool) -> Iterator[Record]:
+    """All lines that begin in these spans."""
+    at = -1
+    for span in found:
+        if span.begin != at:
+            if at >= 0:
+                yield from cursor.rest()
+            cursor.seek(span.begin, within=span.within)
+        yield from cursor.lines(span.end)
+        at = span.end
+    if not hold:
+        yield from cursor.rest()
+        cursor.close()

@@ -185,9 +185,8 @@ class Segment:
                     return column[found], end - 1
                 column = column[:found]
             at, end = first, _offset(data, 0)
-        if self.start < end and data[_KIND_AT] in kinds:  # before the first entry: as that
-            return data[_KIND_AT], end - 1
-        return 0, -1
+        kind = self._entry(0)[3]  # what is before the first entry is as that
+        return (kind, end - 1) if self.start < end and kind in kinds else (0, -1)
 
     def _count(self) -> int:
         return 0 if self._index < 0 else os.fstat(self._index).st_size // ENTRY_BYTES

@@ -73,6 +73,6 @@ def test_f30_a_thousand_kills_lose_no_byte_and_tear_no_line(tmp_path: Path) -> N
     assert len(stored) == LINES * 100
     for number in range(LINES):
         assert stored[number * 100 : number * 100 + 100] == b"%099d\n" % number
-    read = (int(line) for _, _, _, line in records(str(tmp_path / "log")))
+    read = (int(line) for _, _, _, line, _, _ in records(str(tmp_path / "log")))
     assert all(number == expected for expected, number in enumerate(read))
     print(f"{kills} kills, {recovered} arrivals noted by a successor")

@@ -43,7 +43,10 @@ class Source:
     def move(self, time_ns: int) -> int:
         with self.monkeypatch.context() as patch:
             patch.setattr("supervisor.logger.stream.time.time_ns", lambda: time_ns)
-            return self.stream.move(self.directory)
+            moved = self.stream.move(self.directory)
+        if moved and self.stream.tail:
+            os.utime(self.stream.tail.index, ns=(time_ns, time_ns))  # readers choose by that
+        return moved
 
     def stored(self) -> bytes:
         return b"".join(path.read_bytes() for path in sorted(self.path.glob("*.log")))

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.logger.cursor import Record
 from supervisor.logger.follow import Follower
+from supervisor.logger.lines import Record
 from supervisor.logger.read import records
 from tests.unit.logger.source import MakeSource
 
@@ -35,7 +35,7 @@ def open_follower(
     opened = []
 
     def make(*patterns: str, **limits: int) -> Follower:
-        opened.append(Follower(str(logdir), patterns, **limits))
+        opened.append(Follower(str(logdir), patterns, **limits))  # type: ignore[arg-type]
         return opened[-1]
 
     yield make
@@ -65,14 +65,14 @@ def test_new_lines_of_known_and_new_streams(
     follower = open_follower()
     assert texts(list(follower.stored())) == [b"old"]
     web.put(b"new\n", T + 1)
-    assert take(follower, 1) == [(T + 1, "web", 1, b"new")]
+    assert take(follower, 1) == [(T + 1, "web", 1, b"new", 4, 8)]
     db = source("db", share=web)
     db.put(b"hello\n", T + 2)
-    assert take(follower, 1) == [(T + 2, "db", 1, b"hello")]
+    assert take(follower, 1) == [(T + 2, "db", 1, b"hello", 0, 6)]
     web.put(b"one\n", T + 3)
     db.put(b"two\n", T + 4)
     web.put(b"three\n", T + 5)
-    assert sorted(take(follower, 3)) == [
+    assert sorted(record[:4] for record in take(follower, 3)) == [
         (T + 3, "web", 1, b"one"), (T + 4, "db", 1, b"two"), (T + 5, "web", 1, b"three")
     ]
 
@@ -134,7 +134,7 @@ def test_a_line_in_parts_is_one_line(
     list(follower.stored())
     assert follower.poll() == []
     web.put(b"and ended\n", T + 1)
-    assert take(follower, 1) == [(T, "web", 1, b"begun and ended")]
+    assert take(follower, 1) == [(T, "web", 1, b"begun and ended", 0, 16)]
 
 
 def test_a_line_whose_end_does_not_come_is_shown_all_the_same(

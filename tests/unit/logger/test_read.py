@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from supervisor.logger import read
-from supervisor.logger.cursor import PIECE_BYTES, Record
 from supervisor.logger.form import ENTRY_BYTES
+from supervisor.logger.lines import PIECE_BYTES, Record
 from supervisor.logger.read import matches, records, streams
 from tests.unit.logger.source import MakeSource, Source
 
@@ -27,18 +27,19 @@ def lines(logdir: Path, *patterns: str, **limits: int | None) -> list[bytes]:
 def model(arrivals: list[tuple[int, bytes]], key: str) -> list[Record]:
     """What a reader must find, computed byte by byte."""
     found: list[Record] = []
-    line, begun = b"", -1
+    line, begun, begin, at = b"", -1, 0, 0
     for time_ns, data in arrivals:
         for byte in data:
             if begun < 0:
-                begun = time_ns
+                begun, begin = time_ns, at
+            at += 1
             if byte == 10:
-                found.append((begun, key, 1, line))
+                found.append((begun, key, 1, line, begin, at))
                 line, begun = b"", -1
             else:
                 line += bytes([byte])
     if line:
-        found.append((begun, key, 1, line))
+        found.append((begun, key, 1, line, begin, at))
     return found
 
 
@@ -140,7 +141,8 @@ def test_a_line_has_the_time_of_its_first_byte(source: MakeSource, logdir: Path)
     web = source("web")
     web.put(b"begun ", T)
     web.put(b"ended\nnext", T + 7)
-    assert list(records(str(logdir))) == [(T, "web", 1, b"begun ended"), (T + 7, "web", 1, b"next")]
+    assert list(records(str(logdir))) == [
+        (T, "web", 1, b"begun ended", 0, 12), (T + 7, "web", 1, b"next", 12, 16)]
     assert lines(logdir, until_ns=T) == [b"begun ended"]
     assert lines(logdir, since_ns=T + 1) == [b"next"]
 
@@ -205,7 +207,8 @@ def test_unnoted_bytes_are_read_with_the_time_of_the_file(source: MakeSource, lo
     with segment.open("ab") as log:
         log.write(b"not noted\n")
     os.utime(segment, ns=(T + 5, T + 5))
-    assert list(records(str(logdir))) == [(T, "web", 1, b"noted"), (T + 5, "web", 1, b"not noted")]
+    assert list(records(str(logdir))) == [
+        (T, "web", 1, b"noted", 0, 6), (T + 5, "web", 1, b"not noted", 6, 16)]
     assert lines(logdir, since_ns=T + 1) == [b"not noted"]
 
 
