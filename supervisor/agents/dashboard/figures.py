@@ -86,12 +86,16 @@ class Figures:
         oldest = self._times[(self.taken - 1) % SAMPLES] - KEPT_S
         return [
             self._moment(ring, at) for at in order
-            if self._times[at] >= oldest and ring[at * _WIDTH : (at + 1) * _WIDTH] != _NOTHING
+            if self._times[at] >= oldest and _known(ring[at * _WIDTH : (at + 1) * _WIDTH])
         ]
 
     def _moment(self, ring: array[float], at: int) -> list[float | None]:
         values = ring[at * _WIDTH : (at + 1) * _WIDTH]
         return [round(self._times[at], 1), *(None if math.isnan(v) else _short(v) for v in values)]
+
+
+def _known(values: array[float]) -> bool:
+    return not all(map(math.isnan, values))
 
 
 def _number(value: float | None) -> float:

@@ -1,9 +1,10 @@
-// Small line charts of the last ten minutes.
+// Small line charts: as much as is known of the last ten minutes, from zero upwards.
 
 import { el, setText, svg } from "./dom.js";
 import { percent, size } from "./words.js";
 
-const SPAN_S = 600;
+const LONGEST_S = 600;
+const SHORTEST_S = 60;
 const WIDTH = 300;
 const HEIGHT = 44;
 const KINDS = [
@@ -37,7 +38,10 @@ export function makeCharts() {
   });
 
   function draw() {
-    const end = points.length ? points[points.length - 1][0] : 0;
+    if (!points.length) return;
+    const end = points[points.length - 1][0];
+    const wide = Math.min(LONGEST_S, Math.max(SHORTEST_S, end - points[0][0]));
+    const told = wide < 90 ? "minute" : `${Math.round(wide / 60)} minutes`;
     for (const chart of charts) {
       const known = points.map((point) => point[chart.index]).filter((value) => value !== null);
       chart.element.hidden = !known.length;
@@ -50,7 +54,7 @@ export function makeCharts() {
       let last = null;
       for (const point of points) {
         const value = point[chart.index];
-        const x = (WIDTH * (point[0] - end + SPAN_S)) / SPAN_S;
+        const x = (WIDTH * (point[0] - end + wide)) / wide;
         if (value === null || x < 0) {
           if (begun !== null) area += `L${last} ${HEIGHT}L${begun} ${HEIGHT}Z`;
           begun = null;
@@ -68,21 +72,21 @@ export function makeCharts() {
       chart.area.setAttribute("d", area);
       const now = points[points.length - 1][chart.index];
       setText(chart.now, chart.words(now) || "–");
-      setText(chart.most, `most ${chart.words(most)}, scale ${chart.words(scale)}`);
+      setText(chart.most, `most ${chart.words(most)} in the last ${told}`);
       chart.picture.setAttribute("aria-label",
-        `${chart.name}: now ${chart.words(now) || "unknown"}, between ${chart.words(Math.min(...known))} and ${chart.words(most)} in the last ten minutes`);
+        `${chart.name}: now ${chart.words(now) || "unknown"}, between ${chart.words(Math.min(...known))} and ${chart.words(most)} in the last ${told}`);
     }
   }
 
   return {
-    element: el("section", { class: "charts", "aria-label": "Figures of the last ten minutes" },
+    element: el("section", { class: "charts", "aria-label": "Figures over time" },
       charts.map((chart) => chart.element)),
     take(message) {
       if (!message.figures) return;
       const seen = points.length ? points[points.length - 1][0] : 0;
       const fresh = message.figures.filter((point) => point[0] > seen);
       points = points.concat(fresh);
-      const oldest = points.length ? points[points.length - 1][0] - SPAN_S : 0;
+      const oldest = points.length ? points[points.length - 1][0] - LONGEST_S : 0;
       points = points.filter((point) => point[0] >= oldest);
       draw();
     },

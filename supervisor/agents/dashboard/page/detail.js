@@ -11,6 +11,7 @@ import { cpuTime, kind, mark, pending, percent, plain, size, span, stamp } from 
 const AGAIN_MS = 10000; // processes and listeners are asked for again
 const SOON_MS = 250; // after a change of state
 const ACTIONS = ["start", "stop", "restart", "reload"];
+const LONG = new Set(["Now", "Reason", "Says", "Last exit", "Unit file", "Not enforced"]); // facts that take a line
 const RESTING = ["stopped", "failed", "finished", "skipped"];
 
 let shown = null; // {key, parts...}
@@ -185,7 +186,7 @@ function update() {
 function fact(name, text) {
   let pair = shown.values.get(name);
   if (!pair) {
-    pair = [el("dt", {}, name), el("dd", {})];
+    pair = [el("dt", { class: LONG.has(name) && "long" }, name), el("dd", {})];
     shown.values.set(name, pair);
     shown.facts.append(...pair);
   }

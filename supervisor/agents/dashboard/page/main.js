@@ -60,13 +60,16 @@ function close() {
 function about() {
   const { link } = store;
   const parts = [];
+  const more = [];
   if (link.version) {
-    parts.push(`version ${link.version}`, `up ${span(Date.now() - link.started)}`, `manager ${link.pid}`);
-    if (link.starts > 1) parts.push(`started ${link.starts} times`);
-    if (link.tracking === "session") parts.push("no cgroups: processes are told by session");
+    parts.push(`version ${link.version}`, `up ${span(Date.now() - link.started)}`);
     if (link.socket === "status") parts.push("only looking");
+    more.push(`manager ${link.pid}`);
+    if (link.starts > 1) more.push(`started ${link.starts} times`);
+    if (link.tracking === "session") more.push("no cgroups: processes are told by session");
   }
-  setText(byId("about"), parts.join(" · "));
+  setText(byId("about-short"), parts.join(" · "));
+  setText(byId("about-more"), more.map((one) => ` · ${one}`).join(""));
   setAttribute(byId("about"), "title", link.denied || "");
   const state = !isConnected() ? "lost" : link.state;
   const text = !isConnected() ? `The dashboard does not answer since ${clock(heard)}; this page tries again by itself.`
