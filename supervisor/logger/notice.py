@@ -11,11 +11,11 @@ import select
 STDERR = 2
 
 
-def say(text: str) -> None:
+def say(text: str, who: str = "logger") -> None:
     """One line; dropped if nobody has room for it now."""
     try:
         if select.select((), (STDERR,), (), 0)[1]:
-            posix.write(STDERR, f"unboxed logger: {text}\n".encode("utf-8", "backslashreplace"))
+            posix.write(STDERR, f"unboxed {who}: {text}\n".encode("utf-8", "backslashreplace"))
     except (OSError, ValueError):  # no standard error at all: there is nobody to tell
         return
 

@@ -20,6 +20,7 @@ from tests.law.source import ROOT, layer, modules
 MANAGER = "supervisor.manager.main"  # up to the first services
 SERVICE = "supervisor.manager.service"  # right after them
 LOGGER = "supervisor.logger.main"
+FEED = "supervisor.logger.feeder"
 CLIENT = "supervisor.cli.main"
 LIBRARIES = ("msgspec", "tomli")
 
@@ -83,6 +84,13 @@ def test_the_logger_knows_nothing_of_units_and_policy() -> None:
     assert {layer(name) for name in ours(loaded(LOGGER))} <= {"", "logger", "kernel", "model"}
 
 
+def test_a_feed_starts_with_little_more() -> None:
+    found = loaded(FEED)
+    library = loaded("heapq", "bisect", "collections", "ctypes", "_json", "os", "__future__")
+    surplus = found - ours(found) - in_c() - library  # ctypes is for inotify
+    assert not surplus, f"a feed also loads {sorted(surplus)}"
+
+
 @pytest.mark.parametrize("module", [MANAGER, SERVICE, LOGGER, CLIENT])
 def test_what_costs_milliseconds_is_not_loaded_at_start(module: str) -> None:
     assert not loaded(module) & (NEVER - loaded(*LIBRARIES))
@@ -95,5 +103,5 @@ def test_what_few_units_ask_for_is_loaded_when_one_does(module: str) -> None:
 
 
 def test_every_entry_point_exists() -> None:
-    assert {MANAGER, SERVICE, LOGGER, CLIENT} <= set(modules())
+    assert {MANAGER, SERVICE, LOGGER, FEED, CLIENT} <= set(modules())
     assert {"supervisor.manager.__main__", "supervisor.logger.__main__"} <= set(modules())
