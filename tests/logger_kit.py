@@ -12,14 +12,17 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+import zstandard
+
 from supervisor.kernel.wire import TO_LOGGER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = str(ROOT / "supervisor" / "logger" / "__main__.py")
 PYTHON = os.path.realpath(sys.executable)
+SITE = str(Path(zstandard.__file__).parent.parent)
 
 
 def frame(op: str, payload: bytes, descriptors: int = 0) -> bytes:
@@ -36,10 +39,14 @@ def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
 
 
 class FakeKeeper:
-    """Starts loggers, one at a time, and tells each of all streams. `options` are for all."""
+    """Starts loggers, one at a time, and tells each of all streams. `options` are for all, `more`
+    arguments for the logger."""
 
-    def __init__(self, log_dir: Path, options: str = "", stderr: int = 2) -> None:
+    def __init__(
+        self, log_dir: Path, options: str = "", stderr: int = 2, more: Sequence[str] = ()
+    ) -> None:
         self.log_dir = log_dir
+        self.more = ["--site", SITE, *more]
         self.options = options
         self.stderr = stderr
         self.pipes: dict[str, int] = {}
@@ -59,6 +66,7 @@ class FakeKeeper:
     def start(self, *wrapper: str) -> int:
         """A new logger's pid. `wrapper`: a command that executes the rest of its arguments."""
         command = [*wrapper, PYTHON, "-I", "-S", PROGRAM, "--log-dir", str(self.log_dir)]
+        command += self.more
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.pid = os.posix_spawnp(
@@ -121,11 +129,24 @@ class FakeKeeper:
 
     def stored(self, name: str) -> bytes:
         """All bytes of a stream, without any help of the reader's."""
-        return b"".join(path.read_bytes() for path in segments(self.log_dir / name))
+        return b"".join(content(path) for path in segments(self.log_dir / name))
 
 
 def segments(directory: Path) -> list[Path]:
-    return sorted(directory.glob("*.log"))
+    """Each once, though a logger may be about to compress one."""
+    found = {path.name[:16]: path for path in sorted(directory.glob("*.log*"), reverse=True)}
+    return [found[name] for name in sorted(found)]
+
+
+def content(path: Path) -> bytes:
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:  # compressed just now
+        path = path.with_suffix(".log.zst")
+        data = path.read_bytes()
+    if path.suffix != ".zst":
+        return data
+    return zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True).read()
 
 
 @contextlib.contextmanager

@@ -54,6 +54,11 @@ def command_line(call: Call, where: Paths, *, quiet: bool) -> list[str]:
     for unit in call.words:
         manager += ["--start", unit]
     logger = [*python, f"{package}/logger/__main__.py", "--log-dir", where.log]
+    budget = _budget(call)
+    if budget is not None:
+        logger += ["--budget", str(budget)]
+    if site := _site("zstandard"):
+        logger += ["--site", site]
     return [_keeper(), "--supervise", "--", *manager, "--", *logger]
 
 
@@ -82,18 +87,39 @@ def _keeper() -> str:
 
 def _sites() -> list[str]:
     """Where the manager's libraries are: it runs without `site`, which would cost it the time."""
-    from importlib.util import find_spec
-
     found: list[str] = []
     for name in _LIBRARIES:
-        spec = find_spec(name)
-        if spec is None or not spec.origin:
+        directory = _site(name)
+        if not directory:
             raise Failure(f"cannot run a supervisor: the Python library {name} is not installed for"
                           f" {sys.executable}; `pip install {name}` does it")
-        directory = os.path.dirname(os.path.dirname(spec.origin))
         if directory not in found:
             found.append(directory)
     return found
+
+
+def _site(library: str) -> str:
+    """The directory that the library is imported from; "" if it is not installed."""
+    from importlib.util import find_spec
+
+    spec = find_spec(library)
+    return os.path.dirname(os.path.dirname(spec.origin)) if spec and spec.origin else ""
+
+
+def _budget(call: Call) -> int | None:
+    """How many bytes all logs may take; None: it is for the logger to say."""
+    from supervisor.config.quantity import size
+    from supervisor.config.table import Refused
+
+    text = call.text("log-budget") or os.environ.get("UNBOXED_LOG_BUDGET")
+    if not text:
+        return None
+    try:
+        return int(size(0).parse(int(text) if text.isdecimal() else text))
+    except Refused as error:
+        raise Failure(
+            f"cannot run a supervisor: --log-budget or UNBOXED_LOG_BUDGET: {error}", BAD_USAGE
+        ) from None
 
 
 def _check_units(where: Paths, call: Call) -> list[str]:

@@ -12,6 +12,8 @@ import fcntl
 import posix
 import time
 
+from supervisor.logger import boots
+from supervisor.logger.holdings import Holdings
 from supervisor.logger.notice import say
 
 DIRECTORY = posix.O_RDONLY | posix.O_DIRECTORY | posix.O_NOFOLLOW | posix.O_CLOEXEC
@@ -19,13 +21,16 @@ MODE = 0o750
 
 
 class LogDirectory:
-    """`fd` is -1 until the first `refresh`. `path` is absolute."""
+    """`fd` is -1 until the first `refresh`. `path` is absolute. `boot` is the number of this boot
+    there, `holdings` what is known of what lies there."""
 
-    __slots__ = ("fd", "path")
+    __slots__ = ("boot", "fd", "holdings", "path")
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.fd = -1
+        self.boot = 0
+        self.holdings = Holdings()
 
     def refresh(self) -> int:
         """The directory that `path` names now, made and locked if it is a new one.
@@ -45,10 +50,12 @@ class LogDirectory:
             fd = _open(self.path, None)
         try:
             _lock(fd)
+            self.boot = boots.number(fd)
         except OSError:
             posix.close(fd)
             raise
         self.fd = fd
+        self.holdings.clear()
         return fd
 
     def enter(self, name: str) -> int:

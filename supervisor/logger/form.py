@@ -25,10 +25,16 @@ ERROR = 2  # standard error
 LOSS = 3  # one line of ours, JSON: {"from": ns, "to": ns, "bytes": n, "reason": "full"}
 
 RECOVERED = 1  # flag: its writer was killed before it noted the arrival; the time is the file's
+BOOT_SHIFT = 1  # flags above that one: the number of the boot in which it was noted (boots.py)
+# Whatever a power failure took away may have been read before, so the first segment of a boot
+# begins at the next multiple of this, more than a kernel keeps in memory: no offset is used twice.
+BOOT_BYTES = 1 << 36
 
 LOG = ".log"
 PACKED = ".log.zst"
 INDEX = ".idx"
+BOOTS = ".boots"  # in the log directory: one line "BOOTID REALTIME_NS" for each boot (boots.py)
+TEMPORARY = ".tmp"  # with a dot before the name
 SEQ_DIGITS = 16
 
 
@@ -47,6 +53,24 @@ def key_of(directory: str) -> str:
 
 def segment_name(start: int, suffix: str) -> str:
     return f"{start:016x}{suffix}"
+
+
+def next_boot(end: int) -> int:
+    """The offset at which a stream that ended at `end`, as far as the disk knows, goes on."""
+    return (end // BOOT_BYTES + 1) * BOOT_BYTES
+
+
+def missing_bytes(offset: int, start: int) -> int:
+    """How many bytes are known to be gone between `offset` and the first segment left, at `start`.
+
+    Of those before a boot nobody knows how many they were.
+    """
+    return max(0, start - max(offset, start // BOOT_BYTES * BOOT_BYTES))
+
+
+def temporary_name(start: int) -> str:
+    """Of a packed segment while it is written."""
+    return f".{start:016x}{PACKED}{TEMPORARY}"
 
 
 def segment_start(name: str) -> int:

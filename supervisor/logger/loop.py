@@ -22,10 +22,12 @@ from _socket import CMSG_LEN, MSG_CMSG_CLOEXEC, MSG_CTRUNC, MSG_DONTWAIT, SCM_RI
 
 from supervisor.kernel.wire import MAX_FDS, MAX_FRAME
 from supervisor.logger import frames
+from supervisor.logger.compressor import Compressor
 from supervisor.logger.directory import LogDirectory
 from supervisor.logger.form import directory_of
 from supervisor.logger.notice import reason, say
 from supervisor.logger.options import parse
+from supervisor.logger.retention import Retention
 from supervisor.logger.room import Room
 from supervisor.logger.stream import Stream, waiting
 
@@ -47,9 +49,13 @@ F_GETPIPE_SZ = 1032
 
 
 class Logger:
-    """`keeper` is the socket to the keeper, `most` how many descriptors there may be."""
+    """`keeper` is the socket to the keeper, `most` how many descriptors there may be, `budget` how
+    many bytes the log directory may hold (0: any number, -1: a share of its file system), `site`
+    where libraries are."""
 
-    def __init__(self, directory: LogDirectory, keeper: socket, most: int) -> None:
+    def __init__(
+        self, directory: LogDirectory, keeper: socket, most: int, budget: int = -1, site: str = ""
+    ) -> None:
         self._directory = directory
         self._keeper = keeper
         self._room = Room(most)
@@ -64,6 +70,8 @@ class Logger:
         self._failed_since_ns = 0
         self._epoll = select.epoll()
         self._epoll.register(keeper.fileno(), select.EPOLLIN)
+        self._compressor = Compressor(self._epoll, site)
+        self._retention = Retention(directory, self._by_name.get, budget, self._compressor)
 
     def run(self) -> int:
         """Serve until the keeper is gone. The exit status: 0 if everything is stored, else 1."""
@@ -73,9 +81,12 @@ class Logger:
                 if stream:
                     if not stream.queued:  # a frame before it in this batch may have changed that
                         self._serve(stream)
+                elif fd == self._compressor.fd:
+                    self._compressor.ended(self._directory)
                 elif fd == self._keeper.fileno() and not self._receive():
                     return self._finish()
             self._serve_queue()
+            self._retention.work()
 
     def _pause(self) -> float | None:
         """Seconds until the next turn (None: there is none). Sleeps if that is too soon for epoll,
@@ -83,6 +94,9 @@ class Logger:
         times = [self._queue[0][0]] if self._queue else []
         if self._deaf_until_ns:
             times.append(self._deaf_until_ns)
+        due_ns = self._retention.due_ns()
+        if due_ns >= 0:
+            times.append(due_ns)
         if not times:
             return None
         pause_ns = min(times) - time.monotonic_ns()
@@ -112,6 +126,8 @@ class Logger:
             self._fail(stream, error)
             return
         self._note_open(stream)
+        if moved:
+            self._retention.grew(stream)
         now_ns = time.monotonic_ns()
         if stream.delay_ns:
             self._recover(stream, now_ns)
@@ -262,9 +278,11 @@ class Logger:
         if known is None:
             stream = Stream(name, pipe, options)
             self._by_name[name] = stream
+            self._retention.meet(stream)
             self._listen(stream)
         elif _same_pipe(known.pipe, pipe) and not known.gone:
             known.options = options
+            self._retention.meet(known)
             posix.close(pipe)
         else:
             if known.successor:
@@ -291,6 +309,7 @@ class Logger:
         stream.queued = stream.gone = False
         if stream.successor:
             stream.pipe, stream.options = stream.successor
+            self._retention.meet(stream)
             stream.successor = None
             self._listen(stream)
             return
@@ -301,6 +320,7 @@ class Logger:
 
     def _finish(self) -> int:
         """The keeper has ended, and with it all who write: store what is left."""
+        self._compressor.stop()
         self._epoll.unregister(self._keeper.fileno())
         for stream in list(self._by_name.values()):
             if not (stream.owed or stream.queued or stream.successor or waiting(stream.pipe)):

@@ -1,5 +1,8 @@
 """The logger process: descriptor 3 is the keeper's socket, `--log-dir` where segments go.
 
+`--budget` is how many bytes all logs may take (0: any number; without it, a share of the file
+system), `--site` where zstandard is.
+
 Its life ends when that socket is closed, or by SIGKILL at any instant; no other signal ends it, as
 units may still have something to say while a terminal or a machine goes down.
 """
@@ -19,8 +22,11 @@ WANTED_FILES = 16384
 
 def main(argv: list[str]) -> int:
     """Exit status: 0 all stored, 1 not all, 2 bad usage."""
-    if len(argv) != 2 or argv[0] != "--log-dir" or not argv[1]:
-        say("usage: --log-dir DIR, with the keeper's socket as descriptor 3")
+    given = dict(zip(argv[::2], argv[1::2], strict=False))
+    log_dir, budget, site = (given.pop(name, "") for name in ("--log-dir", "--budget", "--site"))
+    if given or len(argv) % 2 or not log_dir or (budget and not budget.isdecimal()):
+        say("usage: --log-dir DIR [--budget BYTES] [--site DIR:DIR], with the keeper's socket as"
+            " descriptor 3")
         return 2
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT):
         _signal.signal(number, _signal.SIG_IGN)
@@ -29,8 +35,8 @@ def main(argv: list[str]) -> int:
     except OSError as error:
         say(f"cannot use descriptor {KEEPER}: {reason(error)}; it must be the keeper's socket")
         return 2
-    directory = LogDirectory(_absolute(argv[1]))
-    return Logger(directory, keeper, _file_limit()).run()
+    directory = LogDirectory(_absolute(log_dir))
+    return Logger(directory, keeper, _file_limit(), int(budget or -1), site).run()
 
 
 def _absolute(path: str) -> str:

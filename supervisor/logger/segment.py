@@ -8,7 +8,7 @@ same offsets, and whoever has it open while it is replaced goes on with what was
 from __future__ import annotations
 
 import os
-from bisect import bisect_left, bisect_right
+from _bisect import bisect_left, bisect_right
 
 from supervisor.logger.form import (
     ENTRY,

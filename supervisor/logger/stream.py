@@ -11,6 +11,7 @@ import time
 
 from supervisor.logger import tail as tails
 from supervisor.logger.directory import LogDirectory
+from supervisor.logger.form import ENTRY_BYTES
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ def waiting(pipe: int) -> int:
 
 
 class Stream:
-    """`name` is the directory's. `end` is the offset of the next byte (0 also: not known yet).
+    """`name` is the directory's. `end` is the offset of the next byte (-1: not known yet).
     `owed` is (descriptor, offset, length) of bytes in an unlinked file.
 
     The rest belongs to the loop: `queued`: it waits for a turn, not for its pipe; then `wait_ns`
@@ -46,7 +47,7 @@ class Stream:
         self.name = name
         self.pipe = pipe
         self.options = options
-        self.end = 0
+        self.end = -1
         self.tail: Tail | None = None
         self.owed: tuple[int, int, int] | None = None
         self.wait_ns = 0
@@ -75,7 +76,7 @@ class Stream:
         while self.owed:
             self._settle(self.owed, directory, now_ns)
         tail = self._usable_tail(directory, now_ns)
-        taken = tail.take(self.pipe, min(tail.room(self.options.segment_bytes, now_ns), TURN_BYTES))
+        taken = tail.take(self.pipe, min(tail.room(self.options, now_ns), TURN_BYTES))
         if not taken:
             return 0
         if tail.unlinked():
@@ -87,13 +88,15 @@ class Stream:
             return taken
         self.end = tail.end
         tail.note(taken, now_ns)
+        directory.holdings.grew(self.name, taken + ENTRY_BYTES)
         return taken
 
     def _settle(self, owed: tuple[int, int, int], directory: LogDirectory, now_ns: int) -> None:
         source, offset, length = owed
         tail = self._usable_tail(directory, now_ns)
-        most = min(tail.room(self.options.segment_bytes, now_ns), length)
+        most = min(tail.room(self.options, now_ns), length)
         copied = tail.copy(source, offset, most, now_ns)
+        directory.holdings.grew(self.name, copied + ENTRY_BYTES)
         self.end = tail.end
         if 0 < copied < length:
             self.owed = (source, offset + copied, length - copied)
@@ -111,7 +114,8 @@ class Stream:
                 tail = None
         if not tail:
             tail = self.tail = tails.reopen(directory, self.name, self.end, self.options)
-        if not tail.room(self.options.segment_bytes, now_ns):
+            self.end = tail.end
+        if not tail.room(self.options, now_ns):
             end = tail.end
             self.close_tail()
             tail = self.tail = tails.rotate(directory, self.name, end, self.options)

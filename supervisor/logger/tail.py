@@ -6,7 +6,8 @@ because we were killed or had no space, `reopen` adds it with the file's own tim
 has one remedy: close the tail, and open it again later.
 
 There is no fsync: it would make every unit wait for the disk of one. A power failure costs what the
-kernel had not written back (by default up to 30 s), and `_recover` makes the rest consistent.
+kernel had not written back (by default up to 35 s), `_recover` makes the rest consistent, and no
+offset is used twice, as the next boot leaves a gap (form.BOOT_BYTES).
 """
 from __future__ import annotations
 
@@ -15,14 +16,16 @@ import posix
 
 from supervisor.logger.directory import LogDirectory
 from supervisor.logger.form import (
+    BOOT_SHIFT,
     ENTRY,
     ENTRY_BYTES,
     INDEX,
     LOG,
     OUTPUT,
+    PACKED,
     RECOVERED,
+    next_boot,
     segment_name,
-    segment_start,
 )
 
 TYPE_CHECKING = False
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
 
 MODE = 0o640
 OPEN = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+READ = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
 FLAGS = posix.SPLICE_F_MOVE | posix.SPLICE_F_NONBLOCK
 
 SEEK_SET = 0
@@ -41,12 +45,19 @@ CLOCK_STEP_NS = 1_000_000_000
 
 class Tail:
     """`size` and `noted` are the bytes in segment and index, `end` the stream offset of the next
-    byte, `home` the directory's device and inode, `checked_ns` when that was last compared."""
+    byte, `home` the directory's device and inode, `checked_ns` when that was last compared; `boot`
+    is the number of the boot that entries are noted under. `first_ns` and `time_ns`: of the first
+    and the last entry."""
 
-    __slots__ = ("checked_ns", "home", "index", "log", "noted", "size", "start", "time_ns")
+    __slots__ = (
+        "boot", "checked_ns", "first_ns", "home", "index", "log", "noted", "size", "start",
+        "time_ns",
+    )
 
     def __init__(self, home: tuple[int, int], start: int, log: int, index: int) -> None:
         self.home = home
+        self.boot = 0
+        self.first_ns = 0
         self.start = start
         self.log = log
         self.index = index
@@ -59,11 +70,14 @@ class Tail:
     def end(self) -> int:
         return self.start + self.size
 
-    def room(self, segment_bytes: int, now_ns: int) -> int:
+    def room(self, options: Options, now_ns: int) -> int:
         """Bytes that may still be added, each arrival's index entry counted; 0: rotate first."""
         if self.size and now_ns < self.time_ns - CLOCK_STEP_NS:
             return 0
-        return max(0, segment_bytes - self.size - self.noted - ENTRY_BYTES)
+        # What is deleted when its last byte is too old must not have begun long before.
+        if options.max_age_s and self.size and now_ns - self.first_ns > options.span_ns:
+            return 0
+        return max(0, options.segment_bytes - self.size - self.noted - ENTRY_BYTES)
 
     def take(self, pipe: int, most: int) -> int:
         """Move up to `most` bytes here; 0 if the pipe is empty. They are not noted yet.
@@ -89,6 +103,9 @@ class Tail:
         """Write the entry of the last `length` bytes."""
         if now_ns > self.time_ns or not self.noted:
             self.time_ns = now_ns
+        if not self.noted:
+            self.first_ns = now_ns
+        flags |= self.boot << BOOT_SHIFT
         entry = ENTRY.pack(self.time_ns, self.end - length, length, OUTPUT, flags)
         if posix.pwrite(self.index, entry, self.noted) != ENTRY_BYTES:
             raise OSError(errno.ENOSPC, "no space left for the index")
@@ -106,23 +123,28 @@ class Tail:
 def reopen(directory: LogDirectory, name: str, end: int, options: Options) -> Tail:
     """The tail of the stream in directory `name`: its newest segment, or a new one.
 
-    `end` is the offset of the stream's next byte as far as the caller knows (0: not at all); bytes
+    `end` is the offset of the stream's next byte as far as the caller knows (-1: not at all); bytes
     before it that are gone from the directory leave a gap, so that offsets are never used twice.
     """
     home = directory.enter(name)
     try:
-        start = max(map(segment_start, posix.listdir(home)), default=-1)
-        if start >= 0:
-            tail = _open(home, start)
+        newest = directory.holdings.look(name, home)
+        if newest >= 0 and _packed(home, newest):  # by somebody else: it cannot grow any more
+            end = max(end, next_boot(_packed_end(home, newest)))
+        elif newest >= 0:
+            tail = _open(home, newest)
             try:
-                _recover(tail)
+                boot = _recover(tail, _boot_before(directory, name, home))
             except OSError:
                 tail.close()
                 raise
+            if end < 0 and boot != directory.boot:
+                end = next_boot(tail.end)
             if tail.end >= end:
+                tail.boot = directory.boot
                 return tail
             tail.close()
-        return _begin(home, end, options.keep_bytes - options.segment_bytes)
+        return _begin(directory, name, home, max(end, 0), options)
     finally:
         posix.close(home)
 
@@ -131,22 +153,81 @@ def rotate(directory: LogDirectory, name: str, end: int, options: Options) -> Ta
     """A new segment at offset `end`, after deleting what would exceed `keep` with it."""
     home = directory.enter(name)
     try:
-        return _begin(home, end, options.keep_bytes - options.segment_bytes)
+        return _begin(directory, name, home, end, options)
     finally:
         posix.close(home)
 
 
-def _begin(home: int, start: int, closed_bytes: int) -> Tail:
-    _expire(home, closed_bytes)
+def renew(directory: LogDirectory, name: str, options: Options) -> None:
+    """See to it that the newest segment of a stream that nobody has open is an empty one."""
+    tail = reopen(directory, name, -1, options)
+    size, end = tail.size, tail.end
+    tail.close()
+    if size:
+        rotate(directory, name, end, options).close()
+
+
+def _begin(
+    directory: LogDirectory, name: str, home: int, start: int, options: Options
+) -> Tail:
+    """The newest segment before it goes last, when its successor is there to tell its end."""
+    keep_bytes = options.keep_bytes - options.segment_bytes
+    holdings = directory.holdings
+    holdings.make_room(name, home, keep_bytes)
     tail = _open(home, start)
     try:
         # An index that is already there under that name is one whose segment is gone.
         posix.ftruncate(tail.index, 0)
-        _recover(tail)
+        _recover(tail, directory.boot)
     except OSError:
         tail.close()
         raise
+    tail.boot = directory.boot
+    holdings.began(name, start)
+    holdings.make_room(name, home, keep_bytes)
     return tail
+
+
+def _boot_before(directory: LogDirectory, name: str, home: int) -> int:
+    """The boot in which the last but one segment ended; 0 if nothing tells. The newest one, if it
+    has no entry, came after that."""
+    starts = sorted(directory.holdings.stocks[name].segments)[:-1]
+    return last_entry(home, starts[-1])[1] if starts else 0
+
+
+def last_entry(home: int, start: int) -> tuple[int, int]:
+    """(time, number of the boot) of the last whole index entry of a segment; zeros: none."""
+    try:
+        index = posix.open(segment_name(start, INDEX), READ, dir_fd=home)
+    except FileNotFoundError:
+        return 0, 0
+    try:
+        count = posix.fstat(index).st_size // ENTRY_BYTES
+        entry = posix.pread(index, ENTRY_BYTES, (count - 1) * ENTRY_BYTES) if count else b""
+    finally:
+        posix.close(index)
+    if len(entry) != ENTRY_BYTES:
+        return 0, 0
+    time_ns, _, _, _, flags = ENTRY.unpack(entry)
+    return time_ns, flags >> BOOT_SHIFT
+
+
+def _packed(home: int, start: int) -> bool:
+    try:
+        posix.stat(segment_name(start, LOG), dir_fd=home, follow_symlinks=False)
+    except FileNotFoundError:
+        return True
+    return False
+
+
+def _packed_end(home: int, start: int) -> int:
+    from supervisor.logger.packed import content_bytes
+
+    fd = posix.open(segment_name(start, PACKED), READ, dir_fd=home)
+    try:
+        return start + content_bytes(fd)
+    finally:
+        posix.close(fd)
 
 
 def _open(home: int, start: int) -> Tail:
@@ -160,41 +241,29 @@ def _open(home: int, start: int) -> Tail:
     return Tail((found.st_dev, found.st_ino), start, log, index)
 
 
-def _recover(tail: Tail) -> None:
-    """Find the true end, and note what a killed logger had no time to note."""
+def _recover(tail: Tail, boot: int) -> int:
+    """Find the true end, and note what a killed logger had no time to note.
+
+    Returns the number of the boot in which the last arrival came, `boot` if no entry tells.
+    """
+    tail.boot = boot
     log, index = posix.fstat(tail.log), posix.fstat(tail.index)
     tail.size = log.st_size
     noted = index.st_size - index.st_size % ENTRY_BYTES  # the rest is a torn entry
     unnoted = tail.size
     while noted:
         entry = posix.pread(tail.index, ENTRY_BYTES, noted - ENTRY_BYTES)
-        time_ns, offset, length, _, _ = ENTRY.unpack(entry)
-        if tail.start <= offset and offset + length <= tail.end:
+        time_ns, offset, length, kind, flags = ENTRY.unpack(entry)
+        if kind and tail.start <= offset and offset + length <= tail.end:
             tail.noted, tail.time_ns = noted, time_ns
+            tail.boot = flags >> BOOT_SHIFT
             unnoted = tail.end - offset - length
             break
         noted -= ENTRY_BYTES  # after a power failure an index can know of bytes that never came
     if noted < index.st_size:
         posix.ftruncate(tail.index, noted)
+    if noted:
+        tail.first_ns = ENTRY.unpack(posix.pread(tail.index, ENTRY_BYTES, 0))[0]
     if unnoted:
         tail.note(unnoted, log.st_mtime_ns, RECOVERED)
-
-
-def _expire(home: int, keep_bytes: int) -> None:
-    """Delete the oldest segments until the rest holds at most `keep_bytes`, indexes included."""
-    sizes: dict[int, int] = {}
-    for name in posix.listdir(home):
-        start = segment_start(name.replace(INDEX, LOG))
-        if start >= 0:
-            found = posix.stat(name, dir_fd=home, follow_symlinks=False)
-            sizes[start] = sizes.get(start, 0) + found.st_size
-    total = sum(sizes.values())
-    for start in sorted(sizes):
-        if total <= keep_bytes:
-            return
-        total -= sizes[start]
-        for suffix in (LOG, INDEX):  # in this order: an index alone is nobody's, and goes next time
-            try:
-                posix.unlink(segment_name(start, suffix), dir_fd=home)
-            except FileNotFoundError:
-                continue
+    return tail.boot

@@ -10,7 +10,7 @@ import pytest
 
 from supervisor.logger.form import ENTRY, RECOVERED
 from supervisor.logger.read import records
-from tests.logger_kit import FakeKeeper, ended, segments, wait_until, writer
+from tests.logger_kit import FakeKeeper, content, ended, segments, wait_until, writer
 
 KILLS = 1000
 LINES = 1_000_000  # of 100 bytes
@@ -29,7 +29,7 @@ def lines() -> Iterator[bytes]:
 
 def size(directory: Path) -> int:
     found = segments(directory)
-    return int(found[-1].stem, 16) + found[-1].stat().st_size if found else 0
+    return int(found[-1].name[:16], 16) + found[-1].stat().st_size if found else 0
 
 
 def wait_for_size(directory: Path, bytes_: int) -> None:
@@ -69,7 +69,7 @@ def test_f30_a_thousand_kills_lose_no_byte_and_tear_no_line(tmp_path: Path) -> N
             recovered += flags & RECOVERED
         assert offset == LINES * 100
 
-    stored = b"".join(path.read_bytes() for path in segments(directory))
+    stored = b"".join(content(path) for path in segments(directory))
     assert len(stored) == LINES * 100
     for number in range(LINES):
         assert stored[number * 100 : number * 100 + 100] == b"%099d\n" % number

@@ -72,7 +72,8 @@ def test_without_a_terminal_it_becomes_the_keeper_with_manager_and_logger(
         "--state-dir", manager[manager.index("--state-dir") + 1], "--log-dir", f"{runtime}/logs",
         "--start", "web"]
     assert logger == [sys.executable, "-I", "-S", str(ROOT / "supervisor/logger/__main__.py"),
-                      "--log-dir", f"{runtime}/logs"]
+                      "--log-dir", f"{runtime}/logs", "--site", logger[-1]]
+    assert Path(logger[-1], "zstandard").is_dir()
 
 
 def test_on_a_terminal_it_shows_states_and_a_line_that_sums_up_and_stops_in_order(

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -25,7 +26,7 @@ def test_the_same_directory_is_opened_once(tmp_path: Path) -> None:
 def test_a_removed_log_directory_is_made_again(tmp_path: Path) -> None:
     directory = LogDirectory(str(tmp_path / "log"))
     directory.refresh()
-    (tmp_path / "log").rmdir()
+    shutil.rmtree(tmp_path / "log")
     os.close(directory.enter("web"))
     assert (tmp_path / "log" / "web").is_dir()
 
@@ -42,7 +43,7 @@ def test_what_takes_a_directorys_place_is_moved_aside(
     directory.refresh()
     place = log / "web" if below else log
     if not below:
-        log.rmdir()
+        shutil.rmtree(log)
     if kind == "file":
         place.write_text("somebody's")
     else:
