@@ -2,7 +2,8 @@
 
 Law: an agent never costs its main anything. An attachment is an edge from the main to its agent,
 so that the agent goes first and stops last, but the weakest one there is: it waits for nothing, it
-gives way to whatever `needs` says, and of a cycle that it closes only the agents are refused.
+gives way to whatever `needs` says, and of a cycle that it closes only the agents are refused. One
+that shares the namespaces of its main is bound to it instead: it comes after it, leaves with it.
 """
 from __future__ import annotations
 
@@ -33,6 +34,20 @@ def attached(units: Mapping[str, Unit], deps: Mapping[str, Iterable[Dep]]) -> di
     return found
 
 
+def shares_process(unit: Unit) -> bool:
+    """Whether it is started after its main, whose namespaces it shares, and ends with it."""
+    return unit.agent is not None and not {"pid", "tmp"}.isdisjoint(unit.agent.share)
+
+
+def _no_main(mains: list[str], units: Mapping[str, Unit]) -> str:
+    """Why these are not the one process whose namespaces can be shared."""
+    if not mains:
+        return "which has no unit file"
+    if len(mains) > 1:
+        return "which is a group of several"
+    return "which has several instances" if units[mains[0]].instances != 1 else ""
+
+
 def _members(name: str, units: Mapping[str, Unit], deps: Mapping[str, Iterable[Dep]]) -> set[str]:
     """As graph.members, without the groups."""
     seen = {name}
@@ -52,9 +67,16 @@ def attach(
     """`deps`, those of `needs`, with the edges of agents; and `attached`. Agents that close a
     cycle with one another are added to `broken`, and have no edges."""
     whole = attached(units, deps)
-    edges: dict[str, list[Dep]] = {}  # main -> to its agents
+    edges: dict[str, list[Dep]] = {}  # main -> to its agents, and bonds the other way
     for agent in whole:
         first = _first(agent, deps)
+        if shares_process(units[agent]):  # of which there is nothing before its main runs
+            bonds = [Dep(main, "started", True, True, True, True) for main in whole[agent]]
+            edges.setdefault(agent, []).extend(bonds)
+            first |= set(whole[agent])
+            if why := _no_main(whole[agent], units):
+                words = f"it shares namespaces with {units[agent].attach[0]}, {why}"
+                broken.setdefault(agent, words)
         for main in whole[agent]:
             if units[main].attach and main not in units[agent].attach:
                 continue  # two agents with "*": neither goes first
@@ -68,9 +90,10 @@ def attach(
         closing: dict[str, str] = {}
         for path in cycles(mixed):
             refused = [
-                agent
-                for main, agent in pairwise(path)
-                if any(d.unit == agent and d.order for d in edges.get(main, ()))
+                after if dep.agent else before
+                for before, after in pairwise(path)
+                for dep in edges.get(before, ())
+                if dep.unit == after and dep.order
             ]
             closing.update(dict.fromkeys(refused, ATTACH_CYCLE + " -> ".join(path)))
         if not closing:
@@ -78,7 +101,8 @@ def attach(
         for name, words in closing.items():
             broken.setdefault(name, words)
         edges = {
-            main: [d for d in row if d.unit not in closing] for main, row in edges.items()
+            name: [d for d in row if (d.unit if d.agent else name) not in closing]
+            for name, row in edges.items()
         }
 
 

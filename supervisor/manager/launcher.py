@@ -6,6 +6,7 @@ descriptors which may change in between is made anew.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING
 
@@ -64,6 +65,9 @@ class Launcher:
         self._sandboxing: Sandboxing | None = None
         self.missing: dict[str, tuple[str, ...]] = {}  # key -> what is not enforced, in sentences
         self.learning: dict[str, Session] = {}  # key -> who learns it
+        # Set by the supervisor: the units that an agent is attached to.
+        self.attached: Callable[[str], tuple[str, ...]] = lambda _name: ()
+        self.main_of: Callable[[Unit], int] = lambda _unit: 0  # supervisor: whose it shares
 
     def forget(self, key: str) -> None:
         self._frames.pop(key, None)
@@ -177,6 +181,19 @@ class Launcher:
                 env.update(variables(filled(path, names)))
         env.update((name, filled(value, names)) for name, value in unit.env)
         env[MARK] = inst.key
+        ready_fd = unit.start.ready.fd if unit.start.ready.kind == "fd" and not role else -1
+        close_from = max(FIRST_LISTEN_FD + len(fds), ready_fd + 1)
+        sent = [(ready_fd, "readiness pipe")] if ready_fd >= 0 else []
+        if unit.attach:
+            from supervisor.manager.given import given
+
+            opened = policy.open if policy is not None else ()
+            close_from = max(close_from, *(one.fd + 1 for one in opened), 0)
+            extra = given(unit, self.attached(unit.name), self._paths, close_from)
+            env.update(extra.env)
+            if not role:
+                sent += extra.sent
+                close_from = max(close_from, *(fd + 1 for fd, _ in extra.sent), 0)
         directory = filled(unit.directory, names)
         root = policy.root if policy is not None else ""
         program = self._program(command[0], env["PATH"], root)
@@ -184,7 +201,7 @@ class Launcher:
         if policy is not None:
             boxed = self.sandboxing().box(
                 unit, inst.key, policy, who, program, command, directory, notify_path, names,
-                joined=inst.pid if role in _JOIN else 0, dry=dry,
+                joined=inst.pid if role in _JOIN else 0, main=self.main_of(unit), dry=dry,
             )  # fmt: skip
             who = boxed.identity
             for name, value in boxed.env:
@@ -193,7 +210,6 @@ class Launcher:
             owner = boxed.owner if boxed is not None else None
             self._open_notify(inst.key, notify_path, who, owner)
         rlimits, nice, oom_score = self._of_process(unit)
-        ready_fd = unit.start.ready.fd if unit.start.ready.kind == "fd" and not role else -1
         out = streams.outlet(unit.logs, inst.key) if role != "exec" else streams.Outlet()
         launch = Launch(
             command, program, tuple(env.items()), who,
@@ -203,8 +219,7 @@ class Launcher:
             oom_score=self._oom_score if oom_score is None else oom_score,
             raises=_raised(rlimits), rlimits=rlimits, nice=nice,
             cpu=self._cpus[inst.index % len(self._cpus)] if unit.pin else -1,
-            fds=tuple(fds), pid_vars=tuple(pid_vars), sent_fd=ready_fd,
-            close_from=max(FIRST_LISTEN_FD + len(fds), ready_fd + 1),
+            fds=tuple(fds), pid_vars=tuple(pid_vars), sent=tuple(sent), close_from=close_from,
         )  # fmt: skip
         if boxed is not None and learner is not None and not role:
             boxed = boxed._replace(confinement=learner.asking(boxed.confinement, program))
@@ -217,7 +232,8 @@ class Launcher:
             return compile_plan(launch), False, boxed
         if unit.user not in ("root", "0"):
             launch = launch._replace(confinement=self._level_base())
-        again = unit.start.ready.kind == "notify" or fds  # these may have to be opened again
+        # These may have to be opened again, or be others.
+        again = unit.start.ready.kind == "notify" or fds or unit.attach
         fixed = not (unit.env_files or unit.user or unit.group or unit.groups or again)
         return compile_plan(launch), bool(fixed) and "/" in command[0], None
 

@@ -117,18 +117,21 @@ class Sandboxing:
     def box(
         self, unit: Unit, key: str, policy: Policy, who: Identity, program: str,
         command: tuple[str, ...], directory: str, notify: str, names: dict[str, str], *,
-        joined: int = 0, dry: bool,
+        joined: int = 0, main: int = 0, dry: bool,
     ) -> Boxed:  # fmt: skip
         """`notify`: the path of its notify socket, "" if it has none. `joined`: a process
-        of its own whose namespaces it enters; 0: it gets new ones. `dry`: to look at only. Raises
+        of its own whose namespaces it enters; 0: it gets new ones. `main`: the process that it
+        shares some with, 0: none runs. `dry`: to look at only. Raises
         CannotLaunch."""
+        if (policy.share_pid or policy.share_tmp) and not (main or joined or dry):
+            raise CannotLaunch(f"agent.share: {unit.attach[0]} does not run")
         alone = _without_ids(policy)
         if alone:
             policy = replace(policy, dynamic_user=False)
         context = Context(
             facts(), unit.name, key, who, program, command, directory, self._paths.runtime,
             self._paths.state, self._group(key), (notify,) if notify else (),
-            tuple(Secret(one.name, filled(one.file, names)) for one in unit.secrets),
+            tuple(Secret(one.name, filled(one.file, names)) for one in unit.secrets), main,
         )  # fmt: skip
         try:
             inside = namespaces.inside(policy, context, who)

@@ -53,6 +53,7 @@ class Supervisor:
         self.world = world  # its own methods
         self.journal = journal  # commit
         self.launcher = launcher
+        launcher.main_of = self._main_of
         self.header = header  # main, commit
         self.stored = stored  # launcher, performer: names that the keeper holds
         self.loop = Loop(self.failed)
@@ -151,6 +152,14 @@ class Supervisor:
         from supervisor.manager.sandboxing import violation
 
         return violation(unit, pid, code, status, self.violations)
+
+    def _main_of(self, unit: Unit) -> int:
+        """The process whose namespaces an agent shares; 0 for others, and while that does not
+        run."""
+        if unit.agent is None or not unit.agent.share:
+            return 0
+        keys = [key for main in self.world.graph.agents[unit.name] for key in self.world.keys[main]]
+        return max((self.world.instances[key].pid for key in keys), default=0)
 
     def number(self) -> int:
         """For a launch that core knows nothing of; written down before anything can have it."""

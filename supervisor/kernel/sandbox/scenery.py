@@ -256,12 +256,16 @@ class View:
         if policy.hide_homes and policy.view == "hide":
             homes = [one for one in HOMES if exists(one) and not lives_in(one, policy, ctx)]
             found += [_real(one) for one in homes]
-        if policy.read_only:
+        if policy.read_only and not self._elsewhere(ctx.runtime):
             found.append(_real(ctx.runtime))
         elif policy.secrets:
             found.append(vault.top(ctx))
         found += {directories.private_of(one) for one in self.own if directories.is_private(one)}
         return dict.fromkeys(found, "empty")
+
+    def _elsewhere(self, path: str) -> bool:
+        """Whether it is in the host's /tmp, of which one that shares another's sees nothing."""
+        return self.policy.share_tmp and any(is_below(_real(path), top) for top in TMP)
 
     def _temporaries(self) -> dict[str, str]:
         policy = self.policy
