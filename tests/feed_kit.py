@@ -12,11 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Self
 
-from supervisor.logger.form import ENTRY, INDEX, LOG, OUTPUT, segment_name
+import zstandard
+
+from supervisor.logger.form import ENTRY, INDEX, LOG, OUTPUT, PACKED, segment_name
+from supervisor.logger.packed import pack
 
 ROOT = Path(__file__).parent.parent
 PROGRAM = str(ROOT / "supervisor" / "logger" / "feed.py")
 PYTHON = os.path.realpath(sys.executable)
+SITE = str(Path(zstandard.__file__).parent.parent)
 
 
 class Store:
@@ -44,6 +48,14 @@ class Store:
     def rotate(self) -> None:
         self.start = self.offset
 
+    def compress(self) -> None:
+        """All segments but the newest."""
+        for path in self.path.glob("*" + LOG):
+            if path.name != segment_name(self.start, LOG):
+                with path.open("rb") as plain, path.with_suffix(PACKED).open("wb") as packed:
+                    pack(plain.fileno(), packed.fileno())
+                path.unlink()
+
     def expire(self) -> None:
         """Delete all segments but the newest."""
         for path in self.path.iterdir():
@@ -60,7 +72,8 @@ class Feed:
         self.progress_path.parent.mkdir(parents=True, exist_ok=True)
         self.cursor_path = home / "state" / "agent" / "cursor"
         self.has_cursor = cursor
-        self.arguments = ["--log-dir", str(self.log_dir), "--progress", str(self.progress_path)]
+        self.arguments = ["--site", SITE, "--log-dir", str(self.log_dir)]
+        self.arguments += ["--progress", str(self.progress_path)]
         if cursor:
             self.arguments += ["--cursor", str(self.cursor_path)]
         if key:

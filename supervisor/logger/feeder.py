@@ -229,8 +229,13 @@ def main(argv: list[str]) -> int:
     _signal.set_wakeup_fd(signalled, warn_on_full_buffer=False)
     ended: list[int] = []
     _signal.signal(_signal.SIGTERM, lambda number, _: ended.append(number))
-    feed = Feed(options, wake_up)
-    _signal.signal(_signal.SIGTERM, lambda *_: feed.end())
-    if ended:
-        feed.end()
-    return feed.run()
+    try:
+        feed = Feed(options, wake_up)
+        _signal.signal(_signal.SIGTERM, lambda *_: feed.end())
+        if ended:
+            feed.end()
+        return feed.run()
+    except OSError as error:
+        say(f"cannot read the logs in {options.log_dir}: {reason(error)}; the agent gets no more "
+            "until a feed can", "feed")
+        return 1

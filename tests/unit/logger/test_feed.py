@@ -115,6 +115,31 @@ def test_a_log_directory_that_comes_later_is_found(tmp_path: Path, feed: MakeFee
     assert texts(one.take(1)) == ["there"]
 
 
+def test_compressed_segments_are_read_too(tmp_path: Path, feed: MakeFeed) -> None:
+    web = Store(tmp_path, "web")
+    web.put(b"packed\nin the mid")
+    web.rotate()
+    web.put(b"dle\nnot packed\n")
+    web.compress()
+    one = feed()
+    one.begin()
+    assert texts(one.take(3)) == ["packed", "in the middle", "not packed"]
+
+
+def test_logs_that_cannot_be_read_are_told_of(tmp_path: Path, feed: MakeFeed) -> None:
+    web = Store(tmp_path, "web")
+    web.put(b"packed\n")
+    web.rotate()
+    web.put(b"not packed\n")
+    web.compress()
+    one = feed()
+    one.arguments[1] = "/nowhere"  # as if zstandard was not installed
+    with (tmp_path / "stderr").open("wb") as said:
+        one.start(stderr=said.fileno())
+        assert one.wait() == 1
+    assert "cannot read the logs" in (tmp_path / "stderr").read_text()
+
+
 # --- lines ---
 
 def test_a_long_line_comes_in_pieces(tmp_path: Path, feed: MakeFeed) -> None:
