@@ -68,7 +68,7 @@ class Silent(ControlError):
 
 
 class Client:
-    """One connection: one call at a time. `path` of the socket; `kind` which of the two it is."""
+    """One connection. `path` of the socket; `kind` which of the two it is."""
 
     def __init__(self, runtime_dir: str, kind: Literal["control", "status"]) -> None:
         self.runtime_dir = runtime_dir
@@ -100,9 +100,17 @@ class Client:
     ) -> dict[str, Any]:
         """The answer's parameters. `method` without its interface is one of ours. `timeout_s` None:
         as long as it takes. Raises ControlError."""
+        self.ask(method, parameters)
+        return self.answer(timeout_s)
+
+    def ask(self, method: str, parameters: Mapping[str, Any] | None = None) -> None:
+        """Send a call, and do not wait for its answer. A few may be on their way at a time: they
+        are answered in order, each by an `answer`. Raises ControlError."""
         self._send(method, parameters, more=False)
-        reply = self._receive(timeout_s, nudge=True)
-        return self._checked(reply)
+
+    def answer(self, timeout_s: float | None = ANSWER_S) -> dict[str, Any]:
+        """To the oldest `ask` without one, as `call` gives it. Raises ControlError."""
+        return self._checked(self._receive(timeout_s, nudge=True))
 
     def stream(
         self, method: str, parameters: Mapping[str, Any] | None = None,

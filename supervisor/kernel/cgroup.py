@@ -182,15 +182,19 @@ class CgroupTracker:
         """Memory, CPU and tasks of all in the group. Memory is a controller's own count; without
         one it is added up, unless there are so many processes that others would wait for it. So
         with the tasks, where there are very many groups."""
-        group = self._path(key)
-        cpu = read(f"{group}/cpu.stat", 256)
+        cpu = read(f"{self._path(key)}/cpu.stat", 256)
         cpu_ns = int(cpu.split()[1]) * 1000 if cpu.startswith("usage_usec") else None
+        memory, tasks = self.memory_and_tasks(key)
+        return Figures(memory, cpu_ns, tasks)
+
+    def memory_and_tasks(self, key: str) -> tuple[int | None, int | None]:
+        """As in `figures`."""
         pids, whole = self._count(key, _MOST_COUNTED)
         tasks = len(pids) if whole else None
         if self._memory:
-            text = read(f"{group}/memory.current").strip()
-            return Figures(int(text) if text else None, cpu_ns, tasks)
-        return Figures(added_bytes(pids) if whole else None, cpu_ns, tasks)
+            text = read(f"{self._path(key)}/memory.current").strip()
+            return (int(text) if text else None), tasks
+        return (added_bytes(pids) if whole else None), tasks
 
     def leftovers(self) -> list[str]:
         """Keys of groups with processes in them that an earlier supervisor left behind."""

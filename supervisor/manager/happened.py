@@ -17,7 +17,10 @@ _LOGGER = "/logger/__main__.py"  # in its command line
 
 
 def figures(sup: Supervisor, chosen: Iterable[Instance]) -> report.FiguresReply:
-    written = log_figures.read(f"{sup.paths.runtime}/log-figures")
+    try:
+        written = log_figures.read(f"{sup.paths.runtime}/log-figures")
+    except OSError:
+        written = {}  # they are not known now
     counts = sup.counters.of
     rows = tuple(
         _instance(inst, counts.get(inst.key, _NOTHING), written.get(inst.key)) for inst in chosen
@@ -26,7 +29,7 @@ def figures(sup: Supervisor, chosen: Iterable[Instance]) -> report.FiguresReply:
 
 
 def _instance(
-    inst: Instance, counts: Counts, log: log_figures.Figures | None
+    inst: Instance, counts: Counts, log: tuple[int, int, int, int] | None
 ) -> report.InstanceFigures:
     latency = exits = None
     if counts.ready:

@@ -43,10 +43,15 @@ class Reports:
         sup = self._sup
         unit = sup.world.unit_of(inst)
         runs = unit.kind != "group" and inst.phase not in RESTING
-        used = sup.tracker.figures(inst.key, inst.pid) if figures and runs else _NO_FIGURES
         limiting = sup.limiting
-        if limiting is not None and figures and runs:
-            used = limiting.figures(inst.key, used)
+        used: Figures | report.Usage = _NO_FIGURES
+        all_used = self._usage(inst) if usage and runs else None
+        if all_used is not None:
+            used = all_used
+        elif figures and runs:
+            used = sup.tracker.figures(inst.key, inst.pid)
+            if limiting is not None:
+                used = limiting.figures(inst.key, used)
         limit = unit.restart.limit
         since = inst.since_ns or inst.defined_ns
         since = sup.realtime_ns(since) if since else sup.header.started_ns
@@ -65,7 +70,7 @@ class Reports:
             description=unit.description,
             missing_limits=limiting.missing(inst.key) if limiting is not None else (),
             missing_sandbox=sup.launcher.not_enforced(self._ran(inst, unit), inst) if runs else (),
-            usage=self._usage(inst) if usage and runs else None,
+            usage=all_used,
         )  # fmt: skip
 
     def _usage(self, inst: Instance) -> report.Usage:

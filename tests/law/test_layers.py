@@ -41,6 +41,7 @@ LIBRARIES = {
     "msgspec": {"model", "config", "core", "kernel", "control", "manager", "cli"},
     "click": {"cli"},
     "zstandard": {"logger"},  # to pack segments and to read them, late
+    "prometheus_client": {"agents"},
     "starlette": {"agents"},
     "uvicorn": {"agents"},
     "pyroute2": {"kernel"},  # of a private network, if there is one

@@ -1,0 +1,86 @@
+"""What a scrape asks the supervisor: small calls, so that nobody else waits long for an answer.
+
+Law: on the status socket, as anybody may. The supervisor reads some ten small files for each unit,
+so units are asked for by CHUNK. A manager that is replaced meanwhile is asked again, until
+PATIENCE_S are over.
+"""
+from __future__ import annotations
+
+import os
+import time
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from supervisor.control.client import Client, ControlError, Lost, Unreachable
+from supervisor.model.paths import paths
+
+CHUNK = 32  # units of one call: some 4 ms of the manager's time
+PATIENCE_S = 5.0  # a Prometheus waits for 10 s, if it was not told otherwise
+_CALL_S = 3.0
+_AGAIN_S = 0.05
+_AHEAD = 2
+_GONE = "io.unboxed.Supervisor.NoSuchUnit"
+
+Row = Mapping[str, Any]
+
+
+class Answer(NamedTuple):
+    """InstanceFigures and InstanceStatus by key, of the keys that are in both; and the rest of what
+    `Figures` tells."""
+
+    figures: dict[str, Row]
+    statuses: dict[str, Row]
+    supervisor: Row
+    bounds_ns: list[int]
+
+
+def runtime_dir(environ: Mapping[str, str]) -> str:
+    """Where the supervisor's status socket is: an agent is told by UNBOXED_STATUS."""
+    status = environ.get("UNBOXED_STATUS")
+    return os.path.dirname(status) if status else paths(environ, os.geteuid()).runtime
+
+
+def ask(runtime: str) -> Answer:
+    """Raises ControlError if there is no answer in time."""
+    end = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            return _ask(runtime)
+        except (Lost, Unreachable):
+            if time.monotonic() + _AGAIN_S > end:
+                raise
+            time.sleep(_AGAIN_S)  # the sockets outlive a manager: the next one answers on them
+
+
+def _ask(runtime: str) -> Answer:
+    with Client(runtime, "status") as client:
+        told = client.call("Figures", {}, _CALL_S)
+        figures = {row["key"]: row for row in told["instances"]}
+        statuses = _statuses(client, list(figures))
+    known = {key: row for key, row in figures.items() if key in statuses}
+    return Answer(known, statuses, told["supervisor"], told["start_bounds_ns"])
+
+
+def _statuses(client: Client, keys: list[str]) -> dict[str, Row]:
+    """Of those that are still there. Two calls are on their way at a time: while one answer is
+    understood here, the next is made there."""
+    chunks = deque(keys[at : at + CHUNK] for at in range(0, len(keys), CHUNK))
+    asked: deque[list[str]] = deque()
+    found: dict[str, Row] = {}
+    while chunks or asked:
+        while chunks and len(asked) < _AHEAD:
+            asked.append(chunks.popleft())
+            client.ask("Status", {"units": asked[-1], "usage": True})
+        chunk = asked.popleft()
+        try:
+            told = client.answer(_CALL_S)
+        except ControlError as error:
+            gone = error.parameters.get("unit")
+            if error.name != _GONE or gone not in chunk:
+                raise
+            if rest := [key for key in chunk if key != gone]:
+                chunks.append(rest)
+        else:
+            found.update((row["key"], row) for row in told["instances"])
+    return found
