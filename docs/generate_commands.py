@@ -101,6 +101,8 @@ def _options(options: tuple[Option, ...]) -> str:
 
 def _names(option: Option) -> str:
     value = f" {option.value}" if option.value else ""
+    if option.bare:
+        value = f"[={option.value}]"
     return ", ".join(f"`{name}{value}`" for name in option.names)
 
 

@@ -87,7 +87,8 @@ def candidates(call: Call, words: tuple[str, ...]) -> list[str]:
             option = next((one for one in options if name in one.names), None)
             if option is RUNTIME_DIR and equals:
                 call.options["runtime-dir"] = value
-            pending = option if option and option.value and not equals else None
+            takes = option and option.value and not option.bare and not equals
+            pending = option if takes else None
         elif command is None:
             command = BY_NAME.get(word)
             if command is None:
@@ -109,6 +110,12 @@ def candidates(call: Call, words: tuple[str, ...]) -> list[str]:
 def _values(option: Option, current: str) -> list[str]:
     if option.value == "DIR":
         return ["@directory"]
+    if option.key == "stream":
+        return [name for name in ("output", "error", "lost") if name.startswith(current)]
+    if option.value == "LEVEL":
+        from supervisor.logger.structured import NAMES
+
+        return [name for name in NAMES if name.startswith(current)]
     if option.value == "SIGNAL":
         from supervisor.model.values import SIGNALS
 

@@ -29,7 +29,7 @@ def understand(argv: Sequence[str]) -> Call | int:
     if verb in LATER:
         raise Failure(
             f"cannot run `unboxed {verb}`: it is not supported yet; {LATER[verb]}", BAD_USAGE)
-    words, keys = _split_keys(in_full(argv), BY_NAME.get(verb))
+    words, keys = _split_keys(_in_full(argv, BY_NAME.get(verb)), BY_NAME.get(verb))
     try:
         answer = _group().main(
             list(words), prog_name="unboxed", standalone_mode=False)
@@ -38,6 +38,22 @@ def understand(argv: Sequence[str]) -> Call | int:
     if not isinstance(answer, Call):
         return DONE if answer is None else int(answer)
     return Call(answer.verb, answer.words, answer.options, keys)
+
+
+def _in_full(argv: Sequence[str], command: Command | None) -> list[str]:
+    """`logs --boot web` with `--boot=0` written out: click would take the unit for its value."""
+    words: list[str] = []
+    options = {name: option for option in (RUNTIME_DIR, *(command.options if command else ()))
+               for name in option.names}
+    rest = iter(in_full(argv))
+    for word in rest:
+        option = options.get(word)
+        if word == "--":
+            return [*words, word, *rest]
+        words.append(f"{word}={option.bare}" if option and option.bare else word)
+        if option and option.value and not option.bare:
+            words += [value for value in [next(rest, None)] if value is not None]
+    return words
 
 
 def _verb(argv: Sequence[str]) -> str:
@@ -135,8 +151,9 @@ def _option(option: Option) -> click.Option:
     declared = [_parameter(option), *option.names]
     if not option.value:
         return click.Option(declared, is_flag=True, help=option.text)
+    value = f"[{option.value}]" if option.bare else option.value
     return click.Option(
-        declared, metavar=option.value, type=kind, multiple=option.many, help=option.text)
+        declared, metavar=value, type=kind, multiple=option.many, help=option.text)
 
 
 class _Whole(click.ParamType[int]):

@@ -2,63 +2,71 @@
 
 On a terminal each line has the time of day and the unit's name before it, and control characters
 escaped. Elsewhere it is for programs: the full time in UTC, the key, and the bytes as they were.
-The supervisor's own stream is put into sentences, but for --json.
+The supervisor's own stream is put into sentences, but for --json. log_choice.py knows which lines
+are shown, log_lines.py how.
 """
 from __future__ import annotations
 
 import os
 import sys
 import time
+from select import POLLIN, poll
 
 from supervisor.cli.call import BAD_USAGE, DONE, NOT_PERMITTED, NOT_RUNNING, Call, Failure
-from supervisor.cli.clock import clock, exact_stamp
-from supervisor.cli.own import STREAM, sentence
-from supervisor.cli.screen import Screen, name_colour, name_width
+from supervisor.cli.clock import clock
+from supervisor.cli.log_choice import boot_times, chosen
+from supervisor.cli.screen import Screen
 from supervisor.logger.read import matches, records, streams
-from supervisor.logger.text import escape
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import NoReturn
 
+    from supervisor.logger.follow import Follower
     from supervisor.logger.lines import Record
 
 FOLLOW_LINES = 10  # what `-f` shows of the past unless told otherwise
-_STREAMS = {1: "output", 2: "error"}
-_SECOND_NS = 1_000_000_000
 _LOOK_S = 2.0
-_LATER = (
-    ("grep", "search logs", "pipe the output through grep"),
-    ("boot", "show the logs of one boot", "use --since"),
-)
 
 
 def run(call: Call) -> int:
-    for later, what, instead in _LATER:
-        if call.options.get(later) is not None:
-            raise Failure(
-                f"cannot {what}: --{later} is not supported yet; {instead}", BAD_USAGE)
+    keep = chosen(call)
     follow = call.flag("follow")
-    since_ns, until_ns = _time(call, "since"), _time(call, "until")
+    logdir = directory(call)
+    since_ns, until_ns = _times(call, logdir)
     if follow and until_ns is not None:
-        raise Failure("cannot follow logs up to a time: --follow has no end; leave it or --until"
-                      " out", BAD_USAGE)
+        raise Failure("cannot follow logs up to a time: --follow has no end; leave it or"
+                      f" {'--until' if call.text('until') else '--boot'} out", BAD_USAGE)
     last_n = call.number("lines")
     if follow and last_n is None and since_ns is None:
         last_n = FOLLOW_LINES
-    logdir = directory(call)
     try:
         words = _known(call, logdir, call.words, follow=follow)
         write = _writer(call, logdir, words)
-        for record in records(logdir, words, since_ns=since_ns, until_ns=until_ns,
-                              last_n=last_n, follow=follow):
+        if follow:
+            from supervisor.logger.follow import Follower
+
+            with Follower(logdir, words, since_ns=since_ns, last_n=last_n, keep=keep) as follower:
+                _follow(follower, write)
+        for record in records(logdir, words, since_ns=since_ns, until_ns=until_ns, last_n=last_n,
+                              keep=keep):
             write(record)
-            if follow:
-                sys.stdout.buffer.flush()
     except PermissionError as error:
         raise refused(error) from None
-    sys.stdout.buffer.flush()
+    sys.stdout.flush()
     return DONE
+
+
+def _times(call: Call, logdir: str) -> tuple[int | None, int | None]:
+    """From when to when, by --since, --until and --boot together."""
+    first_ns, last_ns = boot_times(call, logdir)
+    since_ns, until_ns = _time(call, "since"), _time(call, "until")
+    if since_ns is None or (first_ns is not None and first_ns > since_ns):
+        since_ns = first_ns
+    if until_ns is None or (last_ns is not None and last_ns < until_ns):
+        until_ns = last_ns
+    return since_ns, until_ns
 
 
 def directory(call: Call) -> str:
@@ -166,66 +174,34 @@ def _readers(path: str | None) -> str:
 
 def _writer(call: Call, logdir: str, words: tuple[str, ...]) -> Callable[[Record], object]:
     """How one record is written, chosen once: a log may have millions."""
+    from supervisor.cli.log_lines import Terminal, as_json, plain
+
     out = sys.stdout.buffer
     screen = Screen()
-    raw = call.flag("raw")
     if call.flag("json"):
-        return lambda record: out.write(_json(record))
+        return lambda record: out.write(as_json(record))
     if screen.terminal:
         names = [key for key in streams(logdir) if matches(key, words)]
-        return _Terminal(screen, names, raw=raw).write
-    return lambda record: out.write(_plain(record))
+        return Terminal(screen, names, raw=call.flag("raw")).write
+    return lambda record: out.write(plain(record))
 
 
-def _json(record: Record) -> bytes:
-    import json
-
-    at, key, stream, line = record[:4]
-    unit, _, number = key.partition("/")
-    document = {
-        "time": exact_stamp(at),
-        "unit": unit,
-        "instance": int(number) if number.isdigit() else 0,
-        "stream": _STREAMS.get(stream, str(stream)),
-        "message": line.decode("utf-8", "backslashreplace"),
-    }
-    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode() + b"\n"
-
-
-def _plain(record: Record) -> bytes:
-    at, key, _, line = record[:4]
-    if key == STREAM:
-        line = sentence(line).encode("utf-8", "backslashreplace")
-    return b"%s %s %s\n" % (exact_stamp(at).encode(), key.encode(), line)
-
-
-class _Terminal:
-    """Names are padded to the longest there is, and a new one may widen them. A line of another
-    day than the last names the day."""
-
-    def __init__(self, screen: Screen, names: list[str], *, raw: bool) -> None:
-        self._screen = screen
-        self._raw = raw
-        self._width = name_width(names)
-        self._day = time.localtime()[:3]
-
-    def write(self, record: Record) -> None:
-        at, key, _, line = record[:4]
-        day = time.localtime(at // _SECOND_NS)[:3]
-        if day != self._day:
-            self._day = day
-            print(self._screen.paint("-- {}-{:02}-{:02} --".format(*day), "faint"))
-        self._width = name_width([key], self._width)
-        name = self._screen.paint(f"{key:<{self._width}}", name_colour(key))
-        lead = f"{self._screen.paint(clock(at), 'faint')} {name} | "
-        if key == STREAM:
-            line = sentence(line).encode("utf-8", "backslashreplace")
-        if self._raw:
-            sys.stdout.flush()
-            sys.stdout.buffer.write(lead.encode() + line + b"\n")
-        else:
-            print(lead + escape(line))
+def _follow(follower: Follower, write: Callable[[Record], object]) -> NoReturn:
+    """Until whoever reads our output is gone."""
+    poller = poll()
+    poller.register(1, 0)  # an end that nobody reads from is told though nothing is asked for
+    if follower.fileno() >= 0:
+        poller.register(follower, POLLIN)
+    for record in follower.stored():
+        write(record)
+    while True:
         sys.stdout.flush()
+        timeout_s = follower.timeout()
+        ready = poller.poll(None if timeout_s is None else timeout_s * 1000)
+        if any(fd == 1 for fd, _ in ready):
+            raise BrokenPipeError
+        for record in follower.poll():
+            write(record)
 
 
 def follow_lines(call: Call, since_ns: int, over: int) -> Iterator[tuple[int, str, bytes]]:

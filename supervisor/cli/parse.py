@@ -83,6 +83,9 @@ def _take(
     if not option.value:
         options[option.key] = True
         return not equals
+    if option.bare and not equals:
+        options[option.key] = option.bare
+        return True
     value = text if equals else next(rest, None)
     if value is None:
         return False

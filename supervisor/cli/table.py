@@ -8,10 +8,12 @@ from __future__ import annotations
 
 class Option:
     """`names`: the long name first ("--follow", "-f"). `value` names what follows it ("" for a
-    flag); `kind` "int" takes a whole number from 0; `many` may be repeated."""
+    flag); `kind` "int" takes a whole number from 0; `many` may be repeated. `bare`: the value if
+    none follows after `=`; then the next word is none either."""
 
     def __init__(
-        self, *names: str, text: str, value: str = "", kind: str = "text", many: bool = False
+        self, *names: str, text: str, value: str = "", kind: str = "text", many: bool = False,
+        bare: str = "",
     ) -> None:
         self.names = names
         self.key = names[0].removeprefix("--")
@@ -19,6 +21,7 @@ class Option:
         self.value = value
         self.kind = kind
         self.many = many
+        self.bare = bare
 
 
 class Command:
@@ -90,6 +93,10 @@ COMMANDS = (
         Option("--units", value="DIR", many=True,
                text="Read unit files from here instead of the standard directories; repeatable."),
         STATE_DIR, LOG_DIR,
+        Option("--log-budget", value="SIZE",
+               text="What all logs together may take, such as 2GiB; then the oldest of whoever has"
+               " most are deleted (default: UNBOXED_LOG_BUDGET, else a tenth of the file system, at"
+               " most 4 GiB; 0: any number)."),
         Option("--plain", text="No live view, even on a terminal."),
         words="[UNIT...]", complete="unit",
         more="Starts the named units and what they need, or all that have autostart. On a terminal "
@@ -126,12 +133,27 @@ COMMANDS = (
         Option("--lines", "-n", value="N", kind="int", text="Only the last N lines."),
         Option("--since", value="TIME", text="From then on: 10m, 2h, 14:30, 2026-01-31 08:00."),
         Option("--until", value="TIME", text="Up to then."),
-        Option("--json", text="One JSON document a line: time, unit, instance, stream, message."),
+        Option("--boot", value="N", bare="0",
+               text="From this boot of the machine; --boot=-1: from the one before."),
+        Option("--grep", "-g", value="RE",
+               text="Only lines in which the regular expression (Python's) is found. Without a"
+               " capital in it, capitals make no difference."),
+        Option("--priority", "-p", value="LEVEL",
+               text="Only lines as severe as that or more: emerg, alert, crit, err, warning,"
+               " notice, info, debug, or 0 to 7."),
+        Option("--field", value="NAME=VALUE", many=True,
+               text="Only JSON or logfmt lines that say so; repeatable, NAME may be a.b."),
+        Option("--stream", value="NAME",
+               text="Only output, error (where `logs.stderr` is separate), or lost."),
+        Option("--json", text="One JSON document a line: time, unit, instance, stream, message;"
+               " priority and fields of lines that have them."),
         RAW, READ_LOG_DIR,
-        Option("--grep", value="RE", text="Not supported yet."),
-        Option("--boot", text="Not supported yet."),
         words="[UNIT...]", complete="unit",
-        more=UNITS + " Reads the files themselves, so it works while no supervisor runs.",
+        more=UNITS + " Reads the files themselves, so it works while no supervisor runs. A line's"
+        " priority is that of its prefix <0> to <7>, or of its level in JSON or logfmt; else err"
+        " for a line of standard error that is kept apart, info for others. All that is given must"
+        " be true of a line; -n counts those lines. A TIME is 5m, 2h30m ago, 14:30, yesterday"
+        " 10:00, 2026-01-31 08:00, @UNIXSECONDS.",
     ),
     Command(
         "events", "events", "Show every change of state as it happens.", JSON_LINES,

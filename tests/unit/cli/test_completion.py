@@ -22,7 +22,9 @@ def words(cli: Cli, *typed: str) -> list[str]:
 def test_verbs_options_and_values_are_completed_where_they_belong(cli: Cli) -> None:
     assert words(cli, "sta") == ["status", "start"]
     assert words(cli, "--run") == ["--runtime-dir"]
-    assert words(cli, "logs", "--s") == ["--since"]
+    assert words(cli, "logs", "--si") == ["--since"]
+    assert words(cli, "logs", "--stream", "e") == ["error"]
+    assert words(cli, "logs", "--boot", "-p", "e") == ["emerg", "err"]
     assert words(cli, "kill", "--signal", "us") == ["USR1", "USR2"]
     assert words(cli, "completion", "") == ["bash", "zsh", "fish"]
     assert words(cli, "run", "--units", "") == ["@directory"]

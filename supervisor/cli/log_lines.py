@@ -1,0 +1,136 @@
+"""How a record of a log is written: for a terminal, for programs, as JSON.
+
+What came on standard error, where that is kept apart, and what tells of lost lines has a "!":
+behind the name for programs, on a terminal in place of the "|" before the line.
+"""
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from supervisor.cli.clock import clock, exact_stamp
+from supervisor.cli.own import STREAM, sentence
+from supervisor.cli.screen import Screen, name_colour, name_width
+from supervisor.logger.form import ERROR, LOSS
+from supervisor.logger.structured import CRIT, DEBUG, ERR, WARNING, facts
+from supervisor.logger.text import escape
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from supervisor.logger.lines import Record
+
+_NAMES = {1: "output", ERROR: "error", LOSS: "lost"}
+_SECOND_NS = 1_000_000_000
+_WHY = {
+    "full": "the disk was full",
+    "rate": "it wrote more than its rate allows",
+    "slow": "the disk was too slow",
+    "damaged": "they are stored, but damaged",
+    "expired": "they were deleted to keep within the limits",
+}
+_COLOURS = {ERR: "31", WARNING: "33", DEBUG: "2"}
+_WORST = "31;1"
+
+
+def loss(line: bytes) -> str:
+    """What the record of a loss says, in words."""
+    said = _loss(line)
+    if said is None:
+        return "lines were lost; the record of that is damaged: " + line.decode(
+            "utf-8", "backslashreplace")
+    why = str(said.get("reason"))
+    begin, end = said.get("from"), said.get("to")
+    during = ""
+    if isinstance(begin, int) and isinstance(end, int) and end - begin >= _SECOND_NS:
+        during = f" in {(end - begin) / _SECOND_NS:,.0f} s"
+    return f"{said['bytes']:,} bytes were lost{during}: {_WHY.get(why, why)}"
+
+
+def _loss(line: bytes) -> dict[str, Any] | None:
+    try:
+        said = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return said if isinstance(said, dict) and isinstance(said.get("bytes"), int) else None
+
+
+def as_json(record: Record) -> bytes:
+    """One document, with its newline."""
+    at, key, kind, line, _, _ = record
+    unit, _, number = key.partition("/")
+    document: dict[str, Any] = {
+        "time": exact_stamp(at),
+        "unit": unit,
+        "instance": int(number) if number.isdigit() else 0,
+        "stream": _NAMES.get(kind, str(kind)),
+        "message": loss(line) if kind == LOSS else line.decode("utf-8", "backslashreplace"),
+    }
+    if kind == LOSS:
+        said = _loss(line) or {}
+        for name in ("from", "to"):
+            document[name] = exact_stamp(said[name]) if isinstance(said.get(name), int) else None
+        document["bytes"] = said.get("bytes")
+        document["reason"] = said.get("reason")
+    else:
+        priority, fields = facts(line)
+        if priority is not None:
+            document["priority"] = priority
+        if fields:
+            document["fields"] = fields
+    try:
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    except RecursionError:  # it could just be read
+        del document["fields"]
+        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    # Half a surrogate pair in a field becomes \udXXX, which is how JSON spells it.
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def plain(record: Record) -> bytes:
+    """Time, key and the bytes of the line."""
+    at, key, kind, line, _, _ = record
+    if kind == LOSS:
+        line = loss(line).encode("utf-8", "backslashreplace")
+    elif key == STREAM:
+        line = sentence(line).encode("utf-8", "backslashreplace")
+    mark = b"!" if kind in {ERROR, LOSS} else b""
+    return b"%s %s%s %s\n" % (exact_stamp(at).encode(), key.encode(), mark, line)
+
+
+class Terminal:
+    """Names are padded to the longest there is, and a new one may widen them. A line of another
+    day than the last names the day."""
+
+    def __init__(self, screen: Screen, names: list[str], *, raw: bool) -> None:
+        self._screen = screen
+        self._raw = raw
+        self._width = name_width(names)
+        self._day = time.localtime()[:3]
+
+    def write(self, record: Record) -> None:
+        at, key, kind, line, _, _ = record
+        day = time.localtime(at // _SECOND_NS)[:3]
+        if day != self._day:
+            self._day = day
+            print(self._screen.paint("-- {}-{:02}-{:02} --".format(*day), "faint"))
+        self._width = name_width([key], self._width)
+        name = self._screen.paint(f"{key:<{self._width}}", name_colour(key))
+        mark = self._screen.paint("!", "31;1") if kind in {ERROR, LOSS} else "|"
+        lead = f"{self._screen.paint(clock(at), 'faint')} {name} {mark} "
+        colour = ""
+        if kind == LOSS:
+            line, colour = loss(line).encode("utf-8", "backslashreplace"), _WORST
+        elif key == STREAM:
+            line = sentence(line).encode("utf-8", "backslashreplace")
+        elif self._screen.colour:
+            priority = facts(line)[0]
+            if priority is not None:
+                colour = _WORST if priority <= CRIT else _COLOURS.get(priority, "")
+        if self._raw:
+            sys.stdout.flush()
+            sys.stdout.buffer.write(lead.encode() + line + b"\n")
+        else:
+            print(lead + (self._screen.paint(escape(line), colour) if colour else escape(line)))
