@@ -3,9 +3,10 @@
 (How much of one stream, `keep`, is seen to when a segment is begun: see tail.py.)
 
 Law: nothing is looked at unless something is due: a stream with `max_age` when its oldest entry may
-be too old, the whole log directory once, after the first bytes came. The newest segment of a stream
-is deleted only after an empty one was begun at its end, so no offset is used twice. What fails is
-said and tried again later; writing goes on meanwhile.
+be too old; the whole log directory after the first bytes came, and when it seems to hold too much
+(others delete files too), but not more often than once a minute. The newest segment of a stream is
+deleted only after an empty one was begun at its end, so no offset is used twice. What fails is said
+and tried again later; writing goes on meanwhile.
 """
 from __future__ import annotations
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 SECOND_NS = 1_000_000_000
 SCAN_DELAY_NS = 3 * SECOND_NS  # whatever starts now is not to be disturbed
 SLICE_NS = 2_000_000
+SEEN_NS = 60 * SECOND_NS
 FAILED_DELAY_NS = 60 * SECOND_NS
 LONGEST_SLEEP_NS = 3600 * SECOND_NS  # a clock that was set forward is noticed that late
 MOST_BUDGET_BYTES = 4 << 30
@@ -55,7 +57,8 @@ class Retention:
         self._due: list[tuple[int, str]] = []  # (monotonic ns, stream with max_age): a heap
         self._armed: set[str] = set()  # those in it
         self._scan: Iterator[str] | None = None
-        self._scan_ns = 0  # when it goes on; 0: not begun, -1: done
+        self._scan_ns = 0  # when it goes on; 0: there was none yet, -1: done
+        self._seen_ns = 0  # when the last one was done
         self._shrink_ns = -1  # when to go on shrinking; -1: it all fits
 
     def grew(self, stream: Stream) -> None:
@@ -64,7 +67,7 @@ class Retention:
         if not self._scan_ns:
             self._begin_scan()
         if self._budget_bytes and holdings.total > self._budget_bytes and self._shrink_ns < 0:
-            self._shrink_ns = 0
+            self._exceed()
         if stream.options.max_age_s and stream.name not in self._armed:
             self._arm(stream.name, stream.options.max_age_s * SECOND_NS)
 
@@ -103,7 +106,10 @@ class Retention:
                 self._shrink(now_ns + SLICE_NS)
         except OSError as error:
             say(f"cannot keep the logs within their budget: {reason(error)}; trying again later")
-            self._shrink_ns = now_ns + FAILED_DELAY_NS
+            if self._scan_ns > 0:
+                self._scan, self._scan_ns = None, now_ns + FAILED_DELAY_NS
+            else:
+                self._shrink_ns = now_ns + FAILED_DELAY_NS
         while self._due and self._due[0][0] <= now_ns:
             name = heappop(self._due)[1]
             self._armed.discard(name)
@@ -160,25 +166,40 @@ class Retention:
             self._budget_bytes = min(share, MOST_BUDGET_BYTES)
         self._scan_ns = time.monotonic_ns() + SCAN_DELAY_NS if self._budget_bytes else -1
 
+    def _exceed(self) -> None:
+        """There seems to be more than the budget."""
+        now_ns = time.monotonic_ns()
+        if self._scan_ns > 0:
+            return  # what is there is not known yet
+        if now_ns - self._seen_ns > SEEN_NS:
+            self._scan_ns = now_ns
+        else:
+            self._shrink_ns = 0
+
     def _go_on_scanning(self, until_ns: int) -> None:
-        """Count what nobody has written yet: units that are quiet, and those that are gone."""
+        """Count what is there: also of units that are quiet, and of those that are gone."""
         if self._scan is None:
-            self._scan = iter(posix.listdir(self._directory.refresh()))
+            names = posix.listdir(self._directory.refresh())
+            for name in self._directory.holdings.stocks.keys() - set(names):
+                self._directory.holdings.forget(name)
+            self._scan = iter(names)
         for name in self._scan:
-            if key_of(name) and name not in self._directory.holdings.stocks:
+            if key_of(name):
                 self._count(name)
             if time.monotonic_ns() > until_ns:
                 self._scan_ns = time.monotonic_ns()
                 return
         self._scan, self._scan_ns = None, -1
+        self._seen_ns = time.monotonic_ns()
         if self._directory.holdings.total > self._budget_bytes:
             self._shrink_ns = 0
 
     def _count(self, name: str) -> None:
         try:
             home = self._enter(name)
-        except OSError:
-            return  # a file, a link, gone: nothing of ours
+        except OSError:  # a file, a link, gone: nothing of ours
+            self._directory.holdings.forget(name)
+            return
         try:
             self._directory.holdings.look(name, home)
         finally:
@@ -195,9 +216,10 @@ class Retention:
                 holdings.forget(name)
                 continue
             try:
+                believed = holdings.stocks[name].total
                 newest = holdings.look(name, home)
-                if holdings.total <= self._budget_bytes or holdings.largest() != name:
-                    continue
+                if holdings.stocks[name].total < believed:
+                    continue  # somebody else has deleted something
                 oldest = next(iter(holdings.stocks[name].segments))
                 if oldest == newest:
                     stream = self._find(name)
