@@ -20,10 +20,11 @@ PATIENCE_S = 20.0
 
 class Terminal:
     """`raw` is all that was written. `lines` is the screen's text, with colours left out; a line
-    that ran over the right edge is longer than `columns`."""
+    that ran over the right edge is longer than `columns`. `prefix`: words before the command."""
 
     def __init__(
-        self, words: Sequence[str], env: Mapping[str, str] | None = None, columns: int = 80
+        self, words: Sequence[str], env: Mapping[str, str] | None = None, columns: int = 80,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.columns = columns
         self.raw = ""
@@ -31,7 +32,7 @@ class Terminal:
         fcntl.ioctl(other, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.modes = termios.tcgetattr(other)
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "supervisor.cli", *words],
+            [*prefix, sys.executable, "-m", "supervisor.cli", *words],
             stdin=other, stdout=other, stderr=other, close_fds=True, start_new_session=True,
             cwd=ROOT, env={**os.environ, "TERM": "xterm", **(env or {})},
             preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),  # noqa: PLW1509 - no threads

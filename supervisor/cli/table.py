@@ -156,6 +156,14 @@ COMMANDS = (
         " 10:00, 2026-01-31 08:00, @UNIXSECONDS.",
     ),
     Command(
+        "top", "top", "Show units, figures, logs and processes on a full screen, and act on them.",
+        Option("--interval", value="SECONDS", kind="int",
+               text="Look at the figures as often (default: 2)."),
+        words="[UNIT...]", complete="unit",
+        more="Keys are explained by `?`; q leaves. Needs a terminal, of 80x24 or more, and"
+        " `pip install unboxed[top]`. " + UNITS,
+    ),
+    Command(
         "events", "events", "Show every change of state as it happens.", JSON_LINES,
         more="Ends with Ctrl-C.",
     ),
@@ -257,7 +265,6 @@ LATER = {
     "plan": "`unboxed check DIR` finds errors without changing anything",
     "apply": "`unboxed reload` takes all unit files or, if one is wrong, none",
     "graph": "`unboxed status` shows what a unit waits for, `unboxed why UNIT` the causes",
-    "top": "`unboxed status` shows figures, `unboxed events` changes",
     "deploy": _EDIT + " and `unboxed restart UNIT`",
     "rollback": _EDIT + " and `unboxed restart UNIT`",
     "scale": "set `instances` in the unit file, then `unboxed reload`",

@@ -44,6 +44,8 @@ LIBRARIES = {
     "prometheus_client": {"agents"},
     "starlette": {"agents"},
     "uvicorn": {"agents"},
+    "textual": {"cli"},  # of `top`, if it is installed
+    "rich": {"cli"},  # what textual draws with
     "pyroute2": {"kernel"},  # of a private network, if there is one
 }
 
