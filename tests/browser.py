@@ -44,7 +44,8 @@ new Promise((done) => {
   const look = () => {
     let value = null;
     try { value = (SCRIPT); } catch (error) { value = null; }
-    if (value || performance.now() > end) done(value); else setTimeout(look, 15);
+    if (value || performance.now() > end) done(value instanceof Node || value);
+    else setTimeout(look, 15);
   };
   look();
 })
@@ -199,7 +200,7 @@ class Page:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def until(self, script: str, timeout: float = PATIENCE) -> Any:
+    def until(self, script: str, timeout: float = PATIENCE / 2) -> Any:
         """Its value as soon as it is true: the page itself looks, every few ms."""
         found = self.run(_UNTIL.replace("SCRIPT", script).replace("PATIENCE", str(timeout * 1000)))
         assert found, f"waited in vain for {script}; {self.problems}\n{self.text()[:3000]}"

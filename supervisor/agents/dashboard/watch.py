@@ -2,7 +2,7 @@
 
 Law: one Watch, however many browsers. It asks for states and figures only while a browser is
 connected, and then every INTERVAL_S, or less often where an answer takes long: never more than a
-twentieth of the manager's time. Transitions are heard always, since the supervisor sends them by
+tenth of the manager's time. Transitions are heard always, since the supervisor sends them by
 itself; whatever one is about is looked at within TOGETHER_S.
 
 A supervisor that hangs or is replaced is news like any other (`link`): what was known stays, with
@@ -27,7 +27,7 @@ from supervisor.model.pattern import matches
 
 TOGETHER_S = 0.05
 SILENT_S = 2.5  # no answer for so long is worth a word
-_SHARE = 20  # one part of so many
+_SHARE = 10  # asking takes one part of so many
 _EVENTS = 1000
 _FEW = 64  # keys that are asked for by name
 _LINGER_S = 5.0  # a page that is loaded again finds its figures going on

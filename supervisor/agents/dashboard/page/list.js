@@ -13,7 +13,7 @@ const COLUMNS = [
   ["memory", "Memory", (a, b) => (b.memory || 0) - (a.memory || 0)],
   ["cpu", "CPU", (a, b) => (b.cpu || 0) - (a.cpu || 0)],
   ["restarts", "Restarts", (a, b) => b.restarts - a.restarts],
-  ["remark", "Last exit, reason", (a, b) => compare(a.reason, b.reason)],
+  ["remark", "Remark", (a, b) => compare(a.reason, b.reason)],
 ];
 const compare = new Intl.Collator("en", { numeric: true }).compare;
 
@@ -110,7 +110,9 @@ function times(key) {
   if (!one || !data) return;
   const now = Date.now();
   setText(one.cells.since, span(now - data.since));
-  setText(one.cells.remark, remark(data, now));
+  const text = remark(data, now);
+  setText(one.cells.remark, text || data.about);
+  one.cells.remark.classList.toggle("about", !text);
 }
 
 function fits(data, text) {

@@ -1,0 +1,81 @@
+"""A dashboard as a process, fed by the test as a supervisor feeds an agent."""
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Self
+
+from tests.places import let_in
+from tests.stack import ROOT
+
+PATIENCE = 20.0
+
+
+class Dashboard:
+    """`url` lets a browser in. `feed` writes log lines. `place`: HOST:PORT, 0 for any. `prefix`:
+    words before its command."""
+
+    def __init__(
+        self, home: Path, runtime: Path, *args: str, place: str = "127.0.0.1:0",
+        prefix: tuple[str, ...] = (),
+    ) -> None:
+        self._home = home
+        self._log = home / "dashboard.log"
+        self._env = {
+            **os.environ, "UNBOXED_RUNTIME_DIR": str(runtime), "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }  # fmt: skip
+        self._argv = [
+            *prefix, sys.executable, "-m", "supervisor.cli", "agent", "dashboard", "--listen",
+            place, "--state", str(home / "dashboard"), *args,
+        ]  # fmt: skip
+        self._time_ns = time.time_ns()
+        self.url = ""
+
+    def __enter__(self) -> Self:
+        let_in(self._home)
+        theirs, self._out = os.pipe()
+        with self._log.open("wb") as log:
+            self.process = subprocess.Popen(
+                self._argv, stdin=theirs, stdout=log, stderr=log, env=self._env,
+                start_new_session=True)
+        os.close(theirs)
+        end = time.monotonic() + PATIENCE
+        while "http://" not in self.log():
+            assert self.process.poll() is None, self.log()
+            assert time.monotonic() < end, self.log()
+            time.sleep(0.01)
+        self.url = next(word for word in self.log().split() if word.startswith("http://"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            code = self.process.wait(PATIENCE)
+        finally:
+            self.process.kill()
+            self.process.wait()
+            os.close(self._out)
+        assert code == 0, self.log()
+
+    @property
+    def place(self) -> str:
+        """HOST:PORT."""
+        return self.url.split("/")[2]
+
+    def log(self) -> str:
+        return self._log.read_text()
+
+    def feed(self, key: str, message: str, stream: str = "output", **fields: Any) -> None:
+        """One line, 100 ms after the one before."""
+        self._time_ns += 100_000_000
+        record = {
+            "time_ns": self._time_ns, "unit": key.partition("/")[0], "instance": 0,
+            "stream": stream, "message": message, "seq": 0, "cursor": f"{key}@0", **fields,
+        }  # fmt: skip
+        os.write(self._out, json.dumps(record).encode() + b"\n")

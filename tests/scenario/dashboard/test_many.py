@@ -1,0 +1,138 @@
+"""A thousand units, users with fewer rights, and nobody there at all: before a supervisor of ours
+that answers what a test wants."""
+from __future__ import annotations
+
+import os
+import re
+import select
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from supervisor.control.access import OBSERVE, OPERATE, Access, Rule
+from supervisor.model import report
+from tests.browser import PROGRAM, Browser
+from tests.control_kit import SUPERVISOR, Desk, Loop, instance
+from tests.places import let_in
+from tests.scenario.dashboard.kit import Dashboard
+
+UNITS = 1000
+NOBODY = 2001  # a user id
+MEMBER = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
+ROWS = "document.querySelectorAll('#rows [data-key]')"
+
+in_browser = pytest.mark.skipif(not PROGRAM, reason="chromium is not installed")
+
+
+@pytest.fixture
+def browser(tmp_path: Path) -> Iterator[Browser]:
+    with Browser(tmp_path) as browser:
+        yield browser
+
+
+def many() -> report.StatusReply:
+    rows = [
+        instance(
+            f"unit-{number:04}", state="failed" if number % 50 == 49 else "running", pid=number + 2,
+            since_ns=time.time_ns() - number * 10**9, memory_bytes=number << 20, cpu_ns=number,
+            reason="exit 7", description=f"The unit of number {number}")
+        for number in range(UNITS)
+    ]
+    return report.StatusReply(tuple(rows), SUPERVISOR)
+
+
+def supervisor(directory: Path, desk: Desk, access: Access | None = None) -> Loop:
+    directory.mkdir()
+    let_in(directory)
+    desk.scripts["Events"] = lambda call: call.progress(report.EventReply(ready=True))
+    return Loop(directory, desk, access)
+
+
+@in_browser
+def test_a_thousand_units_are_painted_within_a_second(browser: Browser, tmp_path: Path) -> None:
+    desk = Desk()
+    desk.answers["Status"] = many()
+    loop = supervisor(tmp_path / "rt", desk)
+    times = []
+    with loop.process(), Dashboard(tmp_path, tmp_path / "rt") as dashboard:
+        for _ in range(3):  # the machine may be busy with something else
+            page = browser.page(dashboard.url)
+            page.until(f"{ROWS}.length === {UNITS}")
+            times.append(page.until(
+                "Math.max(performance.getEntriesByName('first-contentful-paint')[0].startTime,"
+                " performance.getEntriesByName('drawn')[0].startTime)"))
+            assert page.run("document.querySelectorAll('#states button').length") == 2
+            page.press("/")
+            page.until("document.activeElement.id === 'search'")
+            page.type("0999")
+            page.until(f"{ROWS}.length === 1")
+            assert not page.problems
+            page.close()
+            if times[-1] < 1000:
+                break
+    loop.close()
+    assert min(times) < 1000, f"{times} ms"
+
+
+@in_browser
+@pytest.mark.skipif(os.geteuid() != 0, reason="to be another user takes root")
+@pytest.mark.parametrize("role", [OBSERVE, OPERATE])
+def test_buttons_are_there_for_whom_access_toml_lets_operate(
+    browser: Browser, tmp_path: Path, role: int
+) -> None:
+    if os.stat(sys.prefix).st_mode & 0o005 != 0o005 or not _reaches(sys.prefix):
+        pytest.skip(f"{sys.prefix} is closed to other users")
+    rules = (Rule(NOBODY, None, OBSERVE), Rule(NOBODY, None, role, ("web",)))
+    loop = supervisor(tmp_path / "rt", Desk(), Access(900, None, rules))
+    (tmp_path / "dashboard").mkdir()
+    os.chown(tmp_path / "dashboard", NOBODY, NOBODY)
+    with loop.process(), Dashboard(tmp_path, tmp_path / "rt", prefix=MEMBER) as dashboard:
+        page = browser.page(dashboard.url)
+        for key, buttons in (("db", 0), ("web", 4 if role == OPERATE else 0)):
+            page.until(f"document.querySelector('[data-key={key}]')")
+            page.run(f"location.hash = '#units/{key}'")
+            page.until("document.querySelector('.tree').innerText.includes('web --password')")
+            assert page.run("document.querySelectorAll('[data-action]').length") == buttons
+        told = page.run("import('/page/store.js').then(({ act }) => act('stop', 'web'))"
+                        ".catch((error) => error.message)")
+        assert told == ("stop web: done" if role == OPERATE else
+                        f"cannot stop: it needs the role operate, and uid {NOBODY} has observe;"
+                        " nothing was done")
+        page.close()
+    loop.close()
+
+
+def _reaches(path: str) -> bool:
+    return all(folder.stat().st_mode & 0o001 for folder in Path(path).resolve().parents)
+
+
+def test_nobody_there_costs_no_wake_up(tmp_path: Path) -> None:
+    loop = supervisor(tmp_path / "rt", Desk())
+    with loop.process(), Dashboard(tmp_path, tmp_path / "rt") as dashboard:
+        pid = dashboard.process.pid
+        _quiet(pid)
+        before = _switches(pid)
+        select.select([], [], [], 1.5)
+        assert _switches(pid) == before
+    loop.close()
+
+
+def _switches(pid: int) -> list[str]:
+    """How often each of its threads has waited."""
+    found = []
+    for task in sorted(Path(f"/proc/{pid}/task").iterdir()):
+        found += re.findall(r"^voluntary_ctxt_switches.*", (task / "status").read_text(), re.MULTILINE)
+    return found
+
+
+def _quiet(pid: int) -> None:
+    """Until it has begun to wait."""
+    end = time.monotonic() + 10
+    last = None
+    while (now := _switches(pid)) != last:
+        assert time.monotonic() < end
+        last = now
+        select.select([], [], [], 0.5)
