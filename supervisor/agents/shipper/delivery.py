@@ -29,8 +29,9 @@ class Target(Protocol):
 
 
 def say(text: str) -> None:
-    """On standard error, which is the agent's own log."""
-    print(f"shipper: {text}", file=sys.stderr, flush=True)
+    """On standard error, which is the agent's own log: one line, whatever a receiver has said."""
+    line = "".join(each if each.isprintable() else " " for each in text)
+    print(f"shipper: {line}", file=sys.stderr, flush=True)
 
 
 class Delivery:

@@ -137,4 +137,6 @@ def _words(error: Exception) -> str:
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
+    if isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError):
+        return f"what it answers is no HTTP ({type(error).__name__})"
     return str(error) or type(error).__name__
