@@ -17,11 +17,11 @@ from textual.screen import Screen
 from textual.timer import Timer
 
 from supervisor.cli.call import Call
-from supervisor.cli.top import threads
+from supervisor.cli.top import messages, threads
 from supervisor.cli.top.dialogs import SIGNALS, Help, signal_lines
+from supervisor.cli.top.pane import KEPT_LINES, Pane
 from supervisor.cli.top.status_lines import about_line, machine_line, supervisor_line
 from supervisor.cli.top.table import ORDERS, Units
-from supervisor.cli.top.threads import KEPT_LINES, Pane
 from supervisor.cli.top.widgets import Answer, Heading, Line, List, Text
 from supervisor.cli.words import summary
 from supervisor.model.values import signal_number
@@ -84,7 +84,7 @@ class Top(App[int]):
         self._answer: Callable[[str], None] | None = None  # what the next key is for
         self._later: tuple[str, str] | None = None  # said while a question stood there
         self._searching = False
-        self._looked: threads.Looked | None = None
+        self._looked: messages.Looked | None = None
 
     def compose(self) -> ComposeResult:
         yield self._lines["supervisor"]
@@ -115,19 +115,19 @@ class Top(App[int]):
 
     # --- what comes -----------------------------------------------------------------------------
 
-    def on_listed(self, message: threads.Listed) -> None:
+    def on_listed(self, message: messages.Listed) -> None:
         self.units.listed(message.statuses)
         self._fill()
 
-    def on_sampled(self, message: threads.Sampled) -> None:
+    def on_sampled(self, message: messages.Sampled) -> None:
         self.units.sampled(message.statuses, message.now_s)
 
-    def on_told(self, message: threads.Told) -> None:
+    def on_told(self, message: messages.Told) -> None:
         self.units.told(message.statuses)
         self.units.summed()
         self._fill()
 
-    def on_looked(self, message: threads.Looked) -> None:
+    def on_looked(self, message: messages.Looked) -> None:
         supervisor = message.supervisor
         now = supervisor["pid"], supervisor["manager_starts"]
         if self._lost:
@@ -141,7 +141,7 @@ class Top(App[int]):
         self._show_head()
         self._fill()
 
-    def on_lost(self, message: threads.Lost) -> None:
+    def on_lost(self, message: messages.Lost) -> None:
         if message.reason != self._lost:
             self._say(message.reason, "bad")
         self._lost = message.reason
@@ -156,13 +156,13 @@ class Top(App[int]):
             self._lines["supervisor"].show(*supervisor_line(supervisor, machine))
             self._lines["machine"].show(*machine_line(machine, self.size.width))
 
-    def on_said(self, message: threads.Said) -> None:
+    def on_said(self, message: messages.Said) -> None:
         self._say(message.text, message.kind)
 
-    def on_broke(self, message: threads.Broke) -> None:
+    def on_broke(self, message: messages.Broke) -> None:
         raise message.error
 
-    def on_lines(self, message: threads.Lines) -> None:
+    def on_lines(self, message: messages.Lines) -> None:
         if message.turn != self._turn:
             return
         if not message.fresh:

@@ -98,6 +98,7 @@ def served(fake: FakeSupervisor) -> FakeSupervisor:  # noqa: F811 - the fixture
 def test_everything_fits_eighty_columns_by_twentyfour_lines(served: FakeSupervisor) -> None:
     async def story(eyes: Eyes) -> None:
         await eyes.reads("2 running, 1 backoff")
+        await eyes.reads(" unboxed 0.1.0")
         lines = eyes.lines()
         assert len(lines) == 24
         assert max(map(len, lines)) <= 80
