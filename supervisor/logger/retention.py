@@ -164,7 +164,7 @@ class Retention:
             found = posix.fstatvfs(self._directory.fd)
             share = found.f_blocks * found.f_frsize // BUDGET_SHARE
             self._budget_bytes = min(share, MOST_BUDGET_BYTES)
-        self._scan_ns = time.monotonic_ns() + SCAN_DELAY_NS if self._budget_bytes else -1
+        self._scan_ns = time.monotonic_ns() + SCAN_DELAY_NS
 
     def _exceed(self) -> None:
         """There seems to be more than the budget."""
@@ -191,7 +191,7 @@ class Retention:
                 return
         self._scan, self._scan_ns = None, -1
         self._seen_ns = time.monotonic_ns()
-        if self._directory.holdings.total > self._budget_bytes:
+        if 0 < self._budget_bytes < self._directory.holdings.total:
             self._shrink_ns = 0
 
     def _count(self, name: str) -> None:

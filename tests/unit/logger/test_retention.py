@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import random
+import select
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,11 @@ class Rig:
         self.logdir = logdir
         self.now_ns = T
         self.sources: dict[str, Source] = {}
-        monkeypatch.setattr(retention.time, "time_ns", lambda: self.now_ns)
-        monkeypatch.setattr(retention.time, "monotonic_ns", lambda: self.now_ns - T + 1)
+        clock = "supervisor.logger.retention.time."
+        monkeypatch.setattr(clock + "time_ns", lambda: self.now_ns)
+        monkeypatch.setattr(clock + "monotonic_ns", lambda: self.now_ns - T + 1)
         self.directory = LogDirectory(str(logdir))
-        compressor = Compressor(None, "")  # type: ignore[arg-type] - no child is started here
+        compressor = Compressor(select.epoll(), "")
         compressor.not_before_ns = 1 << 62
         self.retention = Retention(self.directory, self.find, budget, compressor)
 
@@ -136,11 +138,14 @@ def test_nothing_is_listed_unless_something_is_to_be_deleted(
     here.stream("web", "keep=1048576 segment=4096")
     here.put("web", 100)
     here.wait(10)
-    listed: list[object] = []
+    listed: list[int] = []
     real = os.listdir
-    monkeypatch.setattr(
-        "supervisor.logger.holdings.posix.listdir", lambda at: listed.append(at) or real(at)  # type: ignore[func-returns-value]
-    )
+
+    def listdir(home: int) -> list[str]:
+        listed.append(home)
+        return real(home)
+
+    monkeypatch.setattr("supervisor.logger.holdings.posix.listdir", listdir)
     here.put("web", 500_000)
     assert len(here.starts("web")) > 100
     assert not listed
@@ -211,7 +216,7 @@ def test_no_budget_is_no_budget(rig: MakeRig) -> None:
     here = rig(budget=0)
     here.stream("web", "keep=1048576 segment=8192")
     here.put("web", 900_000)
-    assert here.wait(1000) == 0
+    assert here.wait(1000) == 1, "a look at what is there"
     assert here.starts("web")[0] == 0
 
 
@@ -221,7 +226,7 @@ def test_the_default_budget_is_a_tenth_of_the_file_system(
     class Small:
         f_blocks, f_frsize = 100, 4096
 
-    monkeypatch.setattr(retention.posix, "fstatvfs", lambda _: Small)
+    monkeypatch.setattr("supervisor.logger.retention.posix.fstatvfs", lambda _: Small)
     here = rig(budget=-1)
     here.stream("web", "keep=1048576 segment=8192")
     here.put("web", 100)
@@ -345,7 +350,7 @@ def test_offsets_are_used_once_whatever_is_deleted(rig: MakeRig) -> None:
     for key in ("a", "b", "c"):
         here.stream(key, f"keep=40960 segment=4096 max_age={chance.choice([0, 50])}")
     ends = dict.fromkeys("abc", 0)
-    for _ in range(600):
+    for _ in range(250):
         key = chance.choice("abc")
         source = here.sources[key]
         size = 8 * chance.randrange(1, 200)
