@@ -4,7 +4,7 @@ Law: it looks and asks, like any client; nothing that the supervisor does depend
 time (calls, files) is done in threads, so that a silent supervisor never makes a key wait.
 
 `table` holds what is known of the units, `columns` how it is laid out, `machine` what /proc tells,
-`threads` and `pane` ask and tell by `messages`, `widgets` and `dialogs` draw, `app` puts them together.
+`threads` and `pane` ask and tell by `messages`, `widgets` and `dialogs` draw, `app` is all of it.
 The library that draws is an extra of the package, and is imported here only.
 """
 from __future__ import annotations

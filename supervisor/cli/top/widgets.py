@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from textwrap import wrap
 
 from rich.segment import Segment
 from rich.style import Style
@@ -69,20 +70,25 @@ class Answer(Line):
 
     def __init__(self, identity: str) -> None:
         super().__init__(identity)
+        self._told: Cell | None = None
         self._more: list[Cell] = []
 
     def show(self, *parts: Cell) -> None:
-        self.grow([])
+        self._told = None
+        self._grow([])
         super().show(*parts)
 
     def tell(self, text: str, kind: str) -> None:
-        from textwrap import wrap
-
-        first, *more = wrap(text, max(self.size.width - 2, 20)) or [""]
+        self._told = text, kind
+        first, *more = (self.size.width > 2 and wrap(text, self.size.width - 2)) or [text]
         super().show((f" {first}", kind))
-        self.grow([(f" {line}", kind) for line in more[: self._MOST - 1]])
+        self._grow([(f" {line}", kind) for line in more[: self._MOST - 1]])
 
-    def grow(self, more: list[Cell]) -> None:
+    def on_resize(self) -> None:
+        if self._told:
+            self.tell(*self._told)
+
+    def _grow(self, more: list[Cell]) -> None:
         if more != self._more:
             self._more = more
             self.styles.height = 1 + len(more)
