@@ -6,6 +6,7 @@ import gzip
 import json
 import os
 import select
+import shutil
 import signal
 import socket
 import ssl
@@ -17,6 +18,8 @@ from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, Self
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 PATIENCE = 20.0
@@ -225,6 +228,8 @@ def free_port() -> Iterator[int]:
 
 def certificates(directory: Path) -> None:
     """ca.pem, and cert.pem with key.pem for the name "receiver.test" that it signed."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl, which makes certificates, is not installed")
 
     def openssl(*words: str) -> None:
         subprocess.run(["openssl", *words], cwd=directory, check=True, capture_output=True)
