@@ -103,9 +103,11 @@ class Texts:
 
     def may_order(self) -> bool:
         """Whether a unit could have a say in when another starts: whether any text has the word
-        `before` or `conflicts`. A backslash counts, since keys can be written with escapes."""
+        `before`, `conflicts` or `attach`. A backslash counts, since keys can be written with
+        escapes."""
         return bool(self._drop_ins) or any(
-            b"before" in text.data or b"conflicts" in text.data or b"\\" in text.data
+            b"before" in text.data or b"conflicts" in text.data or b"attach" in text.data
+            or b"\\" in text.data
             for text in self._texts
             if isinstance(text, _Text)
         )

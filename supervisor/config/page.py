@@ -145,6 +145,9 @@ The whole environment of a program is this, then `env_files`, then `env`:
 | `STATE_DIRECTORY` | the paths of `sandbox.state`, with `:` between them |
 | `RUNTIME_DIRECTORY`, `CACHE_DIRECTORY`, `LOGS_DIRECTORY` | of `runtime`, `cache`, `logs` alike |
 | `CREDENTIALS_DIRECTORY` | with `[secrets]`: `RUNTIME_DIR/secrets/UNIT` |
+| `UNBOXED_ATTACHED` | with `attach`: the units that it is attached to, with spaces between them |
+| `UNBOXED_ACK_FD`, `UNBOXED_AGENT_FD` | descriptors of an agent: see [agents.md](agents.md) |
+| `UNBOXED_ENDPOINTS`, `UNBOXED_STATUS` | paths for an agent: see there |
 | `MAINPID` | the main process, in `stop.command`, `reload.command` and `start.after` |
 
 The first two rows and the four directories can be set otherwise in `env`; the names of the others

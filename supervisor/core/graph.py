@@ -35,6 +35,7 @@ class Graph(Struct, gc=False):
     conflicts: dict[str, tuple[str, ...]]
     broken: dict[str, str]  # units that must not start, and why (cycle, missing unit)
     agents: dict[str, tuple[str, ...]] = {}  # agent -> the units that it is attached to
+    agents_of: dict[str, tuple[str, ...]] = {}  # the other way round
 
 
 def build(units: Mapping[str, Unit]) -> Graph:
@@ -95,9 +96,14 @@ def build(units: Mapping[str, Unit]) -> Graph:
     for name, row in known.items():
         for dep in row:
             dependents.setdefault(dep.unit, []).append(name)
+    agents_of: dict[str, list[str]] = {}
+    for name, mains in agents.items():
+        for main in mains:
+            agents_of.setdefault(main, []).append(name)
     return Graph(
         dict(units), known, {k: tuple(v) for k, v in dependents.items()},
         {k: tuple(sorted(v)) for k, v in conflicts.items()}, broken, agents,
+        {k: tuple(v) for k, v in agents_of.items()},
     )  # fmt: skip
 
 

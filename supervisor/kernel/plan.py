@@ -71,7 +71,7 @@ class Launch(NamedTuple):
     cpu: int = -1
     fds: tuple[tuple[int, str], ...] = ()
     pid_vars: tuple[str, ...] = ()  # variables that hold the service's own pid
-    sent_fd: int = -1  # target of the descriptor that is sent along; -1: none
+    sent: tuple[tuple[int, str], ...] = ()  # target and meaning of each descriptor sent along
     close_from: int = FIRST_LISTEN_FD
     confinement: Confinement = Confinement()
     no_new_privs: bool = True
@@ -110,10 +110,10 @@ def compile(launch: Launch) -> list[Step]:  # noqa: A001 - plan.compile reads ri
     steps.append(Step("DIRECTORY", (launch.directory or "/",)))
     steps.append(Step("ENV", tuple(f"{k}={v}" for k, v in launch.env)))
     steps += [Step("ENV_PID", (name,)) for name in launch.pid_vars]
-    steps.append(Step("OPEN", (0, 0, "/dev/null")))
+    if not any(target == 0 for target, _ in (*launch.fds, *launch.sent)):
+        steps.append(Step("OPEN", (0, 0, "/dev/null")))
     steps += [Step("FD", pair) for pair in launch.fds]
-    if launch.sent_fd >= 0:
-        steps.append(Step("SENT_FD", (launch.sent_fd, 0)))
+    steps += [Step("SENT_FD", (row[0], at, row[1])) for at, row in enumerate(launch.sent)]
     steps.append(Step("CLOSE_FROM", (launch.close_from,)))
     steps += [Step("RLIMIT", row) for row in launch.rlimits]  # all before may need more than that
     if launch.no_new_privs:
@@ -229,12 +229,13 @@ def describe(step: Step) -> str:
         "ENV_PID": "{0} = own pid",
         "OPEN": "descriptor {0} = open {2}",
         "FD": "descriptor {0} = {1}, held by the keeper",
-        "SENT_FD": "descriptor {0} = readiness pipe",
         "CLOSE_FROM": "close_range({0}, ~0)",
         "NO_NEW_PRIVS": "prctl(PR_SET_NO_NEW_PRIVS)",
     }
     if name == "CALL":
         return f"{args[0]}(2): {args[-1]}"
+    if name == "SENT_FD":
+        return f"descriptor {args[0]} = {args[2] if args[2:] else 'sent along'}"
     if name == "HOLD":
         from supervisor.kernel.sandbox.namespaces import names as kinds
 

@@ -64,6 +64,7 @@ class Executions:
         steps, _, _ = sup.launcher.plan(unit, inst, "exec", 0, joins, other=what.command)
         steps = _with_terminal(steps, what.term)
         encoded = encode(steps, sup.keeper.max_frame)
+        sup.commit()  # what was decided before has lower numbers, and must be sent before
         launch = sup.number()
         sup.launches[launch] = (inst.key, "exec")
         sup.launcher.name_steps(launch, plan_names(steps, encoded))

@@ -16,7 +16,7 @@ from supervisor.manager.facts import Facts, fetch
 from supervisor.manager.journal import Header, Journal, Snapshot, load
 from supervisor.manager.launcher import Launcher
 from supervisor.manager.notices import Notices
-from supervisor.manager.observer import Observer
+from supervisor.manager.observer import Observer, split_key
 from supervisor.manager.performer import Performer
 from supervisor.manager.recover import recover
 from supervisor.manager.supervisor import Supervisor
@@ -142,7 +142,7 @@ def _tracker(
     pids = {
         c.pid: c.key.partition(":")[0]
         for c in facts.children
-        if not c.ended_ns and ":ready" not in c.key
+        if not c.ended_ns and split_key(c.key)[1] not in ("ready", "feed")
     }
     found, why_not = cgroup.find(runtime.group_name(where))
     if found is None:

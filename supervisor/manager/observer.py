@@ -76,13 +76,13 @@ class Observer:
         key, role = self._sup.launches.get(frame.tag, ("", ""))
         pid = int.from_bytes(frame.payload[:4], "little")
         self._sup.launcher.over(frame.tag)
-        if key and role != "ready":
+        if key and role not in ("ready", "feed"):
             self._sup.pids[pid] = key
             if self._sup.tracker.name == "session":
                 self._sup.tracker.started(key, pid)  # type: ignore[attr-defined]
         if role == "exec":
             self._sup.executions().began(frame.tag, pid)
-        elif key:
+        elif key and role != "feed":
             self._sup.deliver(key, ev.Execed(frame.tag, pid))
 
     def _launch_failed(self, frame: Frame) -> None:
@@ -96,13 +96,15 @@ class Observer:
             words = failure_words(code, err, step, self._object(key, role, code))
             if role == "exec":
                 self._sup.executions().failed(frame.tag, words)
-                return
-            self._sup.deliver(key, ev.LaunchFailed(frame.tag, words, True))
+            elif role == "feed":
+                self._sup.agents().feeds.failed(frame.tag, words, alive=True)
+            else:
+                self._sup.deliver(key, ev.LaunchFailed(frame.tag, words, True))
 
     def _object(self, key: str, role: str, code: int) -> str:
         """The path that a step is about, where there is one to be named."""
         inst = self._sup.world.instances.get(key)
-        if inst is None or role == "exec":
+        if inst is None or role in ("exec", "feed"):
             return ""
         unit = self._sup.world.unit_of(inst)
         return self._sup.launcher.path_of(unit, key, role, NAMES.get(code, ""))
@@ -115,6 +117,9 @@ class Observer:
         words = f"the keeper refused it: {why}"
         if role == "exec":
             self._sup.executions().failed(frame.tag, words)
+            return
+        if role == "feed":
+            self._sup.agents().feeds.failed(frame.tag, words, alive=False)
             return
         inst = self._sup.world.instances.get(key)
         if err == ENOENT and inst is not None and inst.launch == frame.tag:
@@ -135,6 +140,9 @@ class Observer:
         sup.acks.append(frame.tag)
         if role == "exec":
             sup.executions().ended(frame.tag, record.code, record.status)
+            return
+        if role == "feed":
+            sup.agents().feeds.ended(frame.tag, record.code, record.status)
             return
         inst = sup.world.instances.get(key)
         words = ""

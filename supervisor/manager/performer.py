@@ -62,18 +62,22 @@ class Performer:
         was = sup.launched.get(action.key, unit)
         if was is not unit and not action.role:
             self._redefined(was, unit, action.key)
-        sent: tuple[int, ...] = ()
+        sent: list[int] = []
         try:
-            if not action.role and unit.start.ready.kind == "fd":
-                sent = (self._ready_pipe(action.key),)
             joins: tuple[str, ...] = ()
             if action.role != "ready" and (unit.limits is not None or sup.limiting is not None):
                 joins = sup.limits().prepare(inst, unit, action.role, action.hook)
             payload = sup.launcher.frame(unit, inst, action.role, action.hook, joins)
+            if not action.role and unit.start.ready.kind == "fd":
+                sent.append(self._ready_pipe(action.key))
+            if not action.role and unit.agent is not None:
+                sent += sup.agents().open(inst, unit)
         except (CannotLaunch, OSError, UnicodeError) as exc:  # a home that is no UTF-8, say
             words = (exc.strerror if isinstance(exc, OSError) else "") or str(exc)
             cause = exc.__cause__ if isinstance(exc, CannotLaunch) else exc
             short = isinstance(cause, OSError) and cause.errno in SHORTAGES
+            for fd in sent:
+                os.close(fd)
             sup.deliver(action.key, ev.LaunchFailed(action.launch, words, False, short))
             return
         finally:
@@ -84,10 +88,13 @@ class Performer:
         sup.noted(action.key, unit)
         if not action.role:
             sup.launched[action.key] = unit
-        sup.keeper.send("SPAWN", action.launch, payload, sent)
+        sup.keeper.send("SPAWN", action.launch, payload, tuple(sent))
         if sent:
             sup.flush()
-            os.close(sent[0])
+            for fd in sent:
+                os.close(fd)
+        if not action.role and unit.agent is not None:
+            sup.agents().launched(inst, unit)
 
     def _ready_pipe(self, key: str) -> int:
         """The write end for the service; the read end is watched, and kept by the keeper."""
@@ -277,8 +284,14 @@ class Performer:
 
     def _drain(self, action: do.Drain) -> None:
         """shutdown(2) on its own (SO_REUSEPORT) listeners: the kernel hands new connections to the
-        other instances. The socket is of no more use, so the next start binds a new one."""
-        for name in [s for s in self._sup.stored if s.startswith(f"listen:{action.key}:")]:
+        other instances. The socket is of no more use, so the next start binds a new one. An agent
+        gets what is left of the logs."""
+        inst = self._sup.world.instances[action.key]
+        unit = self._sup.launched.get(action.key) or self._sup.world.unit_of(inst)
+        if self._sup.attending is not None:
+            self._sup.attending.feeds.drain(action.key)
+        own = tuple(f"listen:{action.key}:{one.name}:" for one in unit.listen if one.reuse_port)
+        for name in [s for s in self._sup.stored if own and s.startswith(own)]:
             self._sup.ask_descriptor("GET", name, _shut)
             self._sup.drop(name)
 

@@ -16,6 +16,8 @@ from supervisor.manager.performer import Performer
 from supervisor.manager.supervisor import STREAM, Supervisor
 from supervisor.model.state import Instance
 
+_OF_AGENTS = ("feed", "ack", "door")  # kinds of names that the keeper has for them
+
 
 def recover(
     sup: Supervisor, snapshot: Snapshot | None, facts: Facts, performer: Performer,
@@ -30,16 +32,18 @@ def recover(
 
         sup.limiting = Limiting(sup, adopt=True)
         sup.header.limited = True
-    children = []
+    children: list[Child] = []
+    feeds: list[Child] = []  # core knows nothing of these
     for child in facts.children:
         key, role = split_key(child.key)
         sup.launches[child.launch] = (key, role)
         ended = STATE_NAMES[child.state] == "EXITED_UNACKED"
         empty = ended and sup.tracker.empty(key)
         words = ""
-        if ended and role != "ready" and snapshot is not None and key in snapshot.instances:
+        ours = role in ("ready", "feed")
+        if ended and not ours and snapshot is not None and key in snapshot.instances:
             words = _end_words(sup, snapshot, snapshot.instances[key], child)
-        children.append(
+        (feeds if role == "feed" else children).append(
             Child(
                 child.launch, child.key, child.pid, STATE_NAMES[child.state],  # type: ignore[arg-type]
                 child.code, child.status, ended_words(child), empty,
@@ -59,7 +63,7 @@ def recover(
         sup.limiting.resume()
     sup.counters.inherit()
     sup.rewrite()
-    _reopen(sup, facts, performer, notices)
+    _reopen(sup, facts, performer, notices, feeds)
     for key, unit in sup.launched.items():
         sup.noted(key, unit)
     sup.turn()
@@ -134,23 +138,36 @@ def _adopt(
             sup.tracker.kill(key)
 
 
-def _reopen(sup: Supervisor, facts: Facts, performer: Performer, notices: Notices) -> None:
+def _reopen(
+    sup: Supervisor, facts: Facts, performer: Performer, notices: Notices, feeds: list[Child]
+) -> None:
     """Watch again what the keeper kept for what still runs."""
+    doors: dict[str, int] = {}
     for name in sorted(facts.stored):
         kind, _, key = name.partition(":")
         if kind == "log" and key != STREAM and key not in sup.world.instances:
             sup.drop(name)  # of a unit that was forgotten just before that manager died
-        if kind not in ("notify", "ready", "fdstore"):
+        if kind not in ("notify", "ready", "fdstore", *_OF_AGENTS):
             continue
         inst = sup.world.instances.get(key.partition(":")[0])
         if inst is None or inst.phase in ("down", "failed"):
             sup.drop(name)
             continue
+        if kind in _OF_AGENTS and inst.launch not in sup.launches:
+            sup.drop(name)  # of a run that has ended
+            continue
+        if kind in ("feed", "ack"):
+            continue  # the keeper alone needs them
         fd, others = fetch(sup.keeper, name)
         facts.later += others
+        if fd >= 0 and kind == "door":
+            doors[key] = fd
+            continue
         if fd >= 0 and kind == "notify":
             notices.watch(key, fd)
         elif fd >= 0 and kind == "fdstore":
             notices.poll(name, fd)
         elif fd >= 0:
             performer.watch_ready(key, fd)
+    if feeds or doors or any(name.startswith("feed:") for name in sup.stored):
+        sup.agents().resume(feeds, doors)

@@ -72,6 +72,8 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
             for words in sup.limiting.change_group(name):  # of what others share: it has no run
                 sup.report(f"{name}: {words}")
     sup.world.recheck(now)
+    if sup.attending is not None:
+        sup.attending.redefined()
     sup.commit()
     sup.rewrite()
     for name in changed:  # now, so that the addresses are free when a restart asks for them

@@ -70,6 +70,9 @@ class Reports:
             description=unit.description,
             missing_limits=limiting.missing(inst.key) if limiting is not None else (),
             missing_sandbox=sup.launcher.not_enforced(self._ran(inst, unit), inst) if runs else (),
+            attached=sup.world.graph.agents.get(inst.unit, ()),
+            agents=sup.world.graph.agents_of.get(inst.unit, ()),
+            behind_bytes=sup.attending.behind(inst) if sup.attending is not None else None,
             usage=all_used,
         )  # fmt: skip
 

@@ -21,7 +21,8 @@ from supervisor.kernel.users import UnknownName, group_id
 from supervisor.model.paths import Paths
 
 TRIED = "try-"  # how names of transient units begin
-OWN = ("control", "status", "nudge", "log")  # what comes and goes with the supervisor
+# What comes and goes with the supervisor.
+OWN = ("control", "status", "nudge", "log", "endpoints.json")
 GROUP = "unboxed"  # members may use the control socket
 _BACKLOG = 256
 _SO_PASSRIGHTS = 83  # Linux 6.16; accepted sockets have it of the one that listens
@@ -48,9 +49,12 @@ def prepare(where: Paths, keeper: Keeper, stored: set[str]) -> None:
     try:
         os.ftruncate(fd, 0)
         os.pwrite(fd, f"{os.getppid()}\n".encode(), 0)
-        for name, mode in (("notify", 0o711), ("units", 0o755)):
+        for name, mode in (
+            ("notify", 0o711), ("units", 0o755), ("shared", 0o755), ("agents", 0o700)
+        ):  # fmt: skip
             _directory(f"{where.runtime}/{name}")
             os.chmod(f"{where.runtime}/{name}", mode)
+        _forget_agents(where.runtime)
         for name in OWN:  # what a supervisor that lost its power left behind
             _unlink(f"{where.runtime}/{name}")
         _forget_tried(where.transient_units)
@@ -155,9 +159,10 @@ def _to_group(path: str) -> None:
 
 def _tidy(where: Paths) -> None:
     """Take our own things out of a runtime directory whose lock is ours."""
+    _forget_agents(where.runtime)
     for name in OWN:
         _unlink(f"{where.runtime}/{name}")
-    for name in ("notify", "units", "secrets", "made", ""):
+    for name in ("notify", "units", "secrets", "made", "shared", "agents", ""):
         path = f"{where.runtime}/{name}".rstrip("/")
         if not name:
             _unlink(f"{path}/lock")
@@ -207,6 +212,17 @@ def _make_private(path: str) -> None:
         os.close(fd)
 
 
+def _forget_agents(runtime: str) -> None:
+    """What was written for agents is about processes that are no more."""
+    for folder in ("shared", "agents"):
+        try:
+            names = os.listdir(f"{runtime}/{folder}")
+        except OSError:
+            continue  # there never was an agent
+        for name in names:
+            _unlink(f"{runtime}/{folder}/{name}")
+
+
 def _forget_tried(folder: str) -> None:
     """Units of `unboxed try` end with the supervisor that was asked for them."""
     try:
@@ -239,6 +255,17 @@ def watcher(where: Paths) -> tuple[str, ...]:
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     script = f"{here}/logger/await_line.py"
     return (sys.executable, "-I", "-S", script, "--log-dir", where.log)
+
+
+def feeder(where: Paths) -> tuple[str, ...]:
+    """The command that brings an agent its logs, to which its options are appended."""
+    import sys
+
+    here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    site = sys.argv[sys.argv.index("--site") + 1] if "--site" in sys.argv else ""
+    libraries = ("--site", site) if site else ()
+    script = f"{here}/logger/feed.py"
+    return (sys.executable, "-I", "-S", script, *libraries, "--log-dir", where.log)
 
 
 def leave(where: Paths, keeper: Keeper, tracker: Tracker) -> None:

@@ -31,11 +31,12 @@ from supervisor.kernel.sandbox import (
 )
 from supervisor.kernel.sandbox.facts import facts
 from supervisor.kernel.sandbox.part import CannotConfine, Context
+from supervisor.manager.given import shared
 from supervisor.manager.launcher import CannotLaunch, filled
 from supervisor.model.paths import Paths
 from supervisor.model.policy import Policy, fill, plain, resolve
 from supervisor.model.sandbox import Secret
-from supervisor.model.unit import Unit
+from supervisor.model.unit import Unit, receives
 
 if TYPE_CHECKING:
     from supervisor.manager.violations import Violations
@@ -130,8 +131,10 @@ class Sandboxing:
             policy = replace(policy, dynamic_user=False)
         context = Context(
             facts(), unit.name, key, who, program, command, directory, self._paths.runtime,
-            self._paths.state, self._group(key), (notify,) if notify else (),
-            tuple(Secret(one.name, filled(one.file, names)) for one in unit.secrets), main,
+            self._paths.state, self._group(key),
+            tuple(filter(None, (notify, self._paths.status if receives(unit, "metrics") else ""))),
+            tuple(Secret(one.name, filled(one.file, names)) for one in unit.secrets),
+            (shared(self._paths),) if receives(unit, "endpoints") else (), main,
         )  # fmt: skip
         try:
             inside = namespaces.inside(policy, context, who)

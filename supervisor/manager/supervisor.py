@@ -29,6 +29,7 @@ from supervisor.model.unit import Unit
 if TYPE_CHECKING:
     from supervisor.control.server import Server
     from supervisor.manager.adoption import Adoptions
+    from supervisor.manager.agents import Agents
     from supervisor.manager.execution import Executions
     from supervisor.manager.limiting import Limiting
     from supervisor.manager.violations import Violations
@@ -54,6 +55,7 @@ class Supervisor:
         self.journal = journal  # commit
         self.launcher = launcher
         launcher.main_of = self._main_of
+        launcher.attached = lambda name: world.graph.agents.get(name, ())
         self.header = header  # main, commit
         self.stored = stored  # launcher, performer: names that the keeper holds
         self.loop = Loop(self.failed)
@@ -79,6 +81,8 @@ class Supervisor:
         self.executing: Executions | None = None  # executions
         self.violations: Violations | None = None  # noted
         self.limits_ns = 0  # limiting: when to look again, 0 for never
+        self.attending: Agents | None = None  # agents
+        self.feeds_ns = self.doors_ns = self.endpoints_ns = 0  # attending: the same
         self.leave_soon = False  # requests: end this manager, so that a new one begins
         self.started_early: set[str] = set()  # boot
         self.current = ""  # key of the instance that is being worked for
@@ -113,9 +117,18 @@ class Supervisor:
         due = self.server.next_deadline_ns() if self.server is not None else None
         times = (
             soonest, due, self.rest_deadline(), self.log_due_ns, self.retry_ns, self.put_state_ns,
-            self.forget_ns, self.look_ns, self.limits_ns,
+            self.forget_ns, self.look_ns, self.limits_ns, self.feeds_ns, self.doors_ns,
+            self.endpoints_ns,
         )  # fmt: skip
         return min((t for t in times if t), default=0)
+
+    def agents(self) -> Agents:
+        """What is done for agents: loaded for the first one."""
+        if self.attending is None:
+            from supervisor.manager.agents import Agents
+
+            self.attending = Agents(self)
+        return self.attending
 
     def executions(self) -> Executions:
         """Commands among a unit's processes: loaded for the first one."""
@@ -194,6 +207,8 @@ class Supervisor:
             self._put_state()
         if 0 < self.limits_ns <= now and self.limiting is not None:
             self.limiting.look(now)
+        if self.attending is not None:
+            self.attending.look(now)
         self.commit()
         self.current = ""
         for settle in self.settled:

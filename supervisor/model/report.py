@@ -65,8 +65,9 @@ class Usage(Struct, frozen=True, gc=False):
 class InstanceStatus(Struct, frozen=True, gc=False):
     """`pid` 0: no main process. `status_text`: what the service says of itself (sd_notify STATUS).
     `recent_restarts` of at most `restart_limit` count for the limit now. `missing_limits` and
-    `missing_sandbox`: what of its [limits] and isolation is not enforced, in sentences. `usage`: if
-    it was asked for."""
+    `missing_sandbox`: what of its [limits] and isolation is not enforced, in sentences. `attached`:
+    the units that it is an agent of; `agents`: its own; `behind_bytes`: what is stored of their
+    logs and it has not got, or acknowledged. `usage`: if it was asked for."""
 
     key: str
     unit: str
@@ -94,6 +95,9 @@ class InstanceStatus(Struct, frozen=True, gc=False):
     description: str = ""
     missing_limits: tuple[str, ...] = ()
     missing_sandbox: tuple[str, ...] = ()
+    attached: tuple[str, ...] = ()
+    agents: tuple[str, ...] = ()
+    behind_bytes: int | None = None
     usage: Usage | None = None
 
 

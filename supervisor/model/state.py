@@ -27,8 +27,9 @@ PHASES: tuple[Phase, ...] = (
 )  # fmt: skip
 
 # What a child of the keeper is for. "ready" is the watcher of ready = {log = ...}.
-# "exec": a command that somebody runs among a unit's processes; core knows nothing of it.
-Role = Literal["", "before", "after", "ready", "stop", "reload", "exec"]
+# "exec": a command that somebody runs among a unit's processes; "feed": what an agent gets the logs
+# from. Core knows nothing of these two.
+Role = Literal["", "before", "after", "ready", "stop", "reload", "exec", "feed"]
 
 
 class Instance(Struct, gc=False, omit_defaults=True):

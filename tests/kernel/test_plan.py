@@ -34,7 +34,7 @@ FULL = Launch(
     cpu=1,
     fds=((3, "listen:web:main:00000000"), (4, "fdstore:web/0:00:x")),
     pid_vars=("LISTEN_PID", "WATCHDOG_PID"),
-    sent_fd=5,
+    sent=((5, "readiness pipe"),),
     close_from=6,
 )
 BARE = Launch(("true",), "/bin/true", (), OURSELVES)
@@ -108,7 +108,7 @@ def test_a_full_plan_has_all_that_a_unit_can_ask_for() -> None:
         Step("OPEN", (0, 0, "/dev/null")),
         Step("FD", (3, "listen:web:main:00000000")),
         Step("FD", (4, "fdstore:web/0:00:x")),
-        Step("SENT_FD", (5, 0)),
+        Step("SENT_FD", (5, 0, "readiness pipe")),
         Step("CLOSE_FROM", (6,)),
         Step("RLIMIT", (7, 10, 20)),
         Step("RLIMIT", (4, 0, (1 << 64) - 1)),
@@ -358,7 +358,7 @@ WORDS = {
     Step("ENV_PID", ("LISTEN_PID",)): "LISTEN_PID = own pid",
     Step("OPEN", (0, 0, "/dev/null")): "descriptor 0 = open /dev/null",
     Step("FD", (3, "listen:x")): "descriptor 3 = listen:x, held by the keeper",
-    Step("SENT_FD", (4, 0)): "descriptor 4 = readiness pipe",
+    Step("SENT_FD", (4, 0, "readiness pipe")): "descriptor 4 = readiness pipe",
     Step("CLOSE_FROM", (5,)): "close_range(5, ~0)",
     Step("NO_NEW_PRIVS"): "prctl(PR_SET_NO_NEW_PRIVS)",
     Step("EXEC", ("/bin/x", "x", "-y")): "execve x -y (/bin/x)",

@@ -33,6 +33,7 @@ class Context(NamedTuple):
     group: str  # absolute path of its v2 cgroup, "" if it has none
     listens: tuple[str, ...]  # paths of unix sockets that must stay reachable (notify and the like)
     secrets: tuple[Secret, ...] = ()
+    shows: tuple[str, ...] = ()  # directories of ours that it may read
     main: int = 0  # the process whose pid namespace or /tmp it shares
 
 

@@ -39,9 +39,10 @@ def listed(
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
     """What it may read, write (and read) and execute (and read): absolute paths, each of them there
     but for directories that `prepare` makes. Without `read` in the policy reading is not limited
-    and the first is empty; the same holds for the third. Raises CannotConfine for a path that is
-    not there."""
+    and the first is what is shown of ours; the third is empty without `exec`. Raises CannotConfine
+    for a path that is not there."""
     reads = _expand("read", policy.read or (), policy, ctx)
+    reads += [path for path in ctx.shows if exists(path, policy.root)]
     if policy.read is not None and "dns" in policy.promises:
         reads += [path for path in _RESOLVER if exists(path, policy.root)]
     writes = _expand("write", policy.write or (), policy, ctx)

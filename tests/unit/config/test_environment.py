@@ -10,8 +10,9 @@ from supervisor.config.page import units_page
 from supervisor.config.problem import Broken
 from supervisor.kernel.sandbox import directories, vault
 from supervisor.kernel.tracking import MARK
-from supervisor.manager import launcher
+from supervisor.manager import given, launcher
 
+_SOURCES = [module.__file__ or "" for module in (launcher, given)]
 _HOME = {"PATH", "HOME", "USER", "LOGNAME", "SHELL"}
 _DIRECTORIES = set(directories._VARIABLES.values())
 _THEIRS = _HOME | _DIRECTORIES  # these may be set otherwise
@@ -29,9 +30,10 @@ def test_every_variable_is_listed_and_only_the_users_own_can_be_set() -> None:
 
 
 def _set() -> set[str]:
-    """The names that the launcher's code gives to variables."""
+    """The names that the code of a launch gives to variables."""
     found: list[ast.expr] = []
-    for node in ast.walk(ast.parse(Path(launcher.__file__).read_text(encoding="utf-8"))):
+    sources = [Path(file).read_text(encoding="utf-8") for file in _SOURCES]
+    for node in (node for text in sources for node in ast.walk(ast.parse(text))):
         if isinstance(node, ast.Subscript) and getattr(node.value, "id", "") == "env":
             found.append(node.slice)
         if isinstance(node, ast.Dict) and "HOME" in ast.unparse(node):
