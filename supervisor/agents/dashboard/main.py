@@ -7,7 +7,7 @@ import os
 import socket
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
 
 from supervisor.agents.dashboard.app import make
@@ -132,7 +132,7 @@ async def _serve(sock: socket.socket, more: Sequence[str], secret: Secret, asker
     app = make(watch, asker, secret, lambda text: print(text, flush=True))
     server = QuietServer(Door(app, secret, names(host, port, more), port), watch.end)
     watch.listen()
-    await _feed(watch, lines)
+    await _feed(watch, lines, server.end)
     if secret.fresh:
         print(f"open {_url(host, port, secret)} (said once; --url says it again)", flush=True)
     else:
@@ -144,18 +144,23 @@ async def _serve(sock: socket.socket, more: Sequence[str], secret: Secret, asker
 
 
 class _Reader(asyncio.Protocol):
-    def __init__(self, watch: Watch, lines: Lines) -> None:
+    def __init__(self, watch: Watch, lines: Lines, end: Callable[[], None]) -> None:
         self._watch = watch
         self._feed = Feed(lines)
+        self._end = end
 
     def data_received(self, data: bytes) -> None:
         if self._feed.take(data):
             self._watch.tell()
 
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Nothing will come any more: an agent whose feed ends is being stopped."""
+        self._end()
 
-async def _feed(watch: Watch, lines: Lines) -> None:
+
+async def _feed(watch: Watch, lines: Lines, end: Callable[[], None]) -> None:
     """Read standard input from now on, if lines may come from there."""
     kind = os.fstat(0).st_mode
     if stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind):
         await asyncio.get_running_loop().connect_read_pipe(
-            lambda: _Reader(watch, lines), os.fdopen(0, "rb", buffering=0))
+            lambda: _Reader(watch, lines, end), os.fdopen(0, "rb", buffering=0))

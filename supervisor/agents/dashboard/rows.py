@@ -88,7 +88,7 @@ def row(
         "stale": bool(status.get("stale")), "removed": bool(status.get("removed")),
         "about": status.get("description") or "",
         "missing": [*(status.get("missing_limits") or ()), *(status.get("missing_sandbox") or ())],
-        "lost": lost_bytes, "act": may_act,
+        "lost": lost_bytes, "behind": status.get("behind_bytes"), "act": may_act,
     }
 
 

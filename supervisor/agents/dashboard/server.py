@@ -36,6 +36,9 @@ class QuietServer(uvicorn.Server):
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """SIGTERM and SIGINT: an orderly end, with exit code 0."""
+        self.end()
+
+    def end(self) -> None:
         self.should_exit = True
         if self._loop is not None and self._told is not None:
             self._loop.call_soon_threadsafe(self._told.set)

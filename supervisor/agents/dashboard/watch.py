@@ -55,6 +55,7 @@ class Watch:
         self._viewers = 0
         self._sampler: asyncio.Task[None] | None = None
         self._refresher: asyncio.Task[None] | None = None
+        self._looking: asyncio.Future[bool] | None = None
         self._turn = asyncio.Lock()  # one question at a time, so that no answer is older
         self._dirty: set[str] = set()
         self._now = asyncio.Event()  # do not wait for the interval
@@ -86,9 +87,12 @@ class Watch:
 
     async def look(self, patience_s: float) -> None:
         """Ask for everything now, unless that is being done all the time; wait at most so long."""
-        if self._sampler is None:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.shield(self._ask_all()), patience_s)
+        if self._sampler is not None:
+            return
+        if self._looking is None or self._looking.done():
+            self._looking = asyncio.ensure_future(self._ask_all())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(asyncio.shield(self._looking), patience_s)
 
     def may(self, unit: str) -> bool:
         """Whether the supervisor would let us operate it."""
@@ -99,7 +103,7 @@ class Watch:
 
     def end(self) -> None:
         self.ended = True
-        for task in (self._sampler, self._refresher):
+        for task in (self._sampler, self._refresher, self._looking):
             if task is not None:
                 task.cancel()
         self.tell()

@@ -3,7 +3,6 @@ that answers what a test wants."""
 from __future__ import annotations
 
 import os
-import re
 import select
 import sys
 import time
@@ -17,7 +16,7 @@ from supervisor.model import report
 from tests.browser import PROGRAM, Browser
 from tests.control_kit import SUPERVISOR, Desk, Loop, instance
 from tests.places import let_in
-from tests.scenario.dashboard.kit import Dashboard
+from tests.scenario.dashboard.kit import PATIENCE, Dashboard, reachable
 
 UNITS = 1000
 NOBODY = 2001  # a user id
@@ -27,9 +26,9 @@ ROWS = "document.querySelectorAll('#rows [data-key]')"
 in_browser = pytest.mark.skipif(not PROGRAM, reason="chromium is not installed")
 
 
-@pytest.fixture
-def browser(tmp_path: Path) -> Iterator[Browser]:
-    with Browser(tmp_path) as browser:
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    with Browser(tmp_path_factory.mktemp("browser")) as browser:
         yield browser
 
 
@@ -83,7 +82,7 @@ def test_a_thousand_units_are_painted_within_a_second(browser: Browser, tmp_path
 def test_buttons_are_there_for_whom_access_toml_lets_operate(
     browser: Browser, tmp_path: Path, role: int
 ) -> None:
-    if os.stat(sys.prefix).st_mode & 0o005 != 0o005 or not _reaches(sys.prefix):
+    if not reachable(sys.prefix):
         pytest.skip(f"{sys.prefix} is closed to other users")
     rules = (Rule(NOBODY, None, OBSERVE), Rule(NOBODY, None, role, ("web",)))
     loop = supervisor(tmp_path / "rt", Desk(), Access(900, None, rules))
@@ -105,10 +104,6 @@ def test_buttons_are_there_for_whom_access_toml_lets_operate(
     loop.close()
 
 
-def _reaches(path: str) -> bool:
-    return all(folder.stat().st_mode & 0o001 for folder in Path(path).resolve().parents)
-
-
 def test_nobody_there_costs_no_wake_up(tmp_path: Path) -> None:
     loop = supervisor(tmp_path / "rt", Desk())
     with loop.process(), Dashboard(tmp_path, tmp_path / "rt") as dashboard:
@@ -120,12 +115,19 @@ def test_nobody_there_costs_no_wake_up(tmp_path: Path) -> None:
     loop.close()
 
 
+def test_it_ends_with_its_feed(tmp_path: Path) -> None:
+    loop = supervisor(tmp_path / "rt", Desk())
+    with loop.process(), Dashboard(tmp_path, tmp_path / "rt") as dashboard:
+        dashboard.feed("web", "the last line")
+        dashboard.end_feed()
+        assert dashboard.process.wait(PATIENCE) == 0
+    loop.close()
+
+
 def _switches(pid: int) -> list[str]:
     """How often each of its threads has waited."""
-    found = []
-    for task in sorted(Path(f"/proc/{pid}/task").iterdir()):
-        found += re.findall(r"^voluntary_ctxt_switches.*", (task / "status").read_text(), re.MULTILINE)
-    return found
+    told = [(task / "status").read_text() for task in sorted(Path(f"/proc/{pid}/task").iterdir())]
+    return [line for text in told for line in text.splitlines() if line.startswith("voluntary_")]
 
 
 def _quiet(pid: int) -> None:

@@ -1,0 +1,106 @@
+"""The dashboard as an agent: its unit file as it is shipped, started and fed by the supervisor."""
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.places import let_in
+from tests.scenario.dashboard.kit import reachable
+from tests.stack import ROOT, Stack
+
+SHIPPED = (ROOT / "units/agents/dashboard.toml").read_text()
+SAYS = 'command = ["/bin/sh", "-c", "echo begun; exec sleep 1000"]'
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="level app gives it a user of its own")
+
+
+@pytest.fixture
+def state() -> Iterator[str]:
+    """The name of a directory in /var/lib, of which nothing is left."""
+    name = f"unboxed-dashboard-{os.getpid()}"
+    yield name
+    for path in (Path("/var/lib", name), Path("/var/lib/private", name)):
+        if path.is_symlink():
+            path.unlink()
+        else:
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def unit(state: str) -> str:
+    """With another port and directory, and with the program of this tree."""
+    command = json.dumps([sys.executable, "-m", "supervisor.cli", "agent", "dashboard"])
+    text = SHIPPED.replace('"unboxed agent dashboard"', command).replace(":9465", ":0")
+    text = text.replace('"unboxed-dashboard"', f'"{state}"')
+    return text + f'\n[env]\nPYTHONPATH = "{ROOT}"\nPYTHONDONTWRITEBYTECODE = "1"\n'
+
+
+def printed(stack: Stack) -> str:
+    return "".join(path.read_text() for path in stack.log.glob("dashboard*/*.log"))
+
+
+class Visitor:
+    """A browser without a screen: has the cookie, and reads the stream."""
+
+    def __init__(self, url: str) -> None:
+        self._place, _, path = url.removeprefix("http://").partition("/")
+        self._cookie = ""
+        with self._ask("/" + path) as entered:
+            assert entered.status == 303
+            self._cookie = (entered.headers["set-cookie"] or "").partition(";")[0]
+
+    @contextmanager
+    def _ask(self, path: str) -> Iterator[http.client.HTTPResponse]:
+        with closing(http.client.HTTPConnection(self._place, timeout=20)) as connection:
+            connection.request("GET", path, headers={"cookie": self._cookie})
+            with connection.getresponse() as answer:
+                yield answer
+
+    def until(self, unit: str, test: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
+        """What the stream told, all together, as soon as `test` holds of it."""
+        seen: dict[str, Any] = {"rows": {}, "lines": []}
+        end = time.monotonic() + 20
+        with self._ask(f"/stream?unit={unit}") as stream:
+            while not test(seen):
+                assert time.monotonic() < end, seen
+                line = stream.readline()
+                if line.startswith(b"data: "):
+                    told = json.loads(line.removeprefix(b"data: "))
+                    for key, fields in told.get("rows", {}).items():
+                        seen["rows"].setdefault(key, {}).update(fields)
+                    seen["lines"] += [one[3] for one in told.get("lines", [])]
+                    seen["link"] = told.get("link", seen.get("link"))
+        return seen
+
+
+def test_it_shows_the_units_and_their_lines_and_operates_none(
+    tmp_path: Path, state: str
+) -> None:
+    if not reachable(sys.prefix):
+        pytest.skip(f"{sys.prefix} is closed to other users")
+    let_in(tmp_path)
+    with Stack(tmp_path, {"dashboard": unit(state), "web": SAYS}) as stack:
+        stack.until(lambda: "/?token=" in printed(stack), "the address")
+        [url] = re.findall(r"http://\S+", printed(stack))
+        visitor = Visitor(url)
+        seen = visitor.until("web", lambda seen: (
+            "begun" in seen["lines"] and seen["rows"].get("web", {}).get("state") == "running"))
+        assert seen["link"]["socket"] == "status"
+        assert not any(row["act"] for row in seen["rows"].values())
+        assert set(seen["rows"]) == {"dashboard", "web"}
+        assert Path(f"/proc/{stack.row('dashboard')['pid']}").stat().st_uid != 0
+
+        stack.call("Restart", units=["dashboard"])
+        stack.until(lambda: "to whoever has the token" in printed(stack), "it to be back")
+        assert printed(stack).count("/?token=") == 1, "the token is printed once"
+        visitor.until("web", lambda seen: "web" in seen["rows"])
