@@ -17,7 +17,7 @@ NETLINK_FAMILIES = {
 }  # fmt: skip
 
 INET = frozenset(("tcp", "tcp6", "udp", "udp6"))
-_PATHS = frozenset(("unix", "fifo"))
+_PATHS = frozenset(("unix", "unix-datagram", "fifo"))
 ONLY_FOR = {  # keys that mean something to these families only, and why
     "reuse_port": (INET, "only tcp and udp sockets share a port"),
     "backlog": (frozenset(("tcp", "tcp6", "unix", "abstract")), "nobody connects to it"),
@@ -37,10 +37,10 @@ def _address(value: object) -> Address:
     if family in INET:
         host, port = _host_port(value, family, rest)
         return family, host, port, ""
-    if family in {"unix", "fifo"}:
+    if family in _PATHS:
         if rest[0] != "/" or rest[-1] == "/":
             raise _bad(value, f'write an absolute path, as in "{family}:/run/web.sock"')
-        limit = MAX_SOCKET_PATH_BYTES if family == "unix" else 4095
+        limit = 4095 if family == "fifo" else MAX_SOCKET_PATH_BYTES
         if len(rest.encode()) > limit:
             raise _bad(value, f"its path has more than {limit} bytes")
         return family, "", 0, rest
@@ -52,8 +52,8 @@ def _address(value: object) -> Address:
         return family, "", 0, _netlink(value, rest)
     raise _bad(
         value,
-        f"{show(family)} is no family; they are tcp, tcp6, udp, udp6, unix, abstract, fifo and "
-        "netlink",
+        f"{show(family)} is no family; they are tcp, tcp6, udp, udp6, unix, unix-datagram, "
+        "abstract, fifo and netlink",
     )
 
 

@@ -98,7 +98,7 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
     "account": lambda _: {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9._-]{0,31}\\$?$"},
     "address": lambda _: {
         "type": "string",
-        "pattern": "^(tcp6?|udp6?|unix|abstract|fifo|netlink):.+$",
+        "pattern": "^(tcp6?|udp6?|unix(-datagram)?|abstract|fifo|netlink):.+$",
     },
     "boolean": lambda _: {"type": "boolean"},
     "choice": lambda key: {"enum": list(key.type.detail)},

@@ -261,7 +261,8 @@ LISTEN = Table(
         "address",
         "",
         "`tcp:HOST:PORT`, `tcp:PORT` (all interfaces), `tcp6:[ADDRESS]:PORT`, `udp:`, `udp6:`, "
-        "`unix:/PATH`, `abstract:NAME`, `fifo:/PATH`, `netlink:FAMILY GROUP`; required",
+        "`unix:/PATH`, `unix-datagram:/PATH`, `abstract:NAME`, `fifo:/PATH`, "
+        "`netlink:FAMILY GROUP`; required",
     ),
     Key("name", LISTENER_NAME, "name", "", "its name in `LISTEN_FDNAMES`; else the family's"),
     Key("backlog", integer(1, 65535), "backlog", "4096", "connections that may wait"),
@@ -272,7 +273,7 @@ LISTEN = Table(
         "false",
         "a socket for each instance (`SO_REUSEPORT`), not one that all share",
     ),
-    Key("mode", MODE, "mode", '"666"', "permissions of a `unix` or `fifo` path"),
+    Key("mode", MODE, "mode", '"666"', "permissions of a path"),
     Key("user", ACCOUNT, "user", "", "its owner; else the supervisor's user"),
     Key("group", ACCOUNT, "group", "", "its group"),
     Key("on_demand", later("listen.on_demand"), "", "", "start on the first connection"),

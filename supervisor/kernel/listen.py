@@ -9,6 +9,7 @@ from _socket import (
     AF_UNIX,
     IPPROTO_IPV6,
     IPV6_V6ONLY,
+    SO_PASSCRED,
     SO_REUSEADDR,
     SO_REUSEPORT,
     SOCK_CLOEXEC,
@@ -42,14 +43,16 @@ def bind(listen: Listen) -> int:
     """An open, listening descriptor. Raises OSError (its errno says why) or users.UnknownName."""
     if listen.family == "fifo":
         return _fifo(listen)
-    kind = SOCK_DGRAM if listen.family in ("udp", "udp6") else SOCK_STREAM
+    kind = SOCK_DGRAM if listen.family in ("udp", "udp6", "unix-datagram") else SOCK_STREAM
     flags = SOCK_CLOEXEC  # blocking, as systemd passes them
     if listen.family == "netlink":
         return _netlink(listen)
     family = {"tcp": AF_INET, "udp": AF_INET, "tcp6": AF_INET6, "udp6": AF_INET6}
     sock = socket(family.get(listen.family, AF_UNIX), kind | flags)
     try:
-        if listen.family in ("unix", "abstract"):
+        if listen.family in ("unix", "unix-datagram", "abstract"):
+            if kind == SOCK_DGRAM:  # nobody connects, so who it was comes with what was sent
+                sock.setsockopt(SOL_SOCKET, SO_PASSCRED, 1)
             _bind_unix(sock, listen)
         else:
             if kind == SOCK_STREAM:  # for udp it would let two services have one address

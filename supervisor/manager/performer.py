@@ -274,7 +274,7 @@ class Performer:
         for name in names:
             self._sup.drop(name)
         for one in unit.listen:
-            if names and over and one.family in ("unix", "fifo"):
+            if names and over and one.family in ("unix", "unix-datagram", "fifo"):
                 try:
                     os.unlink(one.path)
                 except OSError:

@@ -119,11 +119,13 @@ class Reload(Struct, frozen=True, gc=False, omit_defaults=True):
 
 
 class Listen(Struct, frozen=True, gc=False, omit_defaults=True):
-    """One listening socket. `host`/`port` for tcp, tcp6, udp, udp6; `path` for unix (a file),
-    abstract (without its NUL), fifo, and netlink ("FAMILY[ GROUP]")."""
+    """One listening socket. `host`/`port` for tcp, tcp6, udp, udp6; `path` for unix and
+    unix-datagram (a file), abstract (without its NUL), fifo, and netlink ("FAMILY[ GROUP]")."""
 
     name: str
-    family: Literal["tcp", "tcp6", "udp", "udp6", "unix", "abstract", "fifo", "netlink"]
+    family: Literal[
+        "tcp", "tcp6", "udp", "udp6", "unix", "unix-datagram", "abstract", "fifo", "netlink"
+    ]
     host: str = ""
     port: int = 0
     path: str = ""

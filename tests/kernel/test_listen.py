@@ -177,7 +177,23 @@ def fifo(path: Path, **more: object) -> Listen:
 
 
 Maker = Callable[..., Listen]
-both = pytest.mark.parametrize("make", [unix, fifo])
+def datagrams(path: Path, **more: object) -> Listen:
+    return Listen("main", "unix-datagram", path=str(path), **more)  # type: ignore[arg-type]
+
+
+both = pytest.mark.parametrize("make", [unix, datagrams, fifo])
+
+
+def test_datagrams_come_with_who_sent_them(path: Path) -> None:
+    with opened(datagrams(path)) as held, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as one:
+        one.sendto(b"hello", str(path))
+        data, control, _, _ = held.recvmsg(64, 64)
+        assert data == b"hello"
+        level, kind, sender = control[0]
+        assert (level, kind) == (socket.SOL_SOCKET, socket.SCM_CREDENTIALS)
+        assert int.from_bytes(sender[:4], sys.byteorder) == os.getpid()
+        assert refusal(datagrams(path)).errno == errno.EADDRINUSE
+    opened(datagrams(path)).close()  # nobody has it any more
 
 
 @both
@@ -274,7 +290,7 @@ def test_what_is_in_the_way_is_named_and_stays(make: Maker, path: Path, what: st
         path.symlink_to(target)
     elif what == "dangling":
         path.symlink_to("nowhere")
-    elif make is unix:
+    elif make is not fifo:
         os.mkfifo(path)
     else:
         with socket.socket(socket.AF_UNIX) as other:
@@ -283,7 +299,7 @@ def test_what_is_in_the_way_is_named_and_stays(make: Maker, path: Path, what: st
     exc = refusal(make(path, mode=0o777))
     assert exc.errno == errno.EEXIST
     assert exc.strerror == (
-        f"something is in its place that is no {'socket' if make is unix else 'fifo'}"
+        f"something is in its place that is no {'fifo' if make is fifo else 'socket'}"
     )
     assert path.lstat() == before
     if target.exists():

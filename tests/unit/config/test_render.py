@@ -129,9 +129,9 @@ RELOAD = st.one_of(
 
 @st.composite
 def listeners(draw: st.DrawFn) -> Listen:
-    family = draw(
-        st.sampled_from(["tcp", "tcp6", "udp", "udp6", "unix", "abstract", "fifo", "netlink"])
-    )
+    family = draw(st.sampled_from([
+        "tcp", "tcp6", "udp", "udp6", "unix", "unix-datagram", "abstract", "fifo", "netlink",
+    ]))
     name = draw(st.from_regex(r"[A-Za-z0-9._-]{1,12}", fullmatch=True))
     made: dict[str, Any] = {"name": name, "family": family}
     if family in {"tcp", "udp", "tcp6", "udp6"}:

@@ -106,7 +106,8 @@ BAD: list[tuple[Type, list[object]]] = [
          "tcp:127.0.0.1:", "tcp:127.0.0.1:65536", "tcp:127.0.0.1:-1", "tcp:127.0.0.1:\u0663",
          "tcp:[::1]:80", "tcp6:::1:80", "tcp6:[::1]", "tcp6:[x]:1", "tcp6:[fe80::1%lo]:1",
          "tcp:256.0.0.1:1", "tcp:1.2.3.4\0:1", "unix:run/x", "unix:/", "unix:/" + "x" * 107,
-         "unix:/a\0b", "abstract:", "abstract:a\n", "abstract:" + "x" * 108, "fifo:x",
+         "unix:/a\0b", "unix-datagram:x", "unix-datagram:/" + "x" * 107,
+         "abstract:", "abstract:a\n", "abstract:" + "x" * 108, "fifo:x",
          "netlink:", "netlink:foo", "netlink:route x", "netlink:route 4294967296", 80],
     ),
 ]  # fmt: skip
