@@ -17,6 +17,7 @@ from supervisor.model.paths import paths
 
 CHUNK = 32  # units of one call: some 4 ms of the manager's time
 PATIENCE_S = 5.0  # a Prometheus waits for 10 s, if it was not told otherwise
+_BEGINS_S = 0.5
 _CALL_S = 3.0
 _AGAIN_S = 0.05
 _AHEAD = 2
@@ -43,14 +44,17 @@ def runtime_dir(environ: Mapping[str, str]) -> str:
 
 def ask(runtime: str) -> Answer:
     """Raises ControlError if there is no answer in time."""
-    end = time.monotonic() + PATIENCE_S
+    began = time.monotonic()
     while True:
         try:
             return _ask(runtime)
-        except (Lost, Unreachable):
-            if time.monotonic() + _AGAIN_S > end:
+        except (Lost, Unreachable) as error:
+            # The sockets outlive a manager, and the next one answers on them: where there are none
+            # there is no supervisor, unless it begins just now.
+            patience = PATIENCE_S if isinstance(error, Lost) else _BEGINS_S
+            if time.monotonic() + _AGAIN_S > began + patience:
                 raise
-            time.sleep(_AGAIN_S)  # the sockets outlive a manager: the next one answers on them
+            time.sleep(_AGAIN_S)
 
 
 def _ask(runtime: str) -> Answer:
