@@ -40,13 +40,15 @@ def wait_until(condition: Callable[[], object], seconds: float = 10) -> None:
 
 class FakeKeeper:
     """Starts loggers, one at a time, and tells each of all streams. `options` are for all, `more`
-    arguments for the logger."""
+    arguments for the logger; its runtime directory is beside that of the logs unless given."""
 
     def __init__(
-        self, log_dir: Path, options: str = "", stderr: int = 2, more: Sequence[str] = ()
+        self, log_dir: Path, options: str = "", stderr: int = 2, more: Sequence[str] = (),
+        runtime: Path | None = None,
     ) -> None:
         self.log_dir = log_dir
-        self.more = ["--site", SITE, *more]
+        self.runtime = runtime or log_dir.parent / "rt"
+        self.more = ["--runtime-dir", str(self.runtime), "--site", SITE, *more]
         self.options = options
         self.stderr = stderr
         self.pipes: dict[str, int] = {}
@@ -67,6 +69,7 @@ class FakeKeeper:
         """A new logger's pid. `wrapper`: a command that executes the rest of its arguments."""
         command = [*wrapper, PYTHON, "-I", "-S", PROGRAM, "--log-dir", str(self.log_dir)]
         command += self.more
+        self.runtime.mkdir(exist_ok=True)
         self.socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             self.pid = os.posix_spawnp(

@@ -96,7 +96,7 @@ class Stack:
         for name in self._start:
             manager += ["--start", name]
         logger = [*python, f"{package}/logger/__main__.py", "--log-dir", str(self.log)]
-        logger += ["--site", library_paths()]
+        logger += ["--runtime-dir", str(self.runtime), "--site", library_paths()]
         return [*self._prefix, self._keeper, "--supervise", "--", *manager, "--", *logger]
 
     # --- life ---------------------------------------------------------------------------------

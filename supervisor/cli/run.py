@@ -54,6 +54,7 @@ def command_line(call: Call, where: Paths, *, quiet: bool) -> list[str]:
     for unit in call.words:
         manager += ["--start", unit]
     logger = [*python, f"{package}/logger/__main__.py", "--log-dir", where.log]
+    logger += ["--runtime-dir", where.runtime]
     budget = _budget(call)
     if budget is not None:
         logger += ["--budget", str(budget)]

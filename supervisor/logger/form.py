@@ -24,6 +24,8 @@ OUTPUT = 1  # standard output; also both together, where they are not kept apart
 ERROR = 2  # standard error
 LOSS = 3  # one line of ours, JSON: {"from": ns, "to": ns, "bytes": n, "reason": "full"}
 
+ERRORS = "!err"  # ends the name of a pipe of standard error alone (kernel.plan has it too)
+
 RECOVERED = 1  # flag: its writer was killed before it noted the arrival; the time is the file's
 BOOT_SHIFT = 1  # flags above that one: the number of the boot in which it was noted (boots.py)
 # Whatever a power failure took away may have been read before, so the first segment of a boot

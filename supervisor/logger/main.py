@@ -1,5 +1,6 @@
 """The logger process: descriptor 3 is the keeper's socket, `--log-dir` where segments go.
 
+`--runtime-dir` is where losses are counted and figures are; without it nothing can be dropped.
 `--budget` is how many bytes all logs may take (0: any number; without it, a share of the file
 system), `--site` where zstandard is.
 
@@ -17,16 +18,17 @@ from supervisor.logger.loop import Logger
 from supervisor.logger.notice import reason, say
 
 KEEPER = 3
+OPTIONS = ("--log-dir", "--runtime-dir", "--budget", "--site")
 WANTED_FILES = 16384
 
 
 def main(argv: list[str]) -> int:
     """Exit status: 0 all stored, 1 not all, 2 bad usage."""
     given = dict(zip(argv[::2], argv[1::2], strict=False))
-    log_dir, budget, site = (given.pop(name, "") for name in ("--log-dir", "--budget", "--site"))
+    log_dir, runtime, budget, site = (given.pop(name, "") for name in OPTIONS)
     if given or len(argv) % 2 or not log_dir or (budget and not budget.isdecimal()):
-        say("usage: --log-dir DIR [--budget BYTES] [--site DIR:DIR], with the keeper's socket as"
-            " descriptor 3")
+        say("usage: --log-dir DIR [--runtime-dir DIR] [--budget BYTES] [--site DIR:DIR], with the"
+            " keeper's socket as descriptor 3")
         return 2
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGQUIT):
         _signal.signal(number, _signal.SIG_IGN)
@@ -36,7 +38,11 @@ def main(argv: list[str]) -> int:
         say(f"cannot use descriptor {KEEPER}: {reason(error)}; it must be the keeper's socket")
         return 2
     directory = LogDirectory(_absolute(log_dir))
-    return Logger(directory, keeper, _file_limit(), int(budget or -1), site).run()
+    logger = Logger(
+        directory, keeper, _file_limit(), runtime=_absolute(runtime) if runtime else "",
+        budget=int(budget or -1), site=site,
+    )
+    return logger.run()
 
 
 def _absolute(path: str) -> str:

@@ -3,7 +3,8 @@
 Law: at any instant a byte is in the pipe or in a segment, so a SIGKILL loses none (splice(2) takes
 from the pipe exactly what it gave to the file). The index entry follows the bytes; if it is missing
 because we were killed or had no space, `reopen` adds it with the file's own time. So every failure
-has one remedy: close the tail, and open it again later.
+has one remedy: close the tail, and open it again later. What kind of bytes come next is in the
+index before they are in the segment, so that is known of those without an entry too.
 
 There is no fsync: it would make every unit wait for the disk of one. A power failure costs what the
 kernel had not written back (by default up to 35 s), `_recover` makes the rest consistent, and no
@@ -21,12 +22,14 @@ from supervisor.logger.form import (
     ENTRY_BYTES,
     INDEX,
     LOG,
+    LOSS,
     OUTPUT,
     PACKED,
     RECOVERED,
     next_boot,
     segment_name,
 )
+from supervisor.logger.losses import MOST_RECORD, RECORD, declared_from
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,11 +49,11 @@ CLOCK_STEP_NS = 1_000_000_000
 class Tail:
     """`size` and `noted` are the bytes in segment and index, `end` the stream offset of the next
     byte, `home` the directory's device and inode, `checked_ns` when that was last compared; `boot`
-    is the number of the boot that entries are noted under. `first_ns` and `time_ns`: of the first
-    and the last entry."""
+    is the number of the boot that entries are noted under, `kind` that of bytes which have no entry
+    yet. `first_ns` and `time_ns`: of the first and the last entry."""
 
     __slots__ = (
-        "boot", "checked_ns", "first_ns", "home", "index", "log", "noted", "size", "start",
+        "boot", "checked_ns", "first_ns", "home", "index", "kind", "log", "noted", "size", "start",
         "time_ns",
     )
 
@@ -61,6 +64,7 @@ class Tail:
         self.start = start
         self.log = log
         self.index = index
+        self.kind = OUTPUT
         self.size = 0
         self.noted = 0
         self.time_ns = 0
@@ -79,6 +83,12 @@ class Tail:
             return 0
         return max(0, options.segment_bytes - self.size - self.noted - ENTRY_BYTES)
 
+    def expect(self, kind: int, now_ns: int) -> None:
+        """What comes next is of that kind. An entry of no bytes says so until it has its own."""
+        if kind != self.kind:
+            self._write_entry(0, now_ns, kind, 0)
+            self.kind = kind
+
     def take(self, pipe: int, most: int) -> int:
         """Move up to `most` bytes here; 0 if the pipe is empty. They are not noted yet.
 
@@ -91,25 +101,42 @@ class Tail:
         self.size += taken
         return taken
 
-    def copy(self, source: int, offset: int, length: int, now_ns: int) -> int:
-        """Take bytes of a file instead; returns how many. They are noted."""
+    def copy(self, source: int, offset: int, length: int) -> int:
+        """Take bytes of a file instead; returns how many. They are not noted yet."""
         posix.lseek(self.log, self.size, SEEK_SET)
         taken = posix.sendfile(self.log, source, offset, length)
         self.size += taken
-        self.note(taken, now_ns)
         return taken
+
+    def append(self, record: bytes) -> None:
+        """Add a record of a loss. Raises OSError; `_recover` removes what is there of it then."""
+        if posix.pwrite(self.log, record, self.size) != len(record):
+            raise OSError(errno.ENOSPC, "no space left for the record of a loss")
+        self.size += len(record)
+
+    def last_loss(self) -> bytes:
+        """The record that the segment ends with; empty if that is none."""
+        if not self.noted:
+            return b""
+        entry = posix.pread(self.index, ENTRY_BYTES, self.noted - ENTRY_BYTES)
+        _, offset, length, kind, _ = ENTRY.unpack(entry)
+        whole = kind == LOSS and length <= MOST_RECORD
+        return posix.pread(self.log, length, offset - self.start) if whole else b""
 
     def note(self, length: int, now_ns: int, flags: int = 0) -> None:
         """Write the entry of the last `length` bytes."""
+        self._write_entry(length, now_ns, self.kind, flags)
+        if not self.noted:
+            self.first_ns = self.time_ns
+        self.noted += ENTRY_BYTES
+
+    def _write_entry(self, length: int, now_ns: int, kind: int, flags: int) -> None:
         if now_ns > self.time_ns or not self.noted:
             self.time_ns = now_ns
-        if not self.noted:
-            self.first_ns = now_ns
         flags |= self.boot << BOOT_SHIFT
-        entry = ENTRY.pack(self.time_ns, self.end - length, length, OUTPUT, flags)
+        entry = ENTRY.pack(self.time_ns, self.end - length, length, kind, flags)
         if posix.pwrite(self.index, entry, self.noted) != ENTRY_BYTES:
             raise OSError(errno.ENOSPC, "no space left for the index")
-        self.noted += ENTRY_BYTES
 
     def unlinked(self) -> bool:
         """Whether somebody removed the segment; what went in since is in no directory."""
@@ -255,7 +282,7 @@ def _recover(tail: Tail, boot: int) -> int:
         entry = posix.pread(tail.index, ENTRY_BYTES, noted - ENTRY_BYTES)
         time_ns, offset, length, kind, flags = ENTRY.unpack(entry)
         if kind and tail.start <= offset and offset + length <= tail.end:
-            tail.noted, tail.time_ns = noted, time_ns
+            tail.noted, tail.time_ns, tail.kind = noted, time_ns, kind
             tail.boot = flags >> BOOT_SHIFT
             unnoted = tail.end - offset - length
             break
@@ -264,6 +291,23 @@ def _recover(tail: Tail, boot: int) -> int:
         posix.ftruncate(tail.index, noted)
     if noted:
         tail.first_ns = ENTRY.unpack(posix.pread(tail.index, ENTRY_BYTES, 0))[0]
+    if unnoted and tail.kind == LOSS:
+        unnoted = _recover_record(tail, unnoted)
     if unnoted:
         tail.note(unnoted, log.st_mtime_ns, RECOVERED)
     return tail.boot
+
+
+def _recover_record(tail: Tail, unnoted: int) -> int:
+    """Of bytes without an entry that should be a record of ours: how many are to be noted. A torn
+    one is removed, and declared again. After a power failure they can be anything."""
+    data = posix.pread(tail.log, MOST_RECORD + 1, tail.size - unnoted)
+    if len(data) <= MOST_RECORD:
+        if declared_from(data) >= 0:
+            return unnoted
+        if data[: len(RECORD)] == RECORD[: len(data)]:
+            tail.size -= unnoted
+            posix.ftruncate(tail.log, tail.size)
+            return 0
+    tail.kind = OUTPUT
+    return unnoted

@@ -30,7 +30,7 @@ def small_disk(tmp_path: Path) -> Iterator[tuple[FakeKeeper, Path, Path]]:
     messages = tmp_path / "messages"
     with messages.open("wb") as file, FakeKeeper(
         mounted / "log", f"keep={1 << 30} segment={256 << 10} compress=0", stderr=file.fileno(),
-        more=["--budget", "0"],
+        more=["--budget", "0"], runtime=tmp_path / "rt",
     ) as keeper:
         pid = keeper.start(*unshare, "sh", "-c", mount, "sh")
         yield keeper, Path(f"/proc/{pid}/root{mounted}"), messages

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.logger.form import ENTRY, ERROR, OUTPUT
 from tests.stack import Stack
 
 SAYS = """command = ["/bin/sh", "-c", "echo out; echo err >&2; exec sleep 1000"]
@@ -73,6 +74,23 @@ def test_a_console_that_cannot_be_opened_is_named(tmp_path: Path) -> None:
     with Stack(tmp_path, {"web": f'{SAYS}logs.to = "console"\n'}, prefix=prefix) as stack:
         reason = stack.wait("web", "backoff")["reason"]
         assert "cannot open /dev/console: No such file or directory (step OPEN" in reason
+
+
+def test_errors_apart_are_one_log_of_two_kinds(tmp_path: Path) -> None:
+    with Stack(tmp_path, {"web": f'{SAYS}logs.stderr = "separate"\n'}) as stack:
+        out, err = targets(stack, "web")
+        assert out != err
+        assert out.startswith("pipe:")
+        stack.until(lambda: len(stored(stack, "web")) == 22, "all four lines")
+        data = stored(stack, "web")
+        kinds: dict[int, bytes] = {}
+        (index,) = (stack.log / "web").glob("*.idx")
+        for _, begin, length, kind, _ in ENTRY.iter_unpack(index.read_bytes()):
+            kinds[kind] = kinds.get(kind, b"") + data[begin : begin + length]
+        assert kinds == {OUTPUT: b"hook\nout\n", ERROR: b"hook-err\nerr\n"}
+        assert {path.name for path in stack.log.iterdir() if path.name[0] != "."} <= {
+            "web", "unboxed",
+        }
 
 
 def test_streams_of_what_is_forgotten_are_dropped(tmp_path: Path) -> None:

@@ -72,7 +72,8 @@ def test_without_a_terminal_it_becomes_the_keeper_with_manager_and_logger(
         "--state-dir", manager[manager.index("--state-dir") + 1], "--log-dir", f"{runtime}/logs",
         "--start", "web"]
     assert logger == [sys.executable, "-I", "-S", str(ROOT / "supervisor/logger/__main__.py"),
-                      "--log-dir", f"{runtime}/logs", "--site", logger[-1]]
+                      "--log-dir", f"{runtime}/logs", "--runtime-dir", str(runtime),
+                      "--site", logger[-1]]
     assert Path(logger[-1], "zstandard").is_dir()
 
 

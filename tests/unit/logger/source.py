@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from supervisor.logger.directory import LogDirectory
+from supervisor.logger.form import OUTPUT
+from supervisor.logger.losses import Ledger
 from supervisor.logger.options import parse
 from supervisor.logger.stream import Stream
+from supervisor.logger.tally import Tally
 
 
 class Source:
@@ -23,12 +26,15 @@ class Source:
         self.monkeypatch = monkeypatch
         self.readable, self.writable = os.pipe()
         self.key = key
+        self.runtime: Path | None = None  # where losses are counted
         self.options = options
         self.begin()
 
     def begin(self) -> None:
         """As a new logger would, knowing nothing."""
-        self.stream = Stream(self.path.name, self.readable, parse(self.options))
+        runtime = str(self.runtime) if self.runtime else ""
+        ledger, tally = Ledger(runtime), Tally(runtime)
+        self.stream = Stream(self.path.name, parse(self.options), ledger, tally)
 
     def crash(self) -> None:
         self.stream.close_tail()
@@ -40,10 +46,10 @@ class Source:
         while data:
             data = data[self.move(time_ns) :]
 
-    def move(self, time_ns: int) -> int:
+    def move(self, time_ns: int, kind: int = OUTPUT, fd: int = 0) -> int:
         with self.monkeypatch.context() as patch:
             patch.setattr("supervisor.logger.stream.time.time_ns", lambda: time_ns)
-            moved = self.stream.move(self.directory)
+            moved = self.stream.move(fd or self.readable, kind, self.directory)
         if moved and self.stream.tail:
             os.utime(self.stream.tail.index, ns=(time_ns, time_ns))  # readers choose by that
         return moved
