@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,7 +110,8 @@ def test_one_unit_is_shown_whole(page: Page, stack: Stack, dashboard: Dashboard)
     assert "sleep 1000" in text
     assert "tcp:127.0.0.1" in text
     chain = page.run("[...document.querySelectorAll('.told .events li')].map((li) => li.innerText)")
-    assert any("db is ready" in line for line in chain)
+    assert any("launching → up" in line for line in chain)
+    assert any(re.search("(db|cache) is ready", line) for line in chain), "why it could start"
     page.until("document.querySelectorAll('.chart:not([hidden]) .curve[d^=M]').length >= 2")
 
 

@@ -35,6 +35,18 @@ function dependents(relations, unit) {
   return [...found].sort();
 }
 
+// The event comes a little after the dialog has closed: the next question may be open by then, and
+// the answer to the one before is no answer to it.
+let settle = () => {};
+
+function answered(dialog) {
+  settle("");
+  dialog.onclose = () => {
+    if (!dialog.open) settle(dialog.returnValue);
+  };
+  return new Promise((resolve) => { settle = resolve; });
+}
+
 export async function operate(action, row) {
   const dialog = byId("confirm");
   setText(byId("confirm-title"), `${TITLES[action]} ${row.key}?`);
@@ -50,8 +62,7 @@ export async function operate(action, row) {
       if (names.length) setText(byId("confirm-more"), `Needed by: ${names.join(", ")}.`);
     }).catch(() => setText(byId("confirm-more"), "What needs it is not known at the moment."));
   }
-  await new Promise((resolve) => dialog.addEventListener("close", resolve, { once: true }));
-  if (dialog.returnValue !== "yes") return;
+  if (await answered(dialog) !== "yes") return;
   try {
     toast(await act(action, row.key), false);
   } catch (error) {

@@ -37,14 +37,15 @@ function route() {
   else detail.closeUnit();
 }
 
-function open(key, go) {
-  const hash = `#${view}${key ? `/${encodeURIComponent(key)}` : ""}`;
-  if (location.hash === hash) {
-    if (go) detail.focusDetail();
-    return;
-  }
+function visit(name, key) {
+  const hash = `#${name}${key ? `/${encodeURIComponent(key)}` : ""}`;
+  if (location.hash === hash) return;
   history.pushState(null, "", hash);
   route();
+}
+
+function open(key, go) {
+  visit(view, key);
   if (go) detail.focusDetail();
 }
 
@@ -110,8 +111,8 @@ function keys(event) {
     close();
   } else if (event.key === "/" && !typing) {
     event.preventDefault();
-    if (view !== "units") location.hash = `#units${unit ? `/${encodeURIComponent(unit)}` : ""}`;
-    requestAnimationFrame(() => byId("search").focus());
+    visit("units", document.body.clientWidth < 900 ? "" : unit); // no room for both
+    byId("search").focus();
   } else if (event.key === "?" && !typing) {
     event.preventDefault();
     dialogs.help();
