@@ -113,7 +113,7 @@ def _values(option: Option, current: str) -> list[str]:
     if option.key == "stream":
         return [name for name in ("output", "error", "lost") if name.startswith(current)]
     if option.value == "LEVEL":
-        from supervisor.logger.structured import NAMES
+        from supervisor.model.structured import NAMES
 
         return [name for name in NAMES if name.startswith(current)]
     if option.value == "SIGNAL":

@@ -9,7 +9,7 @@ from __future__ import annotations
 from supervisor.cli.call import BAD_USAGE, FAILED, Call, Failure
 from supervisor.cli.own import STREAM, sentence
 from supervisor.logger.form import BOOTS, ERROR, LOSS, OUTPUT
-from supervisor.logger.structured import ERR, INFO, NAMES, WARNING, facts, field, priority_number
+from supervisor.model.structured import ERR, INFO, NAMES, WARNING, facts, field, priority_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

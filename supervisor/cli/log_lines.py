@@ -13,7 +13,7 @@ from supervisor.cli.clock import clock, exact_stamp
 from supervisor.cli.own import STREAM, sentence
 from supervisor.cli.screen import Screen, name_colour, name_width
 from supervisor.logger.form import ERROR, LOSS
-from supervisor.logger.structured import CRIT, DEBUG, ERR, WARNING, facts
+from supervisor.model.structured import CRIT, DEBUG, ERR, WARNING, facts
 from supervisor.logger.text import escape
 
 TYPE_CHECKING = False

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.logger.lines import PIECE_BYTES
-from supervisor.logger.structured import DEBUG, facts, field, priority_number
+from supervisor.model.structured import DEBUG, facts, field, priority_number
 
 
 @pytest.mark.parametrize("line, priority", [
