@@ -7,6 +7,7 @@
 
 Its root file system is the host's, read-only; /run is its own, and the test's directory is
 /run/host, to which it may write. `script` is what PID 1, a shell, goes on with when that is so.
+`disk`, an image with a file system, is its block device of the number 98, 0.
 What is written to the console is on the host at once, whatever becomes of the machine.
 """
 
@@ -70,7 +71,7 @@ needs_machine = pytest.mark.skipif(bool(_missing()), reason=_missing() or "there
 class Machine:
     def __init__(
         self, home: Path, script: str, *, env: Mapping[str, str] | None = None,
-        mebibytes: int = 512, patience_s: float = PATIENCE_S,
+        mebibytes: int = 512, patience_s: float = PATIENCE_S, disk: Path | None = None,
     ) -> None:  # fmt: skip
         self.home = home
         self._patience_s = patience_s
@@ -94,6 +95,8 @@ class Machine:
             str(LINUX), f"mem={mebibytes}M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/",
             "ro", f"init={init}", "con=null", "con0=null,fd:1", "umid=machine", "quiet",
         ]  # fmt: skip
+        if disk:
+            self._words.append(f"ubd0={disk}")
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
