@@ -9,7 +9,6 @@ from __future__ import annotations
 from supervisor.cli.call import BAD_USAGE, FAILED, Call, Failure
 from supervisor.cli.own import STREAM, sentence
 from supervisor.logger.form import BOOTS, ERROR, LOSS, OUTPUT
-from supervisor.model.structured import ERR, INFO, NAMES, WARNING, facts, field, priority_number
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
     Test = Callable[[Record], bool]
 
 STREAMS = {"output": OUTPUT, "error": ERROR, "lost": LOSS}
-_OWN = {"failed": ERR, "backoff": WARNING}
 
 
 def chosen(call: Call) -> Test | None:
@@ -71,6 +69,20 @@ def _grep(call: Call) -> list[Test]:
 def _facts(call: Call) -> list[Test]:
     """--priority and --field look at the same facts, which are found once a line."""
     word = call.text("priority")
+    if word is None and not call.many("field"):
+        return []
+    from supervisor.model.structured import (
+        ERR,
+        INFO,
+        NAMES,
+        WARNING,
+        facts,
+        field,
+        priority_number,
+    )
+
+    own = {"failed": ERR, "backoff": WARNING}
+    plain = {ERROR: ERR, LOSS: WARNING}
     most = priority_number(word) if word is not None else None
     if word is not None and most is None:
         raise Failure(f"cannot show lines of priority {word!r}: there is none of that name;"
@@ -82,25 +94,20 @@ def _facts(call: Call) -> list[Test]:
             raise Failure(f"cannot look for the field {pair!r}: it has no value; write --field"
                           " NAME=VALUE", BAD_USAGE)
         wanted.append((name, value))
-    if most is None and not wanted:
-        return []
 
     def fits(record: Record) -> bool:
         _, key, kind, line, _, _ = record
         priority, fields = facts(line)
         if most is not None:
             if key == STREAM:
-                priority = _OWN.get(str(fields.get("to")), priority)
+                priority = own.get(str(fields.get("to")), priority)
             if priority is None or kind == LOSS:
-                priority = _PLAIN.get(kind, INFO)
+                priority = plain.get(kind, INFO)
             if priority > most:
                 return False
         return all(field(fields, name) == value for name, value in wanted)
 
     return [fits]
-
-
-_PLAIN = {ERROR: ERR, LOSS: WARNING}
 
 
 def boot_times(call: Call, logdir: str) -> tuple[int | None, int | None]:

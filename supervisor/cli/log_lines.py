@@ -5,7 +5,6 @@ behind the name for programs, on a terminal in place of the "|" before the line.
 """
 from __future__ import annotations
 
-import json
 import sys
 import time
 
@@ -13,7 +12,6 @@ from supervisor.cli.clock import clock, exact_stamp
 from supervisor.cli.own import STREAM, sentence
 from supervisor.cli.screen import Screen, name_colour, name_width
 from supervisor.logger.form import ERROR, LOSS
-from supervisor.model.structured import CRIT, DEBUG, ERR, WARNING, facts
 from supervisor.logger.text import escape
 
 TYPE_CHECKING = False
@@ -31,8 +29,10 @@ _WHY = {
     "damaged": "they are stored, but damaged",
     "expired": "they were deleted to keep within the limits",
 }
-_COLOURS = {ERR: "31", WARNING: "33", DEBUG: "2"}
 _WORST = "31;1"
+_COLOURS: dict[int | None, str] = {
+    None: "", 0: _WORST, 1: _WORST, 2: _WORST, 3: "31", 4: "33", 7: "2",
+}  # by syslog priority
 
 
 def loss(line: bytes) -> str:
@@ -50,6 +50,8 @@ def loss(line: bytes) -> str:
 
 
 def _loss(line: bytes) -> dict[str, Any] | None:
+    import json
+
     try:
         said = json.loads(line)
     except (ValueError, RecursionError):
@@ -59,6 +61,10 @@ def _loss(line: bytes) -> dict[str, Any] | None:
 
 def as_json(record: Record) -> bytes:
     """One document, with its newline."""
+    import json  # by who needs it: `logs` is to begin at once
+
+    from supervisor.model.structured import facts
+
     at, key, kind, line, _, _ = record
     unit, _, number = key.partition("/")
     document: dict[str, Any] = {
@@ -126,9 +132,9 @@ class Terminal:
         elif key == STREAM:
             line = sentence(line).encode("utf-8", "backslashreplace")
         elif self._screen.colour:
-            priority = facts(line)[0]
-            if priority is not None:
-                colour = _WORST if priority <= CRIT else _COLOURS.get(priority, "")
+            from supervisor.model.structured import facts
+
+            colour = _COLOURS.get(facts(line)[0], "")
         if self._raw:
             sys.stdout.flush()
             sys.stdout.buffer.write(lead.encode() + line + b"\n")

@@ -4,8 +4,6 @@ A line is a transition (`id`, `unit` (an instance's key), `from`, `to`, `cause`)
 """
 from __future__ import annotations
 
-import json
-
 STREAM = "unboxed"
 
 TYPE_CHECKING = False
@@ -15,6 +13,8 @@ if TYPE_CHECKING:
 
 def entry(line: bytes) -> dict[str, Any]:
     """What `line` says: a Transition as the control interface has it, or {"message": ...}."""
+    import json  # some milliseconds, which `logs` of services need not wait
+
     try:
         found = json.loads(line)
     except ValueError:

@@ -6,10 +6,8 @@ rotates, expires or dies under it. Memory is bounded, however large logs and lin
 from __future__ import annotations
 
 import os
-from collections import deque
 from heapq import heapify, heappop, heapreplace
 from itertools import chain, islice
-from operator import itemgetter
 
 from supervisor.logger.cursor import BLOCK_BYTES, Cursor
 from supervisor.logger.form import key_of
@@ -29,7 +27,9 @@ FILES_EACH = 2  # descriptors for each stream that is read
 REMEMBERED = 100_000  # of the last lines; of more, where they begin
 _NEVER = 1 << 64
 
-by_time = itemgetter(0)
+
+def by_time(record: Record) -> int:
+    return record[0]
 
 
 def streams(logdir: str) -> list[str]:
@@ -131,7 +131,14 @@ def stored(
     cursors, which are left open and at the end of what was read."""
     if last_n is None:
         return _merge([(cursor, spans(cursor, limits), limits) for cursor in cursors], hold=hold)
-    chosen = [(cursor, last_spans(cursor, limits, last_n, hold=hold), limits) for cursor in cursors]
+    from collections import deque
+
+    chosen = []
+    for cursor in cursors:
+        found, first_ns = last_spans(cursor, limits, last_n, hold=hold)
+        chosen.append((cursor, found, limits))
+        if first_ns > (limits.since_ns or 0) and not hold:  # the others' last lines are no older
+            limits = Limits(first_ns, limits.until_ns, limits.keep)
     if last_n <= REMEMBERED:
         return iter(deque(_merge(chosen, hold=hold), last_n))
     # Too many to remember: first they are counted.

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from supervisor.logger.packed import Packed
 
 BLOCK_ENTRIES = 1024
+FEW_ENTRIES = 1024
 READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
@@ -62,6 +63,7 @@ class Segment:
     def __init__(self, directory: str, start: int) -> None:
         self.start = start
         self._index = self._log = -1
+        self._first = b""  # entries of the index
         self._packed: Packed | None = None
         path = directory + "/" + segment_name(start, "")
         self._open(path)
@@ -192,6 +194,11 @@ class Segment:
         return 0 if self._index < 0 else os.fstat(self._index).st_size // ENTRY_BYTES
 
     def _entry(self, number: int) -> tuple[int, int, int, int, int]:
+        if number < FEW_ENTRIES:  # of most indexes that is all: searching costs one call then
+            at = number * ENTRY_BYTES
+            if at + ENTRY_BYTES > len(self._first):
+                self._first = os.pread(self._index, FEW_ENTRIES * ENTRY_BYTES, 0)
+            return ENTRY.unpack_from(self._first, at)
         data = os.pread(self._index, ENTRY_BYTES, number * ENTRY_BYTES)
         return ENTRY.unpack(data)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 TOLERANCE_NS = 2_000_000_000
 FIRST_BYTES = 4096  # looked through for the last lines; twice as much each time
 MOST_BYTES = 1 << 20
+_NEVER = 1 << 64
 KINDS = 2  # of which one each may be within a long line
 
 
@@ -54,47 +55,62 @@ def spans(cursor: Cursor, limits: Limits) -> Iterator[Span]:
         except FileNotFoundError:
             continue
         try:
-            begin = segment.start if since_ns is None else segment.since(since_ns)
-            end = segment.end if until_ns is None else segment.until(until_ns)
-            if begin < end:
-                time_ns, _, _ = next(segment.arrivals(begin, begin + 1))
-                yield Span(begin, end, time_ns)
+            found = _span(segment, since_ns, until_ns)
         finally:
             segment.close()
+        if found:
+            yield found
 
 
-def last_spans(cursor: Cursor, limits: Limits, count: int, *, hold: bool) -> list[Span]:
+def _span(segment: Segment, since_ns: int | None, until_ns: int | None) -> Span | None:
+    begin = segment.start if since_ns is None else segment.since(since_ns)
+    end = segment.end if until_ns is None else segment.until(until_ns)
+    if begin >= end:
+        return None
+    time_ns, _, _ = next(segment.arrivals(begin, begin + 1))
+    return Span(begin, end, time_ns)
+
+
+def last_spans(
+    cursor: Cursor, limits: Limits, count: int, *, hold: bool
+) -> tuple[list[Span], int]:
     """The end of all spans, with `count` lines or a few more; with `hold`, and those beside them
-    that have no end yet."""
+    that have no end yet. And a time since which there are so many; 0 if there are less."""
     chosen: list[Span] = []
     if hold:
         count += KINDS
+    least_ns = _NEVER
     for span in reversed(list(spans(cursor, limits))):
         if count <= 0:
             break
-        count -= _shorten(cursor, span, limits, count)
+        found, first_ns = _shorten(cursor, span, limits, count)
+        count -= found
+        least_ns = min(least_ns, first_ns)
         chosen.insert(0, span)
     cursor.close()
-    return chosen
+    return chosen, least_ns if count <= 0 and least_ns < _NEVER else 0
 
 
-def _shorten(cursor: Cursor, span: Span, limits: Limits, count: int) -> int:
-    """Move the begin of `span` up to the last `count` lines in it; returns how many it has."""
+def _shorten(cursor: Cursor, span: Span, limits: Limits, count: int) -> tuple[int, int]:
+    """Move the begin of `span` up to the last `count` lines in it; returns how many it has, and the
+    time of the first."""
     least = span.begin
     if limits.keep is None:  # any piece of a long line is a line
         least = max(least, span.end - KINDS * (count + 2) * PIECE_BYTES)
-    found = 0
+    found, first_ns = 0, _NEVER
     top, size = span.end, FIRST_BYTES
     while top > least and found < count:
         low = max(least, top - size)
         cursor.seek(low)
-        found += sum(1 for _ in limits.choose(_begun(cursor, top)))
+        for record in limits.choose(_begun(cursor, top)):
+            found += 1
+            first_ns = min(first_ns, record[0])
         if found < count and low == least > span.begin:
             span.within = True
-            found = count
+            found, first_ns = count, span.time_ns
         top, size = low, min(2 * size, MOST_BYTES)
     span.begin = top
-    return found
+    return found, first_ns
 
 
 def _begun(cursor: Cursor, end: int) -> Iterator[Record]:

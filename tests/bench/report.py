@@ -100,6 +100,11 @@ def _single(groups: dict[tuple[str, Any], Rows]) -> Iterable[str]:
                 ("MB/s", _spread("mb_per_s")), ("logger's CPU s a GB", _spread("cpu_s_per_gb")),
                 ("lines lost", _least("lost", most=True)),
             ])  # fmt: skip
+        elif workload == "query":
+            yield _table(f"Questions to 10 GB of logs, {variant}", rows, [
+                ("first byte, ms", _spread("first_ms")), ("all, ms", _spread("all_ms")),
+                ("lines", _spread("lines")),
+            ])  # fmt: skip
         elif workload == "delay":
             yield _table(f"A line among {variant}", rows, [
                 ("median, ms", _spread("ms")), ("99 %", _spread("p99_ms")),

@@ -6,6 +6,7 @@
     run.py takeover    kill -9 of the manager among 200 services (ours only)
     run.py orphans     20,000 orphans for a PID 1 to reap
     run.py logs        throughput of capture, and lines lost
+    run.py query       how long `unboxed logs` takes to find something in 10 GB (ours only)
     run.py delay       how long a line waits while other units flood (ours only)
     run.py isolate     one isolated process, from the request to its first byte
     run.py keys        what each key of a sandbox costs: start, memory, system calls
@@ -38,6 +39,7 @@ from tests.bench import (
     isolation,
     logs,
     orphans,
+    query,
     report,
     sandboxes,
     trace,
@@ -160,6 +162,16 @@ def wait_among_floods(run: Run) -> None:
                 run.sample("delay", "unboxed", rep, {}, measure)
 
 
+def find_lines(run: Run) -> None:
+    """A store at a time: they are large."""
+    for name in query.STORES:
+        with query.store(name) as logdir:
+            for rep in range(run.reps):
+                for question in query.QUESTIONS:
+                    run.sample("query", question, rep, {"what": name},
+                               partial(query.measure, logdir, question))
+
+
 def isolate(run: Run) -> None:
     with isolation.rows(run.bench) as (stage, rows):
         chosen = [row for row in rows if run.wants(row)]
@@ -195,8 +207,8 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "workload", choices=[*_SINGLE, "idle", "orphans", "logs", "delay", "isolate", "keys",
-                     "apps", "report", "all"])
+        "workload", choices=[*_SINGLE, "idle", "orphans", "logs", "delay", "query", "isolate",
+                     "keys", "apps", "report", "all"])
     parser.add_argument("--n", default="", help="numbers of services, comma-separated")
     parser.add_argument("--reps", type=int, default=5)
     parser.add_argument("--peers", default="", help="rows whose name contains one of these")
@@ -240,6 +252,8 @@ def _measure(run: Run, workload: str) -> None:
         store_logs(run)
     if everything or workload == "delay":
         wait_among_floods(run)
+    if everything or workload == "query":
+        find_lines(run)
     if everything or workload == "isolate":
         isolate(run)
     if everything or workload == "keys":
