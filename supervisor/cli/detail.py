@@ -8,7 +8,7 @@ from supervisor.cli.causes import chain_lines
 from supervisor.cli.screen import Screen, clean, cut
 from supervisor.cli.server import Server
 from supervisor.cli.usage import cpu_time, disks, memory, pressure
-from supervisor.cli.words import STATES, pending, size, span
+from supervisor.cli.words import STATES, behind, pending, size, span
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ def head_lines(status: dict[str, Any], now_ns: int, screen: Screen) -> list[str]
         ("tasks", status.get("tasks") and str(status["tasks"])),
         ("disks", disks(usage)),
         ("pressure", pressure(usage)),
+        ("attached", attached(status)),
+        ("agents", " ".join(status.get("agents") or ())),
         ("restarts", str(status.get("restarts") or 0)),
         ("last exit", status.get("last_exit") != status.get("reason") and status.get("last_exit")),
         ("tracking", status.get("tracking") == "session"
@@ -92,6 +94,12 @@ def head_lines(status: dict[str, Any], now_ns: int, screen: Screen) -> list[str]
             shown = text if label == "state" else clean(str(text))
             lines.append(f"  {label:>{_LABEL_WIDTH}}  {shown}")
     return lines
+
+
+def attached(status: dict[str, Any]) -> str:
+    """Whose agent it is, and whether it has got all that they said."""
+    names = " ".join(status.get("attached") or ())
+    return "; ".join(filter(None, (names, behind(status))))
 
 
 def _causes(chain: list[dict[str, Any]], key: str, screen: Screen) -> list[str]:

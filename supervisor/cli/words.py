@@ -133,7 +133,8 @@ def remark(status: dict[str, Any], now_ns: int) -> str:
     else:
         restarted = last_exit and status.get("restarts")
         how = last_exit.partition(", sent by ")[0]  # `why` tells by whom
-        parts = [status.get("status_text") or "", f"last: {how}" if restarted else ""]
+        last = f"last: {how}" if restarted else ""
+        parts = [status.get("status_text") or "", last, behind(status)]
         if state == "reloading":
             parts.insert(0, "reloading")
     if status.get("removed"):
@@ -141,6 +142,12 @@ def remark(status: dict[str, Any], now_ns: int) -> str:
     elif status.get("stale"):
         parts.append("unit file changed since its start")
     return "; ".join(filter(None, parts))
+
+
+def behind(status: dict[str, Any]) -> str:
+    """Of an agent that has not got all the logs yet: "3.2M behind"."""
+    count = status.get("behind_bytes") or 0
+    return f"{size(count) if count >= 1024 else f'{count}B'} behind" if count else ""
 
 
 def summary(statuses: list[dict[str, Any]]) -> str:

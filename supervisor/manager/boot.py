@@ -3,8 +3,8 @@
 The keeper forks on one core while this parses on another. A unit may be started before all
 others are known only if no other can have a say in it: it has no relations (no slice, and no port
 that another may claim) of its own, and no file orders anybody else (`needs.before`,
-`needs.conflicts`) or is attached to anybody (an agent goes first). One look at the raw text of all files tells whether such a word is there at all;
-if it is, everything is read first.
+`needs.conflicts`, `attach`: agents go first). One look at the raw text of all files tells whether
+such a word is there at all; if it is, everything is read first.
 """
 from __future__ import annotations
 

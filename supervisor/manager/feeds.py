@@ -3,8 +3,8 @@
 Law: a feed is the supervisor's own, outside of the agent's cgroup, and core knows nothing of it. It
 lives as long as the run of its agent. The keeper holds its ends of the pipes (`feed:KEY`, and
 `ack:KEY` where the agent acknowledges), so one that died is replaced on the same pipe, by whichever
-manager there is then. Nobody but the agent waits for it. Launch numbers rise, so a feed is launched when nothing that core
-asked for, whose numbers are lower, is still to be sent.
+manager there is then. Nobody but the agent waits for it. Launch numbers rise, so a feed is launched
+when nothing that core asked for, whose numbers are lower, is still to be sent.
 
 At the stop of an agent its feed delivers what is stored; the keeper's copy of the pipe goes at
 once, so that the agent sees the end of file when the feed is through.

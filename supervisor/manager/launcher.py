@@ -244,7 +244,7 @@ class Launcher:
 
             base = getattr(self._tracker, "base", "")
             self._sandboxing = Sandboxing(
-                self._paths, lambda key: f"{base}/{self._tracker.group(key)}" if base else ""
+                self._paths, lambda key: f"{base}/{self._tracker.group(key)}" if base else "", base
             )
         return self._sandboxing
 

@@ -72,10 +72,12 @@ class Boxed(NamedTuple):
 
 
 class Sandboxing:
-    def __init__(self, paths: Paths, group: Callable[[str], str]) -> None:
-        """`group`: the directory of an instance's cgroup, "" where it has none."""
+    def __init__(self, paths: Paths, group: Callable[[str], str], groups: str) -> None:
+        """`group`: the directory of an instance's cgroup, "" where it has none; `groups`: the one
+        that they are all in."""
         self._paths = paths
         self._group = group
+        self._groups = groups
 
     def policy(self, unit: Unit, names: dict[str, str]) -> Policy | None:
         """None: all of it is level base after all."""
@@ -134,7 +136,8 @@ class Sandboxing:
             self._paths.state, self._group(key),
             tuple(filter(None, (notify, self._paths.status if receives(unit, "metrics") else ""))),
             tuple(Secret(one.name, filled(one.file, names)) for one in unit.secrets),
-            (shared(self._paths),) if receives(unit, "endpoints") else (), main,
+            (shared(self._paths),) if receives(unit, "endpoints") else (),
+            (self._groups,) if self._groups and receives(unit, "cgroup") else (), main,
         )  # fmt: skip
         try:
             inside = namespaces.inside(policy, context, who)

@@ -132,7 +132,7 @@ def _denied(policy: Policy, ctx: Context) -> _Rights:
     if policy.read is None and policy.hide_homes:
         reads = (*reads, *_but_homes(policy.root))
     own = paths.own_program(ctx.program, policy.root) if policy.read is not None else (ctx.program,)
-    reads = (*reads, *runs, *own, "/proc")
+    reads = (*reads, *runs, *own, "/proc", *ctx.reaches)
     if ctx.directory not in ("", "/"):
         reads = (*reads, ctx.directory)
     if policy.private_tmp and (namespaces.makes_views(ctx) or shares_tmp(policy)):

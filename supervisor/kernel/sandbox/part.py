@@ -34,6 +34,7 @@ class Context(NamedTuple):
     listens: tuple[str, ...]  # paths of unix sockets that must stay reachable (notify and the like)
     secrets: tuple[Secret, ...] = ()
     shows: tuple[str, ...] = ()  # directories of ours that it may read
+    reaches: tuple[str, ...] = ()  # and those in which it may read by descriptors that it is handed
     main: int = 0  # the process whose pid namespace or /tmp it shares
 
 

@@ -206,7 +206,7 @@ class View:
             self.links += real.links if self.replaced else ()
             where = f"{real.real}/{name}"
             self.shown.append(Shown(where, scene.take(where), directory=False))
-        for path in self.ctx.shows if policy.root or (self.read_only and not self.hide) else ():
+        for path in self.ctx.shows if policy.root or (policy.read_only and not self.hide) else ():
             self._show(path, trace(path), RDONLY | _OWN | NOEXEC)
         for path in policy.network.unix or () if self.replaced else ():
             if path.startswith("/") and exists(path):

@@ -121,6 +121,18 @@ def test_one_unit_is_shown_with_processes_listeners_causes_and_last_lines(
     assert "  second \\x1b[31m\n" in out
 
 
+def test_an_agent_says_whose_it_is_and_how_far_behind(fake: FakeSupervisor, cli: Cli) -> None:
+    for count, words in ((3_400_000, "3.2M behind"), (10, "10B behind"), (0, ""), (None, "")):
+        fake.instances = [instance("ship", behind_bytes=count, attached=["db", "web"])]
+        describe(fake, "ship")
+        assert cli("status").out.splitlines()[1].endswith(f" {words}".rstrip()), count
+        line = "; ".join(filter(None, ("db web", words)))
+        assert f" attached  {line}\n" in cli("status", "ship").out
+    fake.instances = [instance("db", agents=["dash", "ship"])]
+    describe(fake, "db")
+    assert "   agents  dash ship\n" in cli("status", "db").out
+
+
 def test_what_a_user_may_not_see_of_a_unit_is_named_instead_of_failing(
     fake: FakeSupervisor, cli: Cli
 ) -> None:
