@@ -234,12 +234,21 @@ def test_events_are_told_as_they_happen(page: Page, stack: Stack) -> None:
 
 
 @pytest.mark.parametrize("width, height", [(320, 600), (1280, 800), (3840, 2160)])
-def test_it_fits_every_screen_in_light_and_dark(page: Page, width: int, height: int) -> None:
+def test_it_fits_every_screen_in_light_and_dark(
+    page: Page, dashboard: Dashboard, width: int, height: int
+) -> None:
+    for number in range(100):
+        dashboard.feed("web/1", f"error {number} " + "of many words " * 20, "error")
     page.size(width, height)
-    for view in ("#units", "#units/web%2F0", "#graph", "#events"):
+    page.run("location.hash = '#units/web%2F1'")
+    page.until("document.querySelectorAll('.line').length >= 100")
+    for view in ("#units", "#units/web%2F1", "#graph", "#events"):
         page.run(f"location.hash = '{view}'")
-        assert page.run("new Promise((done) => requestAnimationFrame(() =>"
-                        " done(document.documentElement.scrollWidth)))") <= width, view
+        size = page.run(
+            "new Promise((done) => requestAnimationFrame(() => setTimeout(() => done("
+            "[document.documentElement.scrollWidth, document.documentElement.scrollHeight]))))")
+        assert size[0] <= width, view
+        assert size[1] <= height, view
     paper = {}
     for dark in (False, True):
         page.dark(dark)

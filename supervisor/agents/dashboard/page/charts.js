@@ -1,7 +1,7 @@
 // Small line charts: as much as is known of the last ten minutes, from zero upwards.
 
 import { el, setText, svg } from "./dom.js";
-import { percent, size } from "./words.js";
+import { percent, rate, size } from "./words.js";
 
 const LONGEST_S = 600;
 const SHORTEST_S = 60;
@@ -11,7 +11,7 @@ const KINDS = [
   ["Memory", 1, size, 1 << 20],
   ["CPU", 2, percent, 1],
   ["Tasks", 3, (value) => (value === null ? "" : String(Math.round(value))), 2],
-  ["Log", 4, (value) => (value === null ? "" : `${size(value)}/s`), 1024],
+  ["Log", 4, rate, 1024],
 ];
 
 // A scale's end that does not jump about: 1, 2 or 5 times a power of ten (of two, for bytes).
@@ -37,11 +37,14 @@ export function makeCharts() {
     return { name, index, words, least, area, line, now, most, picture, element };
   });
 
+  const period = el("p", { class: "period quiet" });
+
   function draw() {
     if (!points.length) return;
     const end = points[points.length - 1][0];
     const wide = Math.min(LONGEST_S, Math.max(SHORTEST_S, end - points[0][0]));
     const told = wide < 90 ? "minute" : `${Math.round(wide / 60)} minutes`;
+    setText(period, `The last ${told}; each scale begins at 0.`);
     for (const chart of charts) {
       const known = points.map((point) => point[chart.index]).filter((value) => value !== null);
       chart.element.hidden = !known.length;
@@ -72,7 +75,7 @@ export function makeCharts() {
       chart.area.setAttribute("d", area);
       const now = points[points.length - 1][chart.index];
       setText(chart.now, chart.words(now) || "–");
-      setText(chart.most, `most ${chart.words(most)} in the last ${told}`);
+      setText(chart.most, `most ${chart.words(most)}`);
       chart.picture.setAttribute("aria-label",
         `${chart.name}: now ${chart.words(now) || "unknown"}, between ${chart.words(Math.min(...known))} and ${chart.words(most)} in the last ${told}`);
     }
@@ -80,7 +83,7 @@ export function makeCharts() {
 
   return {
     element: el("section", { class: "charts", "aria-label": "Figures over time" },
-      charts.map((chart) => chart.element)),
+      charts.map((chart) => chart.element), period),
     take(message) {
       if (!message.figures) return;
       const seen = points.length ? points[points.length - 1][0] : 0;

@@ -175,7 +175,7 @@ function update() {
   fact("Memory", size(row.memory));
   fact("CPU", [percent(row.cpu), row.cpu_s === null ? "" : `${cpuTime(row.cpu_s)} in all`].filter(Boolean).join(", "));
   fact("Tasks", row.tasks === null ? "" : String(row.tasks));
-  fact("Restarts", `${row.restarts}${row.limit ? `, ${row.recent} of ${row.limit} count for its limit` : ""}`);
+  fact("Restarts", `${row.restarts}${row.recent && row.limit ? ` (${row.recent} of at most ${row.limit})` : ""}`);
   fact("Last exit", plain(row.last_exit));
   fact("Behind", row.behind === null || row.behind === undefined ? "" : `${size(row.behind)} of the logs it is given`);
   fact("Log lost", row.lost ? `${size(row.lost)} since the host was started` : "");

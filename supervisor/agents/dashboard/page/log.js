@@ -21,6 +21,7 @@ export function makeLog(key) {
     },
   });
   const empty = el("p", { class: "quiet" }, "No line since the dashboard began to listen.");
+  lines.append(empty);
   const count = el("output", {}, "");
   const pause = el("button", {
     type: "button", "aria-pressed": "false", onclick: () => {
@@ -111,7 +112,7 @@ export function makeLog(key) {
   const element = el("section", { class: "log", "aria-label": "Log" },
     el("div", { class: "tools" }, el("h3", {}, "Log"), words, pause,
       el("label", {}, wrap, " wrap"), count),
-    lines, empty);
+    lines);
 
   return {
     element,

@@ -34,6 +34,11 @@ export function size(bytes) {
   return `${Math.round(value)}P`;
 }
 
+export function rate(bytes) {
+  if (bytes === null || bytes === undefined) return "";
+  return bytes < 1024 ? `${Math.round(bytes)} B/s` : `${size(bytes)}/s`;
+}
+
 export function percent(value) {
   if (value === null || value === undefined) return "";
   return `${value < 9.95 ? value.toFixed(1) : Math.round(value)}%`;
@@ -55,8 +60,10 @@ export function clock(ms, { millis = false } = {}) {
   return millis ? `${time}.${pad(at.getMilliseconds(), 3)}` : time;
 }
 
+// With the day, unless that is today.
 export function stamp(ms) {
   const at = new Date(ms);
+  if (at.toDateString() === new Date().toDateString()) return clock(ms);
   return `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())} ${clock(ms)}`;
 }
 
