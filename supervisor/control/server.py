@@ -40,6 +40,7 @@ STREAM_BYTES = 1 << 20  # unread bytes at which a stream is cut off
 UNREAD_BYTES = 16 << 20  # unread bytes of all clients together
 SHARE_NS = 20_000_000  # of our time that the calls of one uid may take ...
 WINDOW_NS = 100_000_000  # ... within so much; root and our own uid may take what they need
+BURST_NS = 250_000_000  # what a collector of figures may take at once, to be paid for after it
 
 _ACCEPTS = 16  # connections taken at one event: a storm of them delays nobody
 _PAUSE_NS = 1_000_000_000  # until the next try, when there is nothing left to accept with
@@ -53,13 +54,15 @@ class Server:
 
     `watch(fd, mask)`: report these epoll events of `fd` (and, as epoll does, a hang-up) from now
     on, in place of what was asked before. `unwatch(fd)`: no more. `clock()`: monotonic ns.
+    `collects(uid)`: whether that is the uid of an agent that was put there to collect figures.
     """
 
     def __init__(
         self, control_fd: int, status_fd: int, requests: Requests, *, access: Access, version: str,
         watch: Callable[[int, int], None], unwatch: Callable[[int], None],
-        clock: Callable[[], int],
+        clock: Callable[[], int], collects: Callable[[int], bool] = lambda _uid: False,
     ) -> None:
+        self._collects = collects
         self._dispatcher = Dispatcher(requests, access, version)
         self._watch = watch
         self._unwatch = unwatch
@@ -337,7 +340,10 @@ class Server:
             self._window_ns = started
             paid = windows * SHARE_NS  # one long call is paid for with the windows after it
             self._spent = {u: ns - paid for u, ns in self._spent.items() if ns > paid}
-        if self._spent.get(uid, 0) >= SHARE_NS and not self.access.is_privileged(uid):
+        spent = self._spent.get(uid, 0)
+        if spent >= SHARE_NS and not self.access.is_privileged(uid) and (
+            spent >= BURST_NS or not self._collects(uid)
+        ):
             self._parked.add(client)
             return
         self._deadlines.pop(client, None)

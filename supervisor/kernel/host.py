@@ -99,6 +99,14 @@ def survives(pid: int, number: int) -> bool:
     return not masks or any(mask >> (number - 1) & 1 for mask in masks)
 
 
+def owner(pid: int) -> int:
+    """The uid of a process; -1 if there is none of that number."""
+    try:
+        return os.stat(f"/proc/{pid}").st_uid if pid else -1
+    except OSError:
+        return -1
+
+
 def installed_program(pid: int) -> str:
     """Where the program of a process is to be found now: at the absolute path that it was started
     by, since its exe link follows the old file to wherever an installer moved that."""

@@ -9,6 +9,7 @@ from supervisor.config.problem import Problem
 from supervisor.control.access import Access
 from supervisor.control.access_file import read as read_access
 from supervisor.control.server import Server
+from supervisor.kernel.host import owner
 from supervisor.kernel.users import UnknownName, group_id
 from supervisor.manager.eventlog import EventLog
 from supervisor.manager.facts import Facts, fetch
@@ -16,6 +17,7 @@ from supervisor.manager.observer import Observer
 from supervisor.manager.requests import Requests
 from supervisor.manager.runtime import GROUP
 from supervisor.manager.supervisor import Supervisor
+from supervisor.model.unit import receives
 
 
 def serve(
@@ -40,11 +42,21 @@ def serve(
 
     server = Server(
         control, status, requests, access=_access(sup), version=__version__, watch=watch,
-        unwatch=loop.remove, clock=sup.now,
+        unwatch=loop.remove, clock=sup.now, collects=lambda uid: _collects(sup, uid),
     )  # fmt: skip
     sup.server = server
     sup.reload_access = lambda: setattr(server, "access", _access(sup))
     tell_parent(f"READY=1\nMAINPID={sup.keeper_pid}\nSTATUS={len(sup.world.graph.units)} units")
+
+
+def _collects(sup: Supervisor, uid: int) -> bool:
+    """Whether an agent that receives "metrics" runs as that user."""
+    graph, world = sup.world.graph, sup.world
+    return any(
+        owner(world.instances[key].pid) == uid
+        for name in graph.agents if receives(graph.units[name], "metrics")
+        for key in world.all_of(name)
+    )
 
 
 def _listener(sup: Supervisor, facts: Facts, made: dict[str, int], name: str) -> int:

@@ -1,9 +1,9 @@
-"""The list of targets in a file, kept up to date by the events of the supervisor.
+"""The list of targets, kept up to date by the events of the supervisor, in a file if there is one.
 
 Law: no polling. A thread follows the event stream and asks for the listeners of what changed; where
 the stream ends (the manager was replaced, or stopped) it looks at everything anew. The file is
-replaced as a whole, and only if it would differ. It keeps its last content while there is no
-supervisor: what ran then most likely goes on.
+replaced as a whole, and only if it would differ. The list stays as it was while there is no
+supervisor: what ran then most likely goes on. Nothing is followed before somebody wants the list.
 """
 from __future__ import annotations
 
@@ -17,14 +17,18 @@ from supervisor.agents.metrics.targets import Listener, Target, document, tcp_li
 from supervisor.control.client import Client, ControlError
 from supervisor.model.pattern import matches
 
+_FIRST_LIST_S = 5.0
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 10.0
 _GONE = "io.unboxed.Supervisor.NoSuchUnit"
 
 
 class Discovery:
-    """`path` is absolute. `wanted` decides what is in the file."""
+    """`path` of the file is absolute, "" for none. `wanted` decides what is in the list."""
 
     def __init__(self, runtime: str, path: str, wanted: Sequence[Target]) -> None:
+        self._known = threading.Event()  # `_text` is there
+        self._text = ""
+        self._thread: threading.Thread | None = None
         self._runtime = runtime
         self._path = path
         self._wanted = tuple(wanted)
@@ -32,7 +36,17 @@ class Discovery:
         self._written: str | None = None
 
     def start(self) -> None:
-        threading.Thread(target=self._run, name="discovery", daemon=True).start()
+        """Follow what happens from now on. Called again, it does nothing."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="discovery", daemon=True)
+            self._thread.start()
+
+    def text(self) -> str:
+        """The list; "" if it is not known. Only who asks first waits for it."""
+        if self._thread is None:
+            self.start()
+            self._known.wait(_FIRST_LIST_S)
+        return self._text
 
     def _run(self) -> None:
         pause = _FIRST_PAUSE_S
@@ -57,7 +71,11 @@ class Discovery:
                     self._one(client, reply["event"]["key"])
                 else:
                     continue
-                self._write()
+                every = [one for rows in self._listeners.values() for one in rows]
+                self._text = document(self._wanted, every)
+                self._known.set()
+                if self._path and self._text != self._written:
+                    self._write(self._text)
                 yield
 
     def _all(self, client: Client) -> None:
@@ -76,11 +94,7 @@ class Discovery:
                 raise
             self._listeners.pop(key, None)
 
-    def _write(self) -> None:
-        every = [one for rows in self._listeners.values() for one in rows]
-        text = document(self._wanted, every)
-        if text == self._written:
-            return
+    def _write(self, text: str) -> None:
         os.makedirs(os.path.dirname(self._path), exist_ok=True)
         # A Prometheus watches the directory for files that fit its pattern: *.json does not fit.
         fresh = f"{self._path}.new"

@@ -20,7 +20,7 @@ _LINGER_BYTES = 64 * 1024
 _REASONS = {
     200: "OK", 400: "Bad Request", 404: "Not Found", 405: "Method Not Allowed",
     431: "Request Header Fields Too Large", 500: "Internal Server Error",
-    505: "HTTP Version Not Supported",
+    503: "Service Unavailable", 505: "HTTP Version Not Supported",
 }  # fmt: skip
 
 

@@ -9,6 +9,7 @@ import zlib
 from collections.abc import Sequence
 
 from supervisor.agents.metrics.ask import ask, runtime_dir
+from supervisor.agents.metrics.discovery import Discovery
 from supervisor.agents.metrics.families import families
 from supervisor.agents.metrics.http import Request, Response, Server
 from supervisor.agents.metrics.targets import Target, target
@@ -20,7 +21,8 @@ _LISTEN_FDS_START = 3  # sd_listen_fds(3)
 _ROOM = 128  # connections that may wait
 _GZIP = 16 + zlib.MAX_WBITS
 _FAST = 1  # level: the text repeats itself so much that more effort saves little
-_PAGE = b"""<!doctype html><title>unboxed metrics</title><a href="/metrics">Metrics</a>\n"""
+_PAGE = b"""<!doctype html><title>unboxed metrics</title><a href="/metrics">Metrics</a>
+<a href="/targets">Targets</a>\n"""
 
 
 def main(argv: Sequence[str]) -> int:
@@ -32,35 +34,43 @@ def main(argv: Sequence[str]) -> int:
         help=f"where to answer, unless a socket is passed by LISTEN_FDS (default: {LISTEN})")
     parser.add_argument(
         "--sd-file", metavar="PATH",
-        help="keep the targets there, as file_sd_configs of a Prometheus reads them")
+        help="keep the targets there, as file_sd_configs of a Prometheus reads them; a relative one"
+        " is in RUNTIME_DIRECTORY, if there is one")
     parser.add_argument(
         "--target", metavar="UNIT[:LISTENER][/PATH]", action="append", type=target, default=[],
         help="what is a target: the tcp listeners (or the one of that name) of units; repeatable."
         " UNIT may be a pattern. Default: every tcp listener of the name metrics")
     options = parser.parse_args(argv)
-    if options.target and not options.sd_file:
-        parser.error("--target needs --sd-file")
     try:
         listener = _listener(options.listen)
     except (OSError, ValueError) as error:
         reason = (getattr(error, "strerror", None) or str(error)).lower()
         print(f"cannot listen on {options.listen}: {reason}; the agent ends", file=sys.stderr)
         return 1
-    runtime = runtime_dir(os.environ)
+    runtime, path = runtime_dir(os.environ), ""
     if options.sd_file:
-        from supervisor.agents.metrics.discovery import Discovery
-
-        wanted = options.target or [Target("*", "metrics", "")]
-        Discovery(runtime, os.path.abspath(options.sd_file), wanted).start()
-    Server(listener, lambda request: answer(runtime, request)).serve()
+        home = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+        path = os.path.abspath(os.path.join(home, options.sd_file))
+    discovery = Discovery(runtime, path, options.target or [Target("*", "metrics", "")])
+    if path:
+        discovery.start()
+    Server(listener, lambda request: answer(runtime, discovery, request)).serve()
     return 0
 
 
-def answer(runtime: str, request: Request) -> Response:
+def answer(runtime: str, discovery: Discovery, request: Request) -> Response:
     if request.path == "/":
         return Response(200, _PAGE, (("Content-Type", "text/html; charset=utf-8"),))
+    if request.path == "/targets":
+        text = discovery.text()
+        kind = (("Content-Type", "application/json"),)  # the one that http_sd_configs takes
+        return Response(200, text.encode(), kind) if text else Response(503, b"")
     if request.path != "/metrics":
-        return Response(404, b"Metrics are at /metrics.\n")
+        return Response(404, b"Metrics are at /metrics, and targets at /targets.\n")
+    return _metrics(runtime, request)
+
+
+def _metrics(runtime: str, request: Request) -> Response:
     try:
         told = ask(runtime)
     except ControlError:

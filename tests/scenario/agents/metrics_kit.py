@@ -100,11 +100,11 @@ class Prometheus:
         rows = json.loads(told)["data"]["result"]
         return [{"metric": row["metric"], "value": float(row["value"][1])} for row in rows]
 
-    def targets(self) -> dict[str, str]:
-        """Health ("up", "down", "unknown") of each target by its address."""
+    def targets(self, job: str = "units") -> dict[str, str]:
+        """Health ("up", "down", "unknown") of each target of a job by its address."""
         told = json.loads(fetch(f"{self.url}/api/v1/targets?state=active"))["data"]
         return {one["discoveredLabels"]["__address__"]: one["health"]
-                for one in told["activeTargets"]}
+                for one in told["activeTargets"] if one["discoveredLabels"]["job"] == job}
 
 
 CONFIG = """
@@ -114,6 +114,8 @@ scrape_configs:
     static_configs: [{{targets: ["{agent}"]}}]
   - job_name: units
     file_sd_configs: [{{files: ["{sd}"]}}]
+  - job_name: again
+    http_sd_configs: [{{url: "{url}/targets"}}]
 """
 
 
@@ -121,7 +123,7 @@ scrape_configs:
 def prometheus(home: Path, agent_url: str, sd: Path) -> Iterator[Prometheus]:
     binary = program("prometheus")
     config = home / "prometheus.yml"
-    config.write_text(CONFIG.format(agent=agent_url.removeprefix("http://"), sd=sd))
+    config.write_text(CONFIG.format(agent=agent_url.removeprefix("http://"), sd=sd, url=agent_url))
     port = free_port()
     words = [
         binary, f"--config.file={config}", f"--storage.tsdb.path={home / 'tsdb'}",

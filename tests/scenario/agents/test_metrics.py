@@ -146,13 +146,16 @@ def test_a_prometheus_finds_us_and_the_listeners_of_units(tmp_path: Path) -> Non
         until(lambda: targets(sd) == {first}, "list of targets")
         ours = url.removeprefix("http://")
         with prometheus(tmp_path, url, sd) as server:
-            until(lambda: server.targets() == {ours: "up", first: "up"}, "scrape of both targets")
+            until(lambda: server.targets("unboxed") == {ours: "up"}, "scrape of ours")
+            until(lambda: server.targets() == {first: "up"}, "scrape of the target in the file")
+            until(lambda: server.targets("again") == {first: "up"}, "the same without a file")
             until(lambda: server.query('unboxed_unit_state{state="running",unit="web"} == 1'),
                   "state of web")
-            (row,) = server.query('site_requests_total{unit="site",replica="0"}')
+            (row,) = server.query('site_requests_total{job="units",unit="site",replica="0"}')
             assert row["value"] == 7
             stack.call("Start", units=["other"])
             stack.call("Stop", units=["site"])
-            until(lambda: server.targets() == {ours: "up", second: "up"}, "the other target")
-            until(lambda: {row["metric"]["instance"]: row["value"] for row in server.query("up")}
+            until(lambda: server.targets() == {second: "up"}, "the other target")
+            jobs = 'up{job=~"unboxed|units"}'
+            until(lambda: {row["metric"]["instance"]: row["value"] for row in server.query(jobs)}
                   == {ours: 1, second: 1}, "up == 1 of both")

@@ -400,6 +400,42 @@ def test_a_long_call_is_paid_for_with_the_windows_after_it(
     assert 7 * limits.WINDOW_NS <= took <= 10 * limits.WINDOW_NS
 
 
+def test_a_collector_of_figures_gets_what_it_asks_for_at_once_and_pays_for_it_after(
+    loop: Loop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loop.now_ns = 10**15
+    each = limits.SHARE_NS
+
+    def take_time(call: Call) -> None:
+        assert loop.now_ns is not None
+        loop.now_ns += each
+        call.reply(loop.desk.answers["Status"])
+
+    loop.desk.scripts["Status"] = take_time
+    monkeypatch.setattr(Access, "is_privileged", lambda _self, _uid: False)
+    loop.server._collects = lambda uid: uid == 1000
+    collector, other = loop.peer(), loop.peer()
+    for client, uid in zip(loop.server._clients.values(), (1000, 1001), strict=True):
+        client.peer = Who(uid, frozenset(), "status")
+        loop.server._count[uid] = 1
+    calls = 2 * limits.BURST_NS // each  # some is paid back while they are answered
+    begin = loop.now_ns
+    collector.sock.sendall(message("Status") * calls)
+    other.sock.sendall(message("Status") * 2)
+    loop.settle()
+    at_once = len(collector.replies())
+    assert limits.BURST_NS // each <= at_once < calls
+    while at_once < calls:
+        due = loop.server.next_deadline_ns()
+        assert due is not None
+        loop.now_ns = max(loop.now_ns, due)
+        loop.step()
+        loop.settle()
+        at_once += len(collector.replies())
+    assert loop.now_ns - begin >= calls * each
+    assert len(other.replies()) == 2
+
+
 def test_idle_clients_of_a_uid_make_room_for_its_next_one(loop: Loop) -> None:
     peers = [loop.peer() for _ in range(limits.PER_UID)]
     assert len(ask(loop, peers[0], "Status")) == 1  # so the second is idle for longest

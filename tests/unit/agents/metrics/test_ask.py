@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import gzip
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -10,9 +11,12 @@ from pathlib import Path
 import pytest
 
 from supervisor.agents.metrics import ask as asking
+from supervisor.agents.metrics import discovery
 from supervisor.agents.metrics.ask import ask, runtime_dir
+from supervisor.agents.metrics.discovery import Discovery
 from supervisor.agents.metrics.http import Request
 from supervisor.agents.metrics.main import answer as respond
+from supervisor.agents.metrics.targets import Target
 from supervisor.control.client import ControlError, Unreachable
 from supervisor.model import report
 from supervisor.model.request import Call
@@ -114,7 +118,7 @@ def test_no_supervisor_is_told_soon_and_answered(tmp_path: Path) -> None:
     with pytest.raises(Unreachable):
         ask(str(tmp_path))
     assert time.monotonic() - began < asking.PATIENCE_S - 1
-    told = respond(str(tmp_path), Request("/metrics", {}))
+    told = respond(str(tmp_path), nothing(str(tmp_path)), Request("/metrics", {}))
     assert told.status == 200
     assert b"unboxed_up 0.0\n" in told.body
 
@@ -124,16 +128,43 @@ def test_the_status_socket_is_where_the_environment_says(tmp_path: Path) -> None
     assert runtime_dir({"UNBOXED_RUNTIME_DIR": str(tmp_path)}) == str(tmp_path)
 
 
+def nothing(runtime: str) -> Discovery:
+    return Discovery(runtime, "", [])
+
+
+def test_the_list_of_targets_is_told_too(runtime: str, desk: Supervisor) -> None:
+    """As http_sd_configs of a Prometheus wants it."""
+    db = ANSWERS["Describe"].__class__(
+        instance("db"), listeners=(report.ListenerStatus("metrics", "tcp:127.0.0.1:9187"),))
+    desk.answers["Figures"] = figures(["db"])
+    desk.answers["Describe"] = db
+    told = respond(
+        runtime, Discovery(runtime, "", [Target("*", "metrics", "")]), Request("/targets", {}))
+    assert told.headers == (("Content-Type", "application/json"),)
+    assert json.loads(told.body) == [{
+        "targets": ["127.0.0.1:9187"],
+        "labels": {"unit": "db", "replica": "0", "__metrics_path__": "/metrics"},
+    }]
+
+
+def test_targets_that_cannot_be_known_are_no_empty_list(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(discovery, "_FIRST_LIST_S", 0.05)
+    told = respond(str(tmp_path), nothing(str(tmp_path)), Request("/targets", {}))
+    assert (told.status, told.body) == (503, b"")
+
+
 def test_only_the_one_page_has_metrics(runtime: str) -> None:
-    assert respond(runtime, Request("/", {})).body.count(b'href="/metrics"') == 1
-    assert respond(runtime, Request("/etc/passwd", {})).status == 404
+    assert respond(runtime, nothing(runtime), Request("/", {})).body.count(b'href="/metrics"') == 1
+    assert respond(runtime, nothing(runtime), Request("/etc/passwd", {})).status == 404
 
 
 @pytest.mark.parametrize("accepted, packed", [
     ("gzip", True), ("deflate, GZIP;q=0.5", True), ("gzip;q=0", False), ("br", False), ("", False),
 ])  # fmt: skip
 def test_it_is_packed_for_whoever_takes_that(runtime: str, accepted: str, packed: bool) -> None:
-    told = respond(runtime, Request("/metrics", {"accept-encoding": accepted}))
+    told = respond(runtime, nothing(runtime), Request("/metrics", {"accept-encoding": accepted}))
     assert (("Content-Encoding", "gzip") in told.headers) == packed
     body = gzip.decompress(told.body) if packed else told.body
     assert b"unboxed_up 1.0\n" in body
