@@ -45,6 +45,13 @@ def unit(state: str) -> str:
     return text + f'\n[env]\nPYTHONPATH = "{ROOT}"\nPYTHONDONTWRITEBYTECODE = "1"\n'
 
 
+def visitor(stack: Stack) -> Visitor:
+    """Whom the address that it printed lets in."""
+    stack.until(lambda: "/?token=" in printed(stack), "the address")
+    [url] = re.findall(r"http://\S+token=\S+", printed(stack))
+    return Visitor(url)
+
+
 def printed(stack: Stack) -> str:
     return "".join(path.read_text() for path in stack.log.glob("dashboard*/*.log"))
 
@@ -90,10 +97,8 @@ def test_it_shows_the_units_and_their_lines_and_operates_none(
         pytest.skip(f"{sys.prefix} is closed to other users")
     let_in(tmp_path)
     with Stack(tmp_path, {"dashboard": unit(state), "web": SAYS}) as stack:
-        stack.until(lambda: "/?token=" in printed(stack), "the address")
-        [url] = re.findall(r"http://\S+", printed(stack))
-        visitor = Visitor(url)
-        seen = visitor.until("web", lambda seen: (
+        browser = visitor(stack)
+        seen = browser.until("web", lambda seen: (
             "begun" in seen["lines"] and seen["rows"].get("web", {}).get("state") == "running"))
         assert seen["link"]["socket"] == "status"
         assert not any(row["act"] for row in seen["rows"].values())
@@ -103,4 +108,18 @@ def test_it_shows_the_units_and_their_lines_and_operates_none(
         stack.call("Restart", units=["dashboard"])
         stack.until(lambda: "to whoever has the token" in printed(stack), "it to be back")
         assert printed(stack).count("/?token=") == 1, "the token is printed once"
-        visitor.until("web", lambda seen: "web" in seen["rows"])
+        browser.until("web", lambda seen: "web" in seen["rows"])
+
+
+def test_a_drop_in_gives_it_the_control_socket_and_so_what_its_user_may(
+    tmp_path: Path, state: str
+) -> None:
+    let_in(tmp_path)
+    stack = Stack(tmp_path, {"dashboard": unit(state), "web": SAYS})
+    drop_in = stack.units / "dashboard.toml.d" / "operate.toml"
+    drop_in.parent.mkdir()
+    drop_in.write_text(f'user = "root"\n[sandbox]\nwrite = ["{stack.runtime}/control"]\n')
+    with stack:
+        seen = visitor(stack).until("web", lambda seen: "web" in seen["rows"])
+        assert seen["link"]["socket"] == "control"
+        assert seen["rows"]["web"]["act"] is True
