@@ -94,9 +94,9 @@ def _sites() -> list[str]:
         if not directory:
             raise Failure(f"cannot run a supervisor: the Python library {name} is not installed for"
                           f" {sys.executable}; `pip install {name}` does it")
-        if directory not in found:
-            found.append(directory)
-    return found
+        found.append(directory)
+    found.append(_site("zstandard"))  # optional; for those that the manager has read logs
+    return list(dict.fromkeys(filter(None, found)))
 
 
 def _site(library: str) -> str:

@@ -254,7 +254,7 @@ def watcher(where: Paths) -> tuple[str, ...]:
 
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     script = f"{here}/logger/await_line.py"
-    return (sys.executable, "-I", "-S", script, "--log-dir", where.log)
+    return (sys.executable, "-I", "-S", script, *_libraries(), "--log-dir", where.log)
 
 
 def feeder(where: Paths) -> tuple[str, ...]:
@@ -262,10 +262,16 @@ def feeder(where: Paths) -> tuple[str, ...]:
     import sys
 
     here = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    site = sys.argv[sys.argv.index("--site") + 1] if "--site" in sys.argv else ""
-    libraries = ("--site", site) if site else ()
     script = f"{here}/logger/feed.py"
-    return (sys.executable, "-I", "-S", script, *libraries, "--log-dir", where.log)
+    return (sys.executable, "-I", "-S", script, *_libraries(), "--log-dir", where.log)
+
+
+def _libraries() -> tuple[str, ...]:
+    """Where they are: who reads logs needs one of them for what is compressed."""
+    import sys
+
+    site = sys.argv[sys.argv.index("--site") + 1] if "--site" in sys.argv else ""
+    return ("--site", site) if site else ()
 
 
 def leave(where: Paths, keeper: Keeper, tracker: Tracker) -> None:

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.cli.call import Call, Failure
+from supervisor.cli.run import command_line
+from supervisor.model.paths import paths
 from tests.terminal import ROOT, Terminal
 from tests.unit.cli.fake import Cli, FakeSupervisor
 
@@ -247,3 +250,29 @@ def test_the_keeper_beside_the_command_is_found_without_any_variable(
     (tmp_path / KEEPER).chmod(0o755)
     monkeypatch.setattr(sys, "argv", [str(tmp_path / "unboxed")])
     assert _keeper() == os.fspath(tmp_path / KEEPER)
+
+
+@pytest.mark.parametrize(
+    "given, expected", [("0", "0"), ("2GiB", str(2 << 30)), ("1000000", "1000000")]
+)
+def test_the_budget_of_all_logs_is_the_loggers(
+    keeper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, expected: str
+) -> None:
+    where = paths({}, 0, str(tmp_path / "run"))
+    told = command_line(Call("run", options={"log-budget": given}), where, quiet=False)
+    assert told[told.index("--budget") + 1] == expected
+    monkeypatch.setenv("UNBOXED_LOG_BUDGET", given)
+    told = command_line(Call("run"), where, quiet=False)
+    assert told[told.index("--budget") + 1] == expected
+    monkeypatch.delenv("UNBOXED_LOG_BUDGET")
+    assert "--budget" not in command_line(Call("run"), where, quiet=False)
+
+
+@pytest.mark.parametrize("bad", ["much", "-1", "1.5", "2GiB more"])
+def test_a_budget_that_is_no_size_is_refused(
+    keeper: Path, tmp_path: Path, bad: str
+) -> None:
+    where = paths({}, 0, str(tmp_path))
+    with pytest.raises(Failure, match="--log-budget") as told:
+        command_line(Call("run", options={"log-budget": bad}), where, quiet=False)
+    assert told.value.code == 2
