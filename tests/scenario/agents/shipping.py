@@ -115,7 +115,12 @@ class Request:
     def __init__(self, path: str, headers: dict[str, str], body: bytes) -> None:
         self.path = path
         self.headers = headers
-        self.body = json.loads(gzip.decompress(body) if headers.get("content-encoding") else body)
+        self.data = body
+
+    @property
+    def body(self) -> Any:
+        packed = self.headers.get("content-encoding") == "gzip"
+        return json.loads(gzip.decompress(self.data) if packed else self.data)
 
 
 Answer = Callable[[BaseHTTPRequestHandler], None]  # what becomes of one request
