@@ -138,28 +138,31 @@ class Agents:
     # --- a new manager ------------------------------------------------------------------------
 
     def resume(self, children: Iterable[Child], doors: dict[str, int]) -> None:
-        """Go on with the runs that there are. `children`: the feeds that the keeper knows, in the
-        order of their launches; `doors`: by the agent's key, to own."""
-        sup, last = self._sup, {}
-        for child in children:
+        """Go on with the runs that there are. `children`: the feeds that the keeper knows; `doors`:
+        by the agent's key, to own."""
+        sup = self._sup
+        last: dict[str, Child] = {}
+        strays: set[int] = set()
+        for child in sorted(children, key=lambda child: child.launch):
             last[child.key.partition(":")[0]] = child
+            if child.state != "EXITED_UNACKED":
+                strays.add(child.launch)
         for key, inst in sup.world.instances.items():
             unit = sup.launched.get(key) or sup.world.unit_of(inst)
             if unit.agent is None or inst.launch not in sup.launches:
                 continue
             mine = last.get(key)
-            if mine is not None and mine.launch > inst.launch:
-                del last[key]
-            else:
+            if mine is not None and mine.launch < inst.launch:
                 mine = None  # of an earlier run
+            if mine is not None:
+                strays.discard(mine.launch)
             if receives(unit, "logs") and (mine is not None or f"feed:{key}" in sup.stored):
                 self.feeds.adopt(inst, unit, mine)
             if meets(unit) and key in doors:
                 self.doors.adopt(inst, unit, doors.pop(key))
         for fd in doors.values():
             os.close(fd)
-        for child in last.values():
-            if child.state != "EXITED_UNACKED":
-                sup.keeper.signal(child.launch, 9)
+        for launch in strays:
+            sup.keeper.signal(launch, 9)
         if self._wanted():
             self._endpoints.changed()
