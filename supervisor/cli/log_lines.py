@@ -59,51 +59,69 @@ def _loss(line: bytes) -> dict[str, Any] | None:
     return said if isinstance(said, dict) and isinstance(said.get("bytes"), int) else None
 
 
-def as_json(record: Record) -> bytes:
-    """One document, with its newline."""
-    import json  # by who needs it: `logs` is to begin at once
+class Json:
+    """One document a line."""
 
-    from supervisor.model.structured import facts
+    def __init__(self) -> None:
+        from json import JSONEncoder  # by who needs it: `logs` is to begin at once
 
-    at, key, kind, line, _, _ = record
-    unit, _, number = key.partition("/")
-    document: dict[str, Any] = {
-        "time": exact_stamp(at),
-        "unit": unit,
-        "instance": int(number) if number.isdigit() else 0,
-        "stream": _NAMES.get(kind, str(kind)),
-        "message": loss(line) if kind == LOSS else line.decode("utf-8", "backslashreplace"),
-    }
-    if kind == LOSS:
-        said = _loss(line) or {}
-        for name in ("from", "to"):
-            document[name] = exact_stamp(said[name]) if isinstance(said.get(name), int) else None
-        document["bytes"] = said.get("bytes")
-        document["reason"] = said.get("reason")
-    else:
-        priority, fields = facts(line)
-        if priority is not None:
-            document["priority"] = priority
-        if fields:
-            document["fields"] = fields
-    try:
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    except RecursionError:  # it could just be read
-        del document["fields"]
-        text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    # Half a surrogate pair in a field becomes \udXXX, which is how JSON spells it.
-    return text.encode("utf-8", "backslashreplace") + b"\n"
+        from supervisor.model.structured import facts
+
+        self._encode = JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+        self._facts = facts
+
+    def line(self, record: Record) -> bytes:
+        """With its newline."""
+        at, key, kind, line, _, _ = record
+        unit, _, number = key.partition("/")
+        document: dict[str, Any] = {
+            "time": exact_stamp(at),
+            "unit": unit,
+            "instance": int(number) if number.isdigit() else 0,
+            "stream": _NAMES.get(kind, str(kind)),
+            "message": loss(line) if kind == LOSS else line.decode("utf-8", "backslashreplace"),
+        }
+        if kind == LOSS:
+            said = _loss(line) or {}
+            for name in ("from", "to"):
+                when = said.get(name)
+                document[name] = exact_stamp(when) if isinstance(when, int) else None
+            document["bytes"] = said.get("bytes")
+            document["reason"] = said.get("reason")
+        else:
+            priority, fields = self._facts(line)
+            if priority is not None:
+                document["priority"] = priority
+            if fields:
+                document["fields"] = fields
+        try:
+            text = self._encode(document)
+        except RecursionError:  # it could just be read
+            del document["fields"]
+            text = self._encode(document)
+        # Half a surrogate pair in a field becomes \udXXX, which is how JSON spells it.
+        return text.encode("utf-8", "backslashreplace") + b"\n"
 
 
-def plain(record: Record) -> bytes:
-    """Time, key and the bytes of the line."""
-    at, key, kind, line, _, _ = record
-    if kind == LOSS:
-        line = loss(line).encode("utf-8", "backslashreplace")
-    elif key == STREAM:
-        line = sentence(line).encode("utf-8", "backslashreplace")
-    mark = b"!" if kind in {ERROR, LOSS} else b""
-    return b"%s %s%s %s\n" % (exact_stamp(at).encode(), key.encode(), mark, line)
+class Plain:
+    """Time, key and the bytes of the line. Lines that came together share what is before them."""
+
+    def __init__(self) -> None:
+        self._last: tuple[int, str, int] = -1, "", 0
+        self._lead = b""
+
+    def line(self, record: Record) -> bytes:
+        """With its newline."""
+        at, key, kind, line, _, _ = record
+        if self._last != (at, key, kind):
+            self._last = at, key, kind
+            mark = "!" if kind in {ERROR, LOSS} else ""
+            self._lead = f"{exact_stamp(at)} {key}{mark} ".encode()
+        if kind == LOSS:
+            line = loss(line).encode("utf-8", "backslashreplace")
+        elif key == STREAM:
+            line = sentence(line).encode("utf-8", "backslashreplace")
+        return self._lead + line + b"\n"
 
 
 class Terminal:

@@ -174,15 +174,17 @@ def _readers(path: str | None) -> str:
 
 def _writer(call: Call, logdir: str, words: tuple[str, ...]) -> Callable[[Record], object]:
     """How one record is written, chosen once: a log may have millions."""
-    from supervisor.cli.log_lines import Terminal, as_json, plain
+    from supervisor.cli.log_lines import Json, Plain, Terminal
 
     out = sys.stdout.buffer
     screen = Screen()
     if call.flag("json"):
+        as_json = Json().line
         return lambda record: out.write(as_json(record))
     if screen.terminal:
         names = [key for key in streams(logdir) if matches(key, words)]
         return Terminal(screen, names, raw=call.flag("raw")).write
+    plain = Plain().line
     return lambda record: out.write(plain(record))
 
 

@@ -27,7 +27,7 @@ DAY_S = 86_400
 STAGGER_NS = 7_000_000  # between the last lines of two streams
 _LINE = b'{"level":"info","msg":"request done","path":"/api/orders/%010d","ms":12,"status":200}\n'
 _RARE = b'{"level":"error","msg":"payment refused","path":"/api/orders/%010d","ms":5012}\n'
-_EVERY = 20_000  # lines between rare ones
+_EVERY = 500  # lines between rare ones
 # Store -> (streams, segments of each, MiB of a segment, whether they are compressed).
 STORES = {
     "one stream": (1, 640, 16, False),
