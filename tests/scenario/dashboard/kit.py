@@ -1,12 +1,15 @@
 """A dashboard as a process, fed by the test as a supervisor feeds an agent."""
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -84,6 +87,46 @@ class Dashboard:
             "stream": stream, "message": message, "seq": 0, "cursor": f"{key}@0", **fields,
         }  # fmt: skip
         os.write(self._out, json.dumps(record).encode() + b"\n")
+
+
+class Visitor:
+    """A browser without a screen: has the cookie, and reads the stream."""
+
+    def __init__(self, url: str) -> None:
+        self._place, _, path = url.removeprefix("http://").partition("/")
+        self._cookie = ""
+        with self._ask("/" + path) as entered:
+            assert entered.status == 303
+            self._cookie = (entered.headers["set-cookie"] or "").partition(";")[0]
+
+    @contextmanager
+    def _ask(self, path: str) -> Iterator[http.client.HTTPResponse]:
+        with closing(http.client.HTTPConnection(self._place, timeout=PATIENCE)) as connection:
+            connection.request("GET", path, headers={"cookie": self._cookie})
+            with connection.getresponse() as answer:
+                yield answer
+
+    def until(
+        self, unit: str, test: Callable[[dict[str, Any]], object],
+        before: Callable[[], None] = lambda: None,
+    ) -> dict[str, Any]:
+        """What the stream told, all together, as soon as `test` holds of it. `before`: what is done
+        once it is connected, and not read."""
+        seen: dict[str, Any] = {"rows": {}, "lines": [], "missed": 0}
+        end = time.monotonic() + PATIENCE
+        with self._ask(f"/stream?unit={unit}") as stream:
+            before()
+            while not test(seen):
+                assert time.monotonic() < end, seen
+                line = stream.readline()
+                if line.startswith(b"data: "):
+                    told = json.loads(line.removeprefix(b"data: "))
+                    for key, fields in told.get("rows", {}).items():
+                        seen["rows"].setdefault(key, {}).update(fields)
+                    seen["lines"] += [one[3] for one in told.get("lines", [])]
+                    seen["missed"] += told.get("missed", False)
+                    seen["link"] = told.get("link", seen.get("link"))
+        return seen
 
 
 def reachable(path: str) -> bool:

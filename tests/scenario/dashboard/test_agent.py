@@ -1,22 +1,18 @@
 """The dashboard as an agent: its unit file as it is shipped, started and fed by the supervisor."""
 from __future__ import annotations
 
-import http.client
 import json
 import os
 import re
 import shutil
 import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.places import let_in
-from tests.scenario.dashboard.kit import reachable
+from tests.scenario.dashboard.kit import Visitor, reachable
 from tests.stack import ROOT, Stack
 
 SHIPPED = (ROOT / "units/agents/dashboard.toml").read_text()
@@ -54,40 +50,6 @@ def visitor(stack: Stack) -> Visitor:
 
 def printed(stack: Stack) -> str:
     return "".join(path.read_text() for path in stack.log.glob("dashboard*/*.log"))
-
-
-class Visitor:
-    """A browser without a screen: has the cookie, and reads the stream."""
-
-    def __init__(self, url: str) -> None:
-        self._place, _, path = url.removeprefix("http://").partition("/")
-        self._cookie = ""
-        with self._ask("/" + path) as entered:
-            assert entered.status == 303
-            self._cookie = (entered.headers["set-cookie"] or "").partition(";")[0]
-
-    @contextmanager
-    def _ask(self, path: str) -> Iterator[http.client.HTTPResponse]:
-        with closing(http.client.HTTPConnection(self._place, timeout=20)) as connection:
-            connection.request("GET", path, headers={"cookie": self._cookie})
-            with connection.getresponse() as answer:
-                yield answer
-
-    def until(self, unit: str, test: Callable[[dict[str, Any]], object]) -> dict[str, Any]:
-        """What the stream told, all together, as soon as `test` holds of it."""
-        seen: dict[str, Any] = {"rows": {}, "lines": []}
-        end = time.monotonic() + 20
-        with self._ask(f"/stream?unit={unit}") as stream:
-            while not test(seen):
-                assert time.monotonic() < end, seen
-                line = stream.readline()
-                if line.startswith(b"data: "):
-                    told = json.loads(line.removeprefix(b"data: "))
-                    for key, fields in told.get("rows", {}).items():
-                        seen["rows"].setdefault(key, {}).update(fields)
-                    seen["lines"] += [one[3] for one in told.get("lines", [])]
-                    seen["link"] = told.get("link", seen.get("link"))
-        return seen
 
 
 def test_it_shows_the_units_and_their_lines_and_operates_none(

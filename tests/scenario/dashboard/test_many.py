@@ -16,9 +16,10 @@ from supervisor.model import report
 from tests.browser import PROGRAM, Browser
 from tests.control_kit import SUPERVISOR, Desk, Loop, instance
 from tests.places import let_in
-from tests.scenario.dashboard.kit import PATIENCE, Dashboard, reachable
+from tests.scenario.dashboard.kit import PATIENCE, Dashboard, Visitor, reachable
 
 UNITS = 1000
+FLOOD = 30_000  # lines of 1 KB: more than is kept, and than a socket holds
 NOBODY = 2001  # a user id
 MEMBER = ("setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups")
 ROWS = "document.querySelectorAll('#rows [data-key]')"
@@ -102,6 +103,34 @@ def test_buttons_are_there_for_whom_access_toml_lets_operate(
                         " nothing was done")
         page.close()
     loop.close()
+
+
+def test_a_browser_that_does_not_read_gets_the_last_lines_and_costs_no_memory(
+    tmp_path: Path,
+) -> None:
+    loop = supervisor(tmp_path / "rt", Desk())
+    with loop.process(), Dashboard(tmp_path, tmp_path / "rt") as dashboard:
+        visitor = Visitor(dashboard.url)
+        dashboard.feed("web", "0")
+        visitor.until("web", lambda seen: seen["lines"] and seen["rows"])
+        before = _memory(dashboard.process.pid)
+
+        def flood() -> None:
+            for number in range(1, FLOOD):
+                dashboard.feed("web", f"{number} " + "x" * 1000)
+
+        last = f"{FLOOD - 1} "
+        seen = visitor.until(
+            "web", lambda seen: seen["lines"] and seen["lines"][-1].startswith(last), flood)
+        assert seen["missed"] > 0
+        assert len(seen["lines"]) < FLOOD
+        assert _memory(dashboard.process.pid) - before < FLOOD * 1000 / 2
+    loop.close()
+
+
+def _memory(pid: int) -> int:
+    """Resident, in bytes."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_nobody_there_costs_no_wake_up(tmp_path: Path) -> None:
