@@ -53,11 +53,15 @@ class Terminal:
     def type(self, keys: str) -> None:
         os.write(self._fd, keys.encode())
 
-    def end(self) -> int:
-        """Read to the end; the exit code."""
+    def end(self, again: str = "") -> int:
+        """Read to the end; the exit code. `again`: what is typed once more each second: a signal
+        that comes right before a call that blocks is seen by Python after it only."""
         end = time.monotonic() + PATIENCE_S
+        next_s = time.monotonic() + 1
         while self.process.poll() is None and self._read(end, step=0.05):
-            pass
+            if again and time.monotonic() > next_s:
+                next_s += 1
+                self.type(again)
         if self.process.poll() is None:
             self.process.kill()
             raise AssertionError(f"it does not end; the screen is\n{self.screen()}")

@@ -163,7 +163,7 @@ def test_ctrl_c_while_following_ends_quietly(fake: FakeSupervisor, runtime: Path
         terminal = Terminal(words, CALM)
         terminal.until(shown)
         terminal.interrupt()
-        assert terminal.end() == 130
+        assert terminal.end(again="\x03") == 130
         assert "Traceback" not in terminal.raw
 
 
