@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 Row = dict[str, Any]
+_NAMED = 20  # of the units that an agent is attached to, which may be all there are
 _REMEMBERED = 4096  # removals; who has not looked for longer gets everything anew
 
 
@@ -73,6 +74,7 @@ def row(
     """Of an InstanceStatus. Times in ms, since a browser's numbers are exact up to 2**53; figures
     rounded to what is shown, so that what looks the same is sent once."""
     waiting = list(status.get("waiting_for") or ())
+    attached = list(status.get("attached") or ())
     return {
         "unit": status["unit"], "state": status["state"], "goal": status["goal"],
         "since": status["since_ns"] // 1_000_000, "pid": status.get("pid") or 0,
@@ -88,7 +90,9 @@ def row(
         "stale": bool(status.get("stale")), "removed": bool(status.get("removed")),
         "about": status.get("description") or "",
         "missing": [*(status.get("missing_limits") or ()), *(status.get("missing_sandbox") or ())],
-        "lost": lost_bytes, "behind": status.get("behind_bytes"), "act": may_act,
+        "agents": list(status.get("agents") or ()),
+        "attached": attached[:_NAMED], "attached_count": len(attached),
+        "behind": status.get("behind_bytes"), "lost": lost_bytes, "act": may_act,
     }
 
 

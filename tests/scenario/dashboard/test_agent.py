@@ -65,6 +65,9 @@ def test_it_shows_the_units_and_their_lines_and_operates_none(
         assert seen["link"]["socket"] == "status"
         assert not any(row["act"] for row in seen["rows"].values())
         assert set(seen["rows"]) == {"dashboard", "web"}
+        assert seen["rows"]["dashboard"]["attached"] == ["web"]
+        assert seen["rows"]["web"]["agents"] == ["dashboard"]
+        browser.until("", lambda seen: seen["rows"].get("dashboard", {}).get("behind") == 0)
         assert Path(f"/proc/{stack.row('dashboard')['pid']}").stat().st_uid != 0
 
         stack.call("Restart", units=["dashboard"])

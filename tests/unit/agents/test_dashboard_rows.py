@@ -82,4 +82,9 @@ def test_figures_are_rounded_to_what_is_shown_and_times_are_whole_milliseconds()
     assert found["cpu_s"] == 1.23
     assert found["since"] == 5000
     assert found["act"] is True
+    assert (found["attached"], found["agents"], found["behind"]) == ([], [], None)
+    agent = {**STATUS, "attached": [f"u{n}" for n in range(30)], "behind_bytes": 7}
+    found = row(agent, None, 5, may_act=False)
+    assert (found["attached"][-1], found["attached_count"]) == ("u19", 30)
+    assert (found["behind"], found["lost"]) == (7, 5)
     assert [rounded(n) for n in (None, 0, 999, 1234, 99_999)] == [None, 0, 999, 1230, 99_900]

@@ -6,12 +6,12 @@ import { eventLine } from "./events.js";
 import { makeCharts } from "./charts.js";
 import { makeLog } from "./log.js";
 import { ask, onNews, store, watchUnit } from "./store.js";
-import { cpuTime, kind, mark, pending, percent, plain, size, span, stamp } from "./words.js";
+import { amount, cpuTime, kind, mark, pending, percent, plain, size, span, stamp } from "./words.js";
 
 const AGAIN_MS = 10000; // processes and listeners are asked for again
 const SOON_MS = 250; // after a change of state
 const ACTIONS = ["start", "stop", "restart", "reload"];
-const LONG = new Set(["Now", "Reason", "Says", "Last exit", "Unit file", "Not enforced"]); // facts that take a line
+const LONG = new Set(["Now", "Reason", "Says", "Last exit", "Unit file", "Not enforced", "Agent of"]); // facts that take a line
 const RESTING = ["stopped", "failed", "finished", "skipped"];
 
 let shown = null; // {key, parts...}
@@ -177,8 +177,11 @@ function update() {
   fact("Tasks", row.tasks === null ? "" : String(row.tasks));
   fact("Restarts", `${row.restarts}${row.recent && row.limit ? ` (${row.recent} of at most ${row.limit})` : ""}`);
   fact("Last exit", plain(row.last_exit));
-  fact("Behind", row.behind === null || row.behind === undefined ? "" : `${size(row.behind)} of the logs it is given`);
-  fact("Log lost", row.lost ? `${size(row.lost)} since the host was started` : "");
+  const more = row.attached_count - row.attached.length;
+  fact("Agent of", row.attached.join(", ") + (more ? ` and ${more} more` : ""));
+  fact("Behind", row.behind === null ? "" : row.behind ? `${amount(row.behind)} of their logs` : "no; it has all their logs");
+  fact("Its agents", row.agents.join(", "));
+  fact("Log lost", row.lost ? `${amount(row.lost)} since the host was started` : "");
   fact("Unit file", row.removed ? "gone; it is forgotten when it has stopped" : row.stale ? "changed since its start" : "");
   fact("Not enforced", row.missing.join("; "));
 }

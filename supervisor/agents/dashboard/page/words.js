@@ -34,6 +34,10 @@ export function size(bytes) {
   return `${Math.round(value)}P`;
 }
 
+export function amount(bytes) {
+  return bytes < 1024 ? `${bytes} B` : size(bytes);
+}
+
 export function rate(bytes) {
   if (bytes === null || bytes === undefined) return "";
   return bytes < 1024 ? `${Math.round(bytes)} B/s` : `${size(bytes)}/s`;
@@ -96,7 +100,7 @@ export function remark(row, now) {
   else if (["stopped", "finished", "skipped"].includes(row.state)) parts.push(row.reason || row.last_exit);
   else if (["waiting", "starting", "stopping", "unkillable"].includes(row.state)) parts.push(pending(row, now), row.says);
   else parts.push(row.says, row.last_exit && row.restarts ? `last: ${row.last_exit.split(", sent by ")[0]}` : "");
-  if (row.behind) parts.push(`${size(row.behind)} behind`);
+  if (row.behind) parts.push(`${amount(row.behind)} behind`);
   if (row.removed) parts.push("its unit file is gone");
   else if (row.stale) parts.push("unit file changed since its start");
   if (row.missing.length) parts.push(`${row.missing.length} not enforced`);

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from supervisor.agents.metrics.ask import Answer
+from supervisor.agents.metrics.families import families
+from supervisor.agents.metrics.text import Family
 from supervisor.model import report
 
 BOUNDS_NS = [1_000_000, 2_500_000_000, 60_000_000_000]
@@ -41,8 +42,9 @@ SUPERVISOR: dict[str, Any] = plain(report.SupervisorFigures(
 ))  # fmt: skip
 
 
-def answer() -> Answer:
-    """A unit with all figures, one of two instances with few, and one that never ran."""
+def told() -> list[Family]:
+    """Of a unit with all figures, one of two instances with few, and one that never ran; they come
+    in two chunks."""
     rows = [
         figures(
             "web", starts=3, restarts=2, exits=report.Exits(failure=1, oom=1),
@@ -52,11 +54,9 @@ def answer() -> Answer:
         figures("pool/1", starts=1),
         figures("never"),
     ]  # fmt: skip
-    statuses = [
+    pairs = list(zip(rows, [
         status("web", usage=USAGE), status("pool/1", usage=report.Usage(), state="starting"),
         status("never", state="stopped"),
-    ]  # fmt: skip
-    return Answer(
-        {row["key"]: row for row in rows}, {row["key"]: row for row in statuses}, SUPERVISOR,
-        BOUNDS_NS,
-    )
+    ], strict=True))  # fmt: skip
+    answer = {"instances": rows, "supervisor": SUPERVISOR, "start_bounds_ns": BOUNDS_NS}
+    return families(answer, iter([pairs[:1], pairs[1:]]))

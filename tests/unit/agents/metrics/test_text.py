@@ -12,9 +12,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as generate
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as read_open
 from prometheus_client.parser import text_string_to_metric_families as read_plain
 
-from supervisor.agents.metrics.families import STATES, families
+from supervisor.agents.metrics.families import STATES, none
 from supervisor.agents.metrics.text import Family, escaped, negotiate, number, render
-from tests.unit.agents.metrics.kit import SUPERVISOR, answer
+from tests.unit.agents.metrics.kit import SUPERVISOR, told
 
 
 class Told:
@@ -44,36 +44,36 @@ def samples(text: str) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
 
 
 def test_openmetrics_is_as_the_library_writes_it() -> None:
-    text = render(families(answer()), is_open=True)
+    text = render(told(), is_open=True)
     read = list(read_open(text.decode()))  # type: ignore[no-untyped-call] # it is strict
     assert generate_open(registry(read)) == text  # type: ignore[no-untyped-call]
 
 
 def test_the_plain_format_is_as_the_library_writes_it() -> None:
     """From what it read of the other format, since this one does not tell all of it."""
-    read = read_open(render(families(answer()), is_open=True).decode())  # type: ignore[no-untyped-call]
-    assert generate_latest(registry(read)) == render(families(answer()), is_open=False)
+    read = read_open(render(told(), is_open=True).decode())  # type: ignore[no-untyped-call]
+    assert generate_latest(registry(read)) == render(told(), is_open=False)
 
 
 def test_without_a_supervisor_that_is_all_that_is_told() -> None:
-    assert render(families(None), is_open=False) == (
+    assert render(none(), is_open=False) == (
         b"# HELP unboxed_up Whether the supervisor answered.\n"
         b"# TYPE unboxed_up gauge\nunboxed_up 0.0\n")
 
 
 def test_figures_come_out_in_base_units_under_their_labels() -> None:
-    told = samples(render(families(answer()), is_open=False).decode())
+    found = samples(render(told(), is_open=False).decode())
 
     def of(name: str, unit: str = "web", replica: str = "0", **labels: str) -> float | None:
-        return told.get((f"unboxed_unit_{name}", tuple(sorted(
+        return found.get((f"unboxed_unit_{name}", tuple(sorted(
             {"unit": unit, "replica": replica, **labels}.items()))))
 
-    assert told["unboxed_up", ()] == 1
-    assert told["unboxed_supervisor_info", (("version", SUPERVISOR["version"]),)] == 1
-    assert told["unboxed_turns_total", ()] == 12_345_678
-    assert told["unboxed_process_cpu_seconds_total", (("process", "manager"),)] == 2
-    assert ("unboxed_process_open_fds", (("process", "manager"),)) not in told
-    assert ("unboxed_process_open_fds", (("process", "logger"),)) not in told
+    assert found["unboxed_up", ()] == 1
+    assert found["unboxed_supervisor_info", (("version", SUPERVISOR["version"]),)] == 1
+    assert found["unboxed_turns_total", ()] == 12_345_678
+    assert found["unboxed_process_cpu_seconds_total", (("process", "manager"),)] == 2
+    assert ("unboxed_process_open_fds", (("process", "manager"),)) not in found
+    assert ("unboxed_process_open_fds", (("process", "logger"),)) not in found
     assert of("state_change_timestamp_seconds") == pytest.approx(1_700_000_000.123456)
     assert (of("starts_total"), of("restarts_total")) == (3, 2)
     assert (of("exits_total", reason="oom"), of("exits_total", reason="clean")) == (1, 0)
@@ -91,25 +91,25 @@ def test_figures_come_out_in_base_units_under_their_labels() -> None:
 
 
 def test_exactly_one_state_is_that_of_an_instance() -> None:
-    told = samples(render(families(answer()), is_open=False).decode())
+    found = samples(render(told(), is_open=False).decode())
     for unit, replica, state in (("web", "0", "running"), ("pool", "1", "starting"),
                                  ("never", "0", "stopped")):
         labels = {"unit": unit, "replica": replica}
-        found = {
-            one: told["unboxed_unit_state", tuple(sorted({**labels, "state": one}.items()))]
+        states = {
+            one: found["unboxed_unit_state", tuple(sorted({**labels, "state": one}.items()))]
             for one in STATES
         }
-        assert [one for one, value in found.items() if value] == [state]
+        assert [one for one, value in states.items() if value] == [state]
 
 
 def test_buckets_add_up() -> None:
-    told = samples(render(families(answer()), is_open=False).decode())
+    found = samples(render(told(), is_open=False).decode())
     name = "unboxed_unit_start_latency_seconds"
     web = (("replica", "0"), ("unit", "web"))
-    assert [told[f"{name}_bucket", (("le", le), *web)] for le in ("0.001", "2.5", "60.0", "+Inf")
+    assert [found[f"{name}_bucket", (("le", le), *web)] for le in ("0.001", "2.5", "60.0", "+Inf")
             ] == [1, 1, 2, 3]
-    assert told[f"{name}_count", web] == 3
-    assert told[f"{name}_sum", web] == 1.234567891
+    assert found[f"{name}_count", web] == 3
+    assert found[f"{name}_sum", web] == 1.234567891
 
 
 @pytest.mark.parametrize("value", [
