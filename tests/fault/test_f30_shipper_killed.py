@@ -10,6 +10,7 @@ import signal
 import sys
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,10 @@ def shippers(stack: Stack) -> list[int]:
     return [pid for pid in found if " agent shipper" in command_line(pid)]
 
 
+def sent(receiver: Receiver, before: int) -> bool:
+    return len(receiver.requests) > before
+
+
 def kill(pid: int) -> None:
     if pid:
         os.kill(pid, signal.SIGKILL)
@@ -66,14 +71,17 @@ def test_a_shipper_killed_100_times_delivers_a_million_lines_once_each(tmp_path:
             killed: set[int] = set()
             others: Counter[str] = Counter()
             while len(killed) < KILLS:
+                had = len(receiver.requests)
                 stack.until(lambda: set(shippers(stack)) - killed, "a shipper")
-                time.sleep(0.05 + chance.random() * 0.2)  # some die while they start
+                if len(killed) % 5:  # most die while they send, the others while they start
+                    stack.until(partial(sent, receiver, had), "lines")
+                time.sleep(chance.random() * 0.05)
                 (pid, *_) = [*(set(shippers(stack)) - killed), 0]
                 if len(killed) % 5 == 1:
                     for feed in feeds(stack):
                         kill(feed)
                         others["feed"] += 1
-                    time.sleep(chance.random() * 0.2)
+                    time.sleep(chance.random() * 0.1)
                 if len(killed) % 10 == 2:
                     kill(stack.logger)
                     others["logger"] += 1
@@ -91,8 +99,8 @@ def test_a_shipper_killed_100_times_delivers_a_million_lines_once_each(tmp_path:
             assert stack.row("web")["restarts"] == 0
 
         found = [pair for request in receiver.requests for pair in SENT.findall(request.data)]
-        had: dict[int, int] = {}
+        numbers: dict[int, int] = {}
         for number, seq in found:
-            assert had.setdefault(int(seq), int(number)) == int(number)
-        assert [had[seq] for seq in sorted(had)] == list(range(LINES))
+            assert numbers.setdefault(int(seq), int(number)) == int(number)
+        assert [numbers[seq] for seq in sorted(numbers)] == list(range(LINES))
         print(f"{len(found) - LINES} lines were sent more than once; also killed: {dict(others)}")
