@@ -110,6 +110,13 @@ def _single(groups: dict[tuple[str, Any], Rows]) -> Iterable[str]:
                 ("median, ms", _spread("ms")), ("99 %", _spread("p99_ms")),
                 ("most", _spread("most_ms")),
             ])  # fmt: skip
+        elif workload == "scrape":
+            yield _table(f"A scrape of {variant:,} units", rows, [
+                ("median, ms", _spread("ms")), ("most, ms", _spread("most_ms")),
+                ("manager's CPU, ms", _spread("manager_ms")),
+                ("agent's CPU, ms", _spread("agent_ms")), ("bytes", _spread("bytes")),
+                ("packed", _spread("packed_bytes")),
+            ])  # fmt: skip
         elif workload == "apps":
             yield _table(f"{variant:,} services at level app with limits", rows, [
                 ("started", _least("started")), ("all, ms", _spread("wall_s", 1e3)),

@@ -8,6 +8,7 @@
     run.py logs        throughput of capture, and lines lost
     run.py query       how long `unboxed logs` takes to find something in 10 GB (ours only)
     run.py delay       how long a line waits while other units flood (ours only)
+    run.py scrape      a scrape of the metrics agent with N units (ours only)
     run.py isolate     one isolated process, from the request to its first byte
     run.py keys        what each key of a sandbox costs: start, memory, system calls
     run.py apps        1,000 services at level app with limits, beside bare processes
@@ -42,6 +43,7 @@ from tests.bench import (
     query,
     report,
     sandboxes,
+    scrape,
     trace,
     workloads,
 )
@@ -58,6 +60,7 @@ _SINGLE = {
     "trace": (trace.measure, (100,)),
 }
 _IDLE_N = 1000
+_SCRAPE_N = 1000
 _KEYS_N = 50  # units that are weighed of each key
 _APPS_N = 1000
 
@@ -172,6 +175,12 @@ def find_lines(run: Run) -> None:
                                partial(query.measure, logdir, question))
 
 
+def scrapes(run: Run) -> None:
+    for n in run.numbers or (_SCRAPE_N,):
+        for rep in range(run.reps):
+            run.sample("scrape", "unboxed", rep, {"n": n}, partial(scrape.measure, run.bench, n))
+
+
 def isolate(run: Run) -> None:
     with isolation.rows(run.bench) as (stage, rows):
         chosen = [row for row in rows if run.wants(row)]
@@ -207,7 +216,8 @@ def main(argv: Sequence[str]) -> int:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
-        "workload", choices=[*_SINGLE, "idle", "orphans", "logs", "delay", "query", "isolate",
+        "workload", choices=[*_SINGLE, "idle", "orphans", "logs", "delay", "query", "scrape",
+                     "isolate",
                      "keys", "apps", "report", "all"])
     parser.add_argument("--n", default="", help="numbers of services, comma-separated")
     parser.add_argument("--reps", type=int, default=5)
@@ -254,6 +264,8 @@ def _measure(run: Run, workload: str) -> None:
         wait_among_floods(run)
     if everything or workload == "query":
         find_lines(run)
+    if everything or workload == "scrape":
+        scrapes(run)
     if everything or workload == "isolate":
         isolate(run)
     if everything or workload == "keys":

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import time
 from collections import deque
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
 
 from supervisor.control.client import Client, ControlError, Lost, Unreachable
 from supervisor.model.paths import paths
@@ -24,16 +24,8 @@ _AHEAD = 2
 _GONE = "io.unboxed.Supervisor.NoSuchUnit"
 
 Row = Mapping[str, Any]
-
-
-class Answer(NamedTuple):
-    """InstanceFigures and InstanceStatus by key, of the keys that are in both; and the rest of what
-    `Figures` tells."""
-
-    figures: dict[str, Row]
-    statuses: dict[str, Row]
-    supervisor: Row
-    bounds_ns: list[int]
+Pair = tuple[Row, Row]  # InstanceFigures and InstanceStatus of one instance
+Result = TypeVar("Result")
 
 
 def runtime_dir(environ: Mapping[str, str]) -> str:
@@ -42,12 +34,14 @@ def runtime_dir(environ: Mapping[str, str]) -> str:
     return os.path.dirname(status) if status else paths(environ, os.geteuid()).runtime
 
 
-def ask(runtime: str) -> Answer:
-    """Raises ControlError if there is no answer in time."""
+def patiently(runtime: str, ask: Callable[[Client], Result]) -> Result:
+    """What `ask` finds out, from the beginning again where the manager was replaced meanwhile.
+    Raises ControlError if there is no answer in time."""
     began = time.monotonic()
     while True:
         try:
-            return _ask(runtime)
+            with Client(runtime, "status") as client:
+                return ask(client)
         except (Lost, Unreachable) as error:
             # The sockets outlive a manager, and the next one answers on them: where there are none
             # there is no supervisor, unless it begins just now.
@@ -57,28 +51,25 @@ def ask(runtime: str) -> Answer:
             time.sleep(_AGAIN_S)
 
 
-def _ask(runtime: str) -> Answer:
-    with Client(runtime, "status") as client:
-        told = client.call("Figures", {}, _CALL_S)
-        figures = {row["key"]: row for row in told["instances"]}
-        statuses = _statuses(client, list(figures))
-    known = {key: row for key, row in figures.items() if key in statuses}
-    return Answer(known, statuses, told["supervisor"], told["start_bounds_ns"])
+def figures(client: Client) -> Row:
+    """What `Figures` tells of all. Raises ControlError."""
+    return client.call("Figures", {}, _CALL_S)
 
 
-def _statuses(client: Client, keys: list[str]) -> dict[str, Row]:
-    """Of those that are still there. Two calls are on their way at a time: while one answer is
-    understood here, the next is made there."""
+def statuses(client: Client, told: Row) -> Iterator[list[Pair]]:
+    """Those of which figures were told and that are still there, some at a time. Two calls are on
+    their way: while one answer is worked up here, the next is made there. Raises ControlError."""
+    rows: dict[str, Row] = {row["key"]: row for row in told["instances"]}
+    keys = list(rows)
     chunks = deque(keys[at : at + CHUNK] for at in range(0, len(keys), CHUNK))
     asked: deque[list[str]] = deque()
-    found: dict[str, Row] = {}
     while chunks or asked:
         while chunks and len(asked) < _AHEAD:
             asked.append(chunks.popleft())
             client.ask("Status", {"units": asked[-1], "usage": True})
         chunk = asked.popleft()
         try:
-            told = client.answer(_CALL_S)
+            found = client.answer(_CALL_S)["instances"]
         except ControlError as error:
             gone = error.parameters.get("unit")
             if error.name != _GONE or gone not in chunk:
@@ -86,5 +77,4 @@ def _statuses(client: Client, keys: list[str]) -> dict[str, Row]:
             if rest := [key for key in chunk if key != gone]:
                 chunks.append(rest)
         else:
-            found.update((row["key"], row) for row in told["instances"])
-    return found
+            yield [(rows[row["key"]], row) for row in found if row["key"] in rows]

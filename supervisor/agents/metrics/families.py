@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, get_args
 
-from supervisor.agents.metrics.ask import Answer, Row
+from supervisor.agents.metrics.ask import Pair, Row
 from supervisor.agents.metrics.text import Family, Kind, escaped, number
 from supervisor.model.report import State
 
@@ -42,15 +42,26 @@ _USAGE: tuple[tuple[str, str, Kind, str, float, str], ...] = (
 )  # fmt: skip
 
 
-def families(answer: Answer | None) -> list[Family]:
-    """None: the supervisor did not answer."""
-    up = Family(
-        "unboxed_up", "gauge", "Whether the supervisor answered.", "",
-        [f"unboxed_up {number(answer is not None)}\n"],
-    )  # fmt: skip
-    if answer is None:
-        return [up]
-    return [up, *_supervisor(answer.supervisor), *_units(answer)]
+def families(told: Row, chunks: Iterable[list[Pair]]) -> list[Family]:
+    """Of the answer to `Figures`, and of instances as they come: each chunk is worked up before the
+    next is taken."""
+    units: dict[str, Family] = {}
+    for chunk in chunks:
+        for family in _units(chunk, told["start_bounds_ns"]):
+            known = units.setdefault(family.name, family)
+            if known is not family:
+                known.lines.extend(family.lines)
+    return [_up("1.0"), *_supervisor(told["supervisor"]), *units.values()]
+
+
+def none() -> list[Family]:
+    """The supervisor did not answer."""
+    return [_up("0.0")]
+
+
+def _up(value: str) -> Family:
+    lines = [f"unboxed_up {value}\n"]
+    return Family("unboxed_up", "gauge", "Whether the supervisor answered.", "", lines)
 
 
 def _supervisor(told: Row) -> list[Family]:
@@ -108,10 +119,9 @@ def _labels(key: str, unit: str) -> tuple[str, str]:
     return f'replica="{replica}",', f'unit="{escaped(unit)}"}}'
 
 
-def _units(answer: Answer) -> Iterable[Family]:
+def _units(chunk: list[Pair], bounds_ns: list[int]) -> Iterable[Family]:
     rows = [
-        (*_labels(key, figures["unit"]), figures, answer.statuses[key])
-        for key, figures in answer.figures.items()
+        (*_labels(figures["key"], figures["unit"]), figures, status) for figures, status in chunk
     ]
     yield _states(rows)
     yield Family(
@@ -129,7 +139,7 @@ def _units(answer: Answer) -> Iterable[Family]:
             for a, b, figures, _ in rows
         ])
     yield _exits(rows)
-    yield _latencies(rows, answer.bounds_ns)
+    yield _latencies(rows, bounds_ns)
     yield from _usages(rows)
     yield from _pressures(rows)
     yield from _logs(rows)

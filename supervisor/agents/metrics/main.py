@@ -8,13 +8,13 @@ import sys
 import zlib
 from collections.abc import Sequence
 
-from supervisor.agents.metrics.ask import ask, runtime_dir
+from supervisor.agents.metrics.ask import figures, patiently, runtime_dir, statuses
 from supervisor.agents.metrics.discovery import Discovery
-from supervisor.agents.metrics.families import families
+from supervisor.agents.metrics.families import families, none
 from supervisor.agents.metrics.http import Request, Response, Server
 from supervisor.agents.metrics.targets import Target, target
-from supervisor.agents.metrics.text import negotiate, render
-from supervisor.control.client import ControlError
+from supervisor.agents.metrics.text import Family, negotiate, render
+from supervisor.control.client import Client, ControlError
 
 LISTEN = "127.0.0.1:9464"
 _LISTEN_FDS_START = 3  # sd_listen_fds(3)
@@ -72,17 +72,22 @@ def answer(runtime: str, discovery: Discovery, request: Request) -> Response:
 
 def _metrics(runtime: str, request: Request) -> Response:
     try:
-        told = ask(runtime)
+        told = patiently(runtime, _told)
     except ControlError:
-        told = None
+        told = none()
     is_open, content_type = negotiate(request.headers.get("accept", ""))
-    body = render(families(told), is_open=is_open)
+    body = render(told, is_open=is_open)
     headers = [("Content-Type", content_type), ("Vary", "Accept, Accept-Encoding")]
     if _takes_gzip(request.headers.get("accept-encoding", "")):
         packer = zlib.compressobj(_FAST, zlib.DEFLATED, _GZIP)
         body = packer.compress(body) + packer.flush()
         headers.append(("Content-Encoding", "gzip"))
     return Response(200, body, tuple(headers))
+
+
+def _told(client: Client) -> list[Family]:
+    told = figures(client)
+    return families(told, statuses(client, told))
 
 
 def _takes_gzip(accepted: str) -> bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from supervisor.agents.metrics.ask import Pair
 from supervisor.agents.metrics.families import families
 from supervisor.agents.metrics.text import Family
 from supervisor.model import report
@@ -54,7 +55,7 @@ def told() -> list[Family]:
         figures("pool/1", starts=1),
         figures("never"),
     ]  # fmt: skip
-    pairs = list(zip(rows, [
+    pairs: list[Pair] = list(zip(rows, [
         status("web", usage=USAGE), status("pool/1", usage=report.Usage(), state="starting"),
         status("never", state="stopped"),
     ], strict=True))  # fmt: skip
