@@ -128,8 +128,9 @@ def boot_times(call: Call, logdir: str) -> tuple[int | None, int | None]:
         boots.append((now, 0))  # nothing was logged in it
     back = int(digits)
     if back >= len(boots):
-        raise Failure(f"cannot show the logs of boot -{back}: those of {len(boots)} are known;"
-                      f" --boot=-{len(boots) - 1} is the oldest", FAILED)
+        oldest = f"--boot=-{len(boots) - 1}" if len(boots) > 1 else "--boot, this one,"
+        raise Failure(f"cannot show the logs of boot -{back}: nothing is known of it in {logdir};"
+                      f" {oldest} is the oldest", FAILED)
     at = len(boots) - 1 - back
     if not boots[at][1]:
         raise Failure(f"cannot show the logs of this boot: nothing was logged since it began, in"

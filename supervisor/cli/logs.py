@@ -41,6 +41,9 @@ def run(call: Call) -> int:
     last_n = call.number("lines")
     if follow and last_n is None and since_ns is None:
         last_n = FOLLOW_LINES
+    if call.text("log-dir") and not os.path.isdir(logdir) and not follow:
+        raise Failure(f"cannot read logs in {logdir}: there is no such directory; nothing is shown",
+                      NOT_RUNNING)
     try:
         words = _known(call, logdir, call.words, follow=follow)
         write = _writer(call, logdir, words)
@@ -66,6 +69,10 @@ def _times(call: Call, logdir: str) -> tuple[int | None, int | None]:
         since_ns = first_ns
     if until_ns is None or (last_ns is not None and last_ns < until_ns):
         until_ns = last_ns
+    if since_ns is not None and until_ns is not None and since_ns > until_ns:
+        limits = [f"--{name}" for name in ("since", "until", "boot") if call.text(name)]
+        raise Failure(f"cannot show logs: {' and '.join(limits)} leave no time between them; a"
+                      " time without a date is the last one before now", BAD_USAGE)
     return since_ns, until_ns
 
 

@@ -59,7 +59,9 @@ def test_json_is_one_document_a_line(runtime: Path, cli: Cli) -> None:
     (("--stream", "stderr"), 2, "there is none of that name; --stream takes output, error, lost"),
     (("--boot",), 1, "cannot show the logs of this boot: nothing was logged since it began, in "),
     (("--boot=1",), 2, "cannot show the logs of boot '1': it is no number from 0 down; "),
-    (("--boot=-1",), 1, "cannot show the logs of boot -1: those of 1 are known; "),
+    (("--boot=-1",), 1, "cannot show the logs of boot -1: nothing is known of it in "),
+    (("--since", "1m", "--until", "1h"), 2, "cannot show logs: --since and --until leave no time"),
+    (("--log-dir", "/nowhere"), 3, "cannot read logs in /nowhere: there is no such directory; "),
     (("-f", "--until", "1h"), 2, "cannot follow logs up to a time: --follow has no end"),
     (("wbe",), 3, "; did you mean web?"),
     (("zzz",), 3, "; for those of a supervisor with directories of its own, name them: --log-dir"),
@@ -235,7 +237,7 @@ def test_boots_bound_the_time(runtime: Path, cli: Cli) -> None:
     assert numbers("--boot=-1") == "456"
     assert numbers("--boot=-1", "-n", "1", "web") == "6"
     assert numbers("--boot=-2", "--since", f"@{T0 // S + 3}") == "3"
-    assert cli("logs", "--boot=-3").err.endswith("those of 3 are known; --boot=-2 is the oldest\n")
+    assert cli("logs", "--boot=-3").err.endswith("; --boot=-2 is the oldest\n")
     assert cli("logs", "-f", "--boot=-1").err.startswith("cannot follow logs up to a time: ")
 
 
