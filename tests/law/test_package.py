@@ -13,7 +13,7 @@ def test_every_file_beside_the_keepers_is_installed() -> None:
         check=True, text=True).stdout.split()
     there = {
         str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*")
-        if path.is_file() and KEEPER not in path.parents and path.suffix != ".pyc"
-        and "/." not in str(path.relative_to(ROOT))  # caches of tools
+        if path.is_file() and KEEPER not in path.parents
+        and not any(part.startswith((".", "__pycache__")) for part in path.parts)  # caches
     }
     assert set(listed) == there
