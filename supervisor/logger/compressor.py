@@ -32,13 +32,16 @@ EPOLLIN = 1
 class Compressor:
     """`site`: where zstandard is. `free`: no child runs. `not_before_ns`: monotonic."""
 
-    __slots__ = ("_delay_ns", "_epoll", "_name", "_pid", "_site", "fd", "not_before_ns", "works")
+    __slots__ = (
+        "_delay_ns", "_epoll", "_first", "_name", "_pid", "_site", "fd", "not_before_ns", "works",
+    )
 
     def __init__(self, epoll: select.epoll, site: str) -> None:
         self._epoll = epoll
         self._site = site
         self._pid = 0
         self._name = ""
+        self._first = -1  # of what it compresses
         self._delay_ns = 0
         self.fd = -1  # in epoll, readable when the child has ended
         self.not_before_ns = time.monotonic_ns() + START_DELAY_NS
@@ -62,6 +65,7 @@ class Compressor:
             if starts:
                 self._spawn(home, [f"{start:x}" for start in starts])
                 self._name = holdings.packing = name
+                self._first = starts[0]
         except OSError as error:
             say(f"cannot compress logs: {reason(error)}; they stay as they are for now")
             self._put_off()
@@ -91,12 +95,13 @@ class Compressor:
             holdings.waiting.clear()
             say("cannot compress logs: the Python library zstandard is not installed; segments stay"
                 " as they are")
-        elif status:
+        if self._name in holdings.stocks:
+            self._count(directory)
+        stock = holdings.stocks.get(self._name)
+        if status or (stock and self._first in stock.plain):  # somebody else has locked it, say
             self._put_off()
         else:
             self._delay_ns = self.not_before_ns = 0
-        if self._name in holdings.stocks:
-            self._count(directory)
 
     def stop(self) -> None:
         """Kill the child; what it was about to do is left as it was."""

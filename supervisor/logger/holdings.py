@@ -46,6 +46,18 @@ class Holdings:
         self.waiting: dict[str, None] = {}  # streams that have something to compress
         self.total = 0
 
+    def newest(self, name: str, home: int) -> int:
+        """As `look`, but lists the directory only if it is not known, or not what it was."""
+        stock = self.stocks.get(name)
+        if stock and stock.segments:
+            start = next(reversed(stock.segments))
+            try:
+                posix.stat(segment_name(start, LOG), dir_fd=home, follow_symlinks=False)
+            except FileNotFoundError:
+                return self.look(name, home)
+            return start
+        return self.look(name, home)
+
     def look(self, name: str, home: int) -> int:
         """List the stream's directory; returns where its newest segment begins, -1 if it has none.
 

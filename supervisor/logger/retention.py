@@ -54,6 +54,7 @@ class Retention:
         self._find = find
         self._budget_bytes = budget_bytes
         self._compressor = compressor
+        self._fair_bytes = 1 << 63  # no segment is larger; known when the budget is
         self._due: list[tuple[int, str]] = []  # (monotonic ns, stream with max_age): a heap
         self._armed: set[str] = set()  # those in it
         self._scan: Iterator[str] | None = None
@@ -66,6 +67,7 @@ class Retention:
         holdings = self._directory.holdings
         if not self._scan_ns:
             self._begin_scan()
+        stream.options.segment_bytes = min(stream.options.segment_bytes, self._fair_bytes)
         if self._budget_bytes and holdings.total > self._budget_bytes and self._shrink_ns < 0:
             self._exceed()
         if stream.options.max_age_s and stream.name not in self._armed:
@@ -79,9 +81,6 @@ class Retention:
             packs.add(stream.name)
         else:
             packs.discard(stream.name)
-        if self._budget_bytes > 0:
-            fair = max(LEAST_SEGMENT_BYTES, self._budget_bytes // LEAST_SEGMENTS)
-            options.segment_bytes = min(options.segment_bytes, fair)
         if options.max_age_s and stream.name not in self._armed:
             self._arm(stream.name, min(SCAN_DELAY_NS, options.max_age_s * SECOND_NS))
 
@@ -164,6 +163,9 @@ class Retention:
             found = posix.fstatvfs(self._directory.fd)
             share = found.f_blocks * found.f_frsize // BUDGET_SHARE
             self._budget_bytes = min(share, MOST_BUDGET_BYTES)
+        if self._budget_bytes:
+            fair = self._budget_bytes // LEAST_SEGMENTS
+            self._fair_bytes = max(LEAST_SEGMENT_BYTES, fair)
         self._scan_ns = time.monotonic_ns() + SCAN_DELAY_NS
 
     def _exceed(self) -> None:

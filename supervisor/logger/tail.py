@@ -155,17 +155,20 @@ def reopen(directory: LogDirectory, name: str, end: int, options: Options) -> Ta
     """
     home = directory.enter(name)
     try:
-        newest = directory.holdings.look(name, home)
+        newest = directory.holdings.newest(name, home)
         if newest >= 0 and _packed(home, newest):  # by somebody else: it cannot grow any more
             end = max(end, next_boot(_packed_end(home, newest)))
         elif newest >= 0:
             tail = _open(home, newest)
             try:
-                boot = _recover(tail, _boot_before(directory, name, home))
+                known = end >= 0  # then it was we who wrote it, in this boot
+                boot = _recover(
+                    tail, directory.boot if known else _boot_before(directory, name, home)
+                )
             except OSError:
                 tail.close()
                 raise
-            if end < 0 and boot != directory.boot:
+            if not known and boot != directory.boot:
                 end = next_boot(tail.end)
             if tail.end >= end:
                 tail.boot = directory.boot

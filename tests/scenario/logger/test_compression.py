@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import random
 import shutil
@@ -194,3 +195,21 @@ def test_who_awaits_a_line_finds_it_in_a_compressed_segment(tmp_path: Path) -> N
     command = [sys.executable, "-I", "-S", str(program), "--site", SITE, "--log-dir", str(logdir)]
     found = subprocess.run([*command, "web", "0", "0000001000$"], timeout=20, check=False)
     assert found.returncode == 0
+
+
+def test_a_segment_that_somebody_has_locked_is_not_tried_without_end(tmp_path: Path) -> None:
+    logdir = tmp_path / "log"
+    with FakeKeeper(logdir, OPTIONS) as keeper:
+        keeper.start()
+        end = keeper.stream("web")
+        os.write(end, b"%099d\n" % 0)
+        wait_until((logdir / "web").exists)
+        with segments(logdir / "web")[0].open("rb") as file, writer(end, lines(1, 3000)):
+            fcntl.flock(file, fcntl.LOCK_EX)
+            wait_until(lambda: children(keeper.pid))
+            wait_until(lambda: not children(keeper.pid))
+            wait_until(lambda: segments(logdir / "web")[1].suffix == ".zst")
+            time.sleep(0.3)
+            assert not children(keeper.pid)
+        assert segments(logdir / "web")[0].suffix == ".log"
+        assert keeper.finish() == 0
