@@ -111,10 +111,14 @@ def target_of(settings: Settings) -> Target:
 
 
 def default_settings() -> str:
-    if os.geteuid() == 0 or not os.environ.get("HOME"):
-        return "/etc/unboxed/shipper.toml"
-    base = os.environ.get("XDG_CONFIG_HOME") or os.environ["HOME"] + "/.config"
-    return f"{base}/unboxed/shipper.toml"
+    """The unit's secret of that name, the user's own file, or the host's: the first there is."""
+    home = os.environ.get("HOME") or "/nonexistent"
+    secrets = os.environ.get("CREDENTIALS_DIRECTORY") or "/nonexistent"
+    own = os.environ.get("XDG_CONFIG_HOME") or f"{home}/.config"
+    for directory in (secrets, f"{own}/unboxed"):
+        if os.path.exists(f"{directory}/shipper.toml"):
+            return f"{directory}/shipper.toml"
+    return "/etc/unboxed/shipper.toml"
 
 
 def run(argv: Sequence[str]) -> int:
