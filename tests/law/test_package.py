@@ -3,8 +3,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 from tests.law.source import KEEPER, PACKAGE, ROOT
+
+
+def is_cache(path: Path) -> bool:
+    return any(part.startswith((".", "__pycache__")) for part in path.relative_to(ROOT).parts)
 
 
 def test_every_file_beside_the_keepers_is_installed() -> None:
@@ -13,7 +18,6 @@ def test_every_file_beside_the_keepers_is_installed() -> None:
         check=True, text=True).stdout.split()
     there = {
         str(path.relative_to(ROOT)) for path in PACKAGE.rglob("*")
-        if path.is_file() and KEEPER not in path.parents
-        and not any(part.startswith((".", "__pycache__")) for part in path.parts)  # caches
+        if path.is_file() and KEEPER not in path.parents and not is_cache(path)
     }
     assert set(listed) == there
