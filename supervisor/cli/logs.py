@@ -16,6 +16,7 @@ from supervisor.cli.call import BAD_USAGE, DONE, NOT_PERMITTED, NOT_RUNNING, Cal
 from supervisor.cli.clock import clock
 from supervisor.cli.log_choice import boot_times, chosen
 from supervisor.cli.screen import Screen
+from supervisor.logger.form import LOSS
 from supervisor.logger.read import matches, records, streams
 
 TYPE_CHECKING = False
@@ -94,8 +95,17 @@ def last_lines(call: Call, key: str, count: int) -> list[str]:
         found = list(records(directory(call), (key,), last_n=count))
     except PermissionError as error:
         raise refused(error) from None
-    return [f"{clock(at)}  {line.decode('utf-8', 'backslashreplace')}"
-            for at, _, _, line, _, _ in found]
+    return [f"{clock(record[0])}  {_said(record).decode('utf-8', 'backslashreplace')}"
+            for record in found]
+
+
+def _said(record: Record) -> bytes:
+    """The line, or what the record of a loss says in words."""
+    if record[2] != LOSS:
+        return record[3]
+    from supervisor.cli.log_lines import loss
+
+    return loss(record[3]).encode("utf-8", "backslashreplace")
 
 
 def _time(call: Call, name: str) -> int | None:
@@ -221,11 +231,11 @@ def follow_lines(call: Call, since_ns: int, over: int) -> Iterator[tuple[int, st
     from supervisor.logger.follow import Follower
 
     with Follower(directory(call), since_ns=since_ns) as follower:
-        for at_ns, key, _, line, _, _ in follower.stored():
-            yield at_ns, key, line
+        for record in follower.stored():
+            yield record[0], record[1], _said(record)
         ended = False
         while not ended:
             news = [fd for fd in (follower.fileno(), over) if fd >= 0]
             ended = over in select(news, [], [], follower.timeout())[0]
-            for at_ns, key, _, line, _, _ in follower.poll():
-                yield at_ns, key, line
+            for record in follower.poll():
+                yield record[0], record[1], _said(record)

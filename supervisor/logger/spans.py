@@ -41,14 +41,15 @@ class Span:
         self.within = within
 
 
-def spans(cursor: Cursor, limits: Limits) -> Iterator[Span]:
+def spans(cursor: Cursor, limits: Limits, *, last_first: bool = False) -> Iterator[Span]:
     """One for each segment that may hold such lines, in order: of time too but where the clock was
     set back. Those of adjacent segments are adjacent."""
     since_ns, until_ns = limits.since_ns, limits.until_ns
     starts = cursor.starts()
-    for start in starts:
+    newest = starts[-1] if starts else 0
+    for start in reversed(starts) if last_first else starts:
         if since_ns is not None and _older(
-                cursor.directory, start, since_ns - TOLERANCE_NS, newest=start == starts[-1]):
+                cursor.directory, start, since_ns - TOLERANCE_NS, newest=start == newest):
             continue
         try:
             segment = Segment(cursor.directory, start)
@@ -80,7 +81,7 @@ def last_spans(
     if hold:
         count += KINDS
     least_ns = _NEVER
-    for span in reversed(list(spans(cursor, limits))):
+    for span in spans(cursor, limits, last_first=True):
         if count <= 0:
             break
         found, first_ns = _shorten(cursor, span, limits, count)

@@ -2,11 +2,14 @@
 from __future__ import annotations
 
 import json
+import os
 from errno import EACCES
 from pathlib import Path
 
 import pytest
 
+from supervisor.cli.call import Call
+from supervisor.cli.logs import follow_lines, last_lines
 from supervisor.logger.form import ERROR, LOSS, OUTPUT
 from tests.unit.cli.fake import Cli, FakeSupervisor, instance
 from tests.unit.logger.made import make
@@ -257,3 +260,16 @@ def test_the_last_of_very_many_lines_are_told_without_remembering_them(
         out = cli("logs", "-n", str(count)).out.splitlines()
         assert len(out) == min(count, 100)
         assert out == cli("logs").out.splitlines()[-count:]
+
+
+def test_a_loss_is_told_in_words_wherever_lines_are_shown(runtime: Path) -> None:
+    make(runtime / "logs", "web", MIXED)
+    words = "4,096 bytes were lost in 5 s: the disk was full"
+    call = Call("status", options={"log-dir": str(runtime / "logs")})
+    assert last_lines(call, "web", 4)[0].endswith("  " + words)
+    over, end = os.pipe()
+    os.close(end)
+    followed = list(follow_lines(call, T0, over))
+    os.close(over)
+    assert followed[LOST] == (T0 + 3 * S, "web", words.encode())
+    assert len(followed) == len(MIXED)
