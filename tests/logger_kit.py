@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import array
 import contextlib
+import json
 import os
 import select
 import signal
@@ -14,7 +15,9 @@ from typing import TYPE_CHECKING, Self
 
 import zstandard
 
+from supervisor.kernel import log_figures
 from supervisor.kernel.wire import TO_LOGGER
+from supervisor.logger.form import ENTRY, LOSS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -64,6 +67,9 @@ class FakeKeeper:
             self.kill()
         for descriptor in (*self.pipes.values(), *self.ends):
             os.close(descriptor)
+
+    def figures(self) -> dict[str, tuple[int, int, int, int]]:
+        return log_figures.read(f"{self.runtime}/{log_figures.NAME}")
 
     def start(self, *wrapper: str) -> int:
         """A new logger's pid. `wrapper`: a command that executes the rest of its arguments."""
@@ -150,6 +156,42 @@ def content(path: Path) -> bytes:
     if path.suffix != ".zst":
         return data
     return zstandard.ZstdDecompressor().stream_reader(data, read_across_frames=True).read()
+
+
+def arrivals(directory: Path) -> list[tuple[int, bytes]]:
+    """(kind, bytes) of all that a stream holds, by its index, which must know of every byte."""
+    found: list[tuple[int, bytes]] = []
+    for path in segments(directory):
+        data, start, end = content(path), int(path.name[:16], 16), 0
+        index = directory / f"{path.name[:16]}.idx"
+        for _, begin, length, kind, _ in ENTRY.iter_unpack(index.read_bytes()):
+            assert begin - start == end, "arrivals follow each other"
+            end += length
+            if length:
+                found.append((kind, data[begin - start : end]))
+        assert end == len(data), "bytes without an entry"
+    return found
+
+
+def check_all(directory: Path, expected: Callable[[int, int], bytes]) -> tuple[int, int]:
+    """What one pipe brought is stored byte for byte, or declared as lost in its place. `expected`
+    gives so many bytes from an offset of what was written. Returns (bytes, lost bytes)."""
+    at = lost = 0
+    for kind, data in arrivals(directory):
+        if kind == LOSS:
+            count = json.loads(data)["bytes"]
+            lost += count
+            at += count
+        else:
+            assert data == expected(at, len(data)), f"at {at}"
+            at += len(data)
+    return at, lost
+
+
+def numbered(at: int, length: int) -> bytes:
+    """Part of endless lines of 100 bytes, each its number."""
+    first, last = at // 100, (at + length - 1) // 100
+    return b"".join(b"%099d\n" % n for n in range(first, last + 1))[at % 100 :][:length]
 
 
 @contextlib.contextmanager

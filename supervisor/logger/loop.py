@@ -111,7 +111,7 @@ class Logger:
                 stream.declare(self._directory)
             except OSError as error:
                 say(f"cannot declare what was lost of {name}: {reason(error)}; its file stays")
-            stream.end_for_good()
+            stream.close()
 
     def _pause(self) -> float | None:
         """Seconds until the next turn (None: there is none). Sleeps if that is too soon for epoll,
@@ -358,7 +358,7 @@ class Logger:
         if not stream.pipes:
             self._open.pop(stream, None)
             del self._streams[stream.name]
-            stream.end_for_good()
+            stream.forget()
 
     def _finish(self) -> int:
         """The keeper has ended, and with it all who write: store what is left."""

@@ -74,6 +74,8 @@ class Stream:
             return self.lose(fd, RATE)
         moved = self._store(fd, kind, directory, min(most, allowed))
         self._meter.took(moved)
+        if moved == allowed and waiting(fd):
+            self._meter.shut(rate_bytes, now_ns)
         return moved
 
     def lose(self, fd: int, reason: str) -> int:
@@ -164,10 +166,10 @@ class Stream:
             record = loss.record()
             ended = self._newest_tail(directory, now_ns).last_loss() if loss.old else b""
             if loss.size and declared_from(ended) != loss.from_ns:
-                loss.old = True  # from here on it may be there, so it must not grow
                 tail = self._usable_tail(directory, now_ns, len(record))
                 tail.expect(LOSS, now_ns)
                 tail.append(record)
+                loss.old = True  # it may be there, so it must not grow
                 if tail.unlinked():
                     self.close_tail()
                     continue
@@ -204,9 +206,13 @@ class Stream:
             self.tail.close()
             self.tail = None
 
-    def end_for_good(self) -> None:
-        """Nothing feeds it any more."""
+    def close(self) -> None:
+        """Give back all that is open."""
         self.close_tail()
         for loss in self.losses:
             loss.close()
+
+    def forget(self) -> None:
+        """Nothing feeds it any more, nor will."""
+        self.close()
         self._tally.free(self._row)
