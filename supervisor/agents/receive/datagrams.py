@@ -7,6 +7,7 @@ told so; so what is read is read before anything is done with it.
 from __future__ import annotations
 
 import array
+import mmap
 import os
 import socket
 import struct
@@ -16,7 +17,11 @@ from supervisor.agents.receive.entry import Entry
 from supervisor.agents.receive.sender import Senders
 
 _CREDENTIALS = struct.Struct("3i")  # struct ucred: pid, uid, gid
-_BUFFER_BYTES = 256 << 10  # more than the kernel lets anybody send at once, unless it was told to
+# libsystemd asks for buffers of 8 MiB, which root gets, and sends that at once. Pages of it that no
+# message ever needed take no memory.
+_BUFFER_BYTES = 8 << 20
+_KEPT_BYTES = 256 << 10
+_AT_ONCE_BYTES = 4 << 20  # then what was taken is written before more is
 _DESCRIPTORS = 4  # as many are taken; others the kernel closes
 _LISTEN_FDS_START = 3  # sd_listen_fds(3)
 _ERR, _WARNING = 3, 4
@@ -38,7 +43,7 @@ class Datagrams:
         self._parse = parse
         self._senders = senders
         self._of_file = of_file
-        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
+        self._buffer = mmap.mmap(-1, _BUFFER_BYTES)
         sock.setblocking(False)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_PASSCRED, 1)
 
@@ -55,18 +60,22 @@ class Datagrams:
         """What there is, at most so many; [] if nothing is. It is parsed once the queue is empty,
         so that who waits for room in it waits no longer than that."""
         found: list[tuple[bytes, int, int, bool]] = []
-        while len(found) < most:
+        size = 0
+        while len(found) < most and size < _AT_ONCE_BYTES:
             try:
                 found.append(self._receive())
             except BlockingIOError:
                 break
+            size += len(found[-1][0])
         return [entry for one in found if (entry := self._entry(*one)) is not None]
 
     def _receive(self) -> tuple[bytes, int, int, bool]:
         """(bytes, pid, uid, whether they are all). Raises BlockingIOError."""
         size, control, flags, _ = self._sock.recvmsg_into(
             [self._buffer], _CONTROL, socket.MSG_CMSG_CLOEXEC)
-        data = bytes(self._buffer[:size])
+        data = self._buffer[:size]
+        if size > _KEPT_BYTES:
+            self._buffer.madvise(mmap.MADV_DONTNEED)
         pid = uid = -1
         fds: array.array[int] = array.array("i")
         for level, kind, content in control:
