@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import pytest
 
-from supervisor.agents.shipper.settings import BadSettings, Settings, Tls, load
+from supervisor.agents.shipper.settings import _TLS, _TOP, BadSettings, Settings, Tls, load
+from tests.stack import ROOT
 
 LOKI = 'to = "loki"\nurl = "http://localhost:3100"\n'
 SECURE = 'to = "otlp"\nurl = "https://otel.example"\n'
@@ -142,3 +145,31 @@ def test_what_is_wrong_is_refused_with_its_line(
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(BadSettings, match=r"cannot read .*/none.toml: No such file"):
         load(f"{tmp_path}/none.toml", "here")
+
+
+# --- its page ---
+
+PAGE = (ROOT / "docs/how-to/ship-logs.md").read_text()
+
+
+def test_the_examples_of_its_page_can_be_used(tmp_path: Path, secrets: Path) -> None:
+    (secrets / "loki-token").write_text("s3cret")
+    (secrets / "ca.pem").write_text("")
+    examples = re.findall(r"^```toml\n(to = .*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+    found = [
+        read(tmp_path, text.replace("/etc/unboxed/logs-ca.pem", "ca.pem")).to for text in examples]
+    assert found == ["loki", "syslog", "otlp"]
+
+
+def test_its_page_has_each_key_with_its_default(tmp_path: Path) -> None:
+    rows = re.findall(r"^\| (`.*?`) \| (.*?) \| .*\|$", PAGE.partition("## All settings")[2],
+                      re.MULTILINE)
+    told = {key for keys, _ in rows for key in re.findall("`(.*?)`", keys)}
+    tables = {f"tls.{key}" for key in _TLS}
+    assert told == (set(_TOP) - {"tls"}) | tables
+    for keys, defaults in rows:
+        for key, default in zip(re.findall("`(.*?)`", keys), re.findall("`(.*?)`", defaults),
+                                strict=False):
+            if key in {"headers", "labels", "batch_seconds", "timeout_seconds", "end_seconds",
+                       "batch_lines", "batch_bytes", "gzip", "metadata"}:
+                assert getattr(read(tmp_path, LOKI), key) == json.loads(default)
