@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from supervisor.logger.follow import Follower
+from supervisor.logger.form import ERROR, OUTPUT
 from supervisor.logger.lines import Record
 from supervisor.logger.read import records
+from tests.unit.logger.made import make
 from tests.unit.logger.source import MakeSource
 
 SECOND = 1_000_000_000
@@ -34,11 +36,11 @@ def open_follower(
         monkeypatch.setattr("supervisor.logger.follow.Watch.add", no_inotify)
     opened = []
 
-    def make(*patterns: str, **limits: int) -> Follower:
+    def opener(*patterns: str, **limits: object) -> Follower:
         opened.append(Follower(str(logdir), patterns, **limits))  # type: ignore[arg-type]
         return opened[-1]
 
-    yield make
+    yield opener
     for follower in opened:
         follower.close()
 
@@ -247,3 +249,33 @@ def test_no_descriptor_is_left(source: MakeSource, logdir: Path) -> None:
         assert next(following)[3] == b"x"
         following.close()  # type: ignore[attr-defined]
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_a_prompt_is_shown_though_errors_come_all_the_time(
+    open_follower: Callable[..., Follower], logdir: Path
+) -> None:
+    arrivals = [(T, OUTPUT, b"Password: ")]
+    make(logdir, "web", arrivals)
+    follower = open_follower()
+    list(follower.stored())
+    found: list[Record] = []
+    deadline = time.monotonic() + 20
+    while b"Password: " not in texts(found) and time.monotonic() < deadline:
+        arrivals.append((T + len(arrivals), ERROR, b"waiting\n"))
+        make(logdir, "web", arrivals)
+        found += take(follower, 1)
+    assert (T, OUTPUT, b"Password: ") in [(r[0], r[2], r[3]) for r in found]
+    arrivals.append((T + len(arrivals), OUTPUT, b"\ngranted\n"))
+    make(logdir, "web", arrivals)
+    assert texts(take(follower, 1)) == [b"granted"]
+
+
+def test_only_lines_that_are_wanted_are_followed(
+    open_follower: Callable[..., Follower], source: MakeSource
+) -> None:
+    web = source("web")
+    web.put(b"no\nyes 1\nno\n", T)
+    follower = open_follower(last_n=1, keep=lambda record: record[3].startswith(b"yes"))
+    assert texts(list(follower.stored())) == [b"yes 1"]
+    web.put(b"no\nyes 2\n", T + 1)
+    assert texts(take(follower, 1)) == [b"yes 2"]
