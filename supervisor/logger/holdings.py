@@ -29,7 +29,7 @@ class Stock:
 
     def __init__(self) -> None:
         self.segments: dict[int, int] = {}
-        self.plain: list[int] = []
+        self.plain: tuple[int, ...] = ()  # almost always, and of many streams
         self.total = 0
 
 
@@ -88,10 +88,10 @@ class Holdings:
         stock.total = sum(sizes.values())
         newest = max(plain, default=-1)
         if name in self.packs:
-            stock.plain = [
+            stock.plain = tuple(
                 start for start in sorted(plain)
                 if start < newest and plain[start] >= LEAST_PACKED_BYTES
-            ]
+            )
         self.forget(name)
         self.stocks[name] = stock
         self.total += stock.total
@@ -117,7 +117,7 @@ class Holdings:
         before = max(stock.segments, default=start)
         large = before < start and stock.segments[before] >= LEAST_PACKED_BYTES
         if large and name in self.packs:
-            stock.plain.append(before)
+            stock.plain += (before,)
             self.waiting[name] = None
         stock.segments.setdefault(start, 0)
 
@@ -149,7 +149,7 @@ class Holdings:
         stock.total -= size
         self.total -= size
         if start in stock.plain:
-            stock.plain.remove(start)
+            stock.plain = tuple(each for each in stock.plain if each != start)
             if not stock.plain:
                 self.waiting.pop(name, None)
 
