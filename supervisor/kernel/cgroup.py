@@ -87,8 +87,9 @@ class CgroupTracker:
         """Of all in the group. Those below it are looked for only where the kernel counts some."""
         return self._count(key, groups.MOST)[0]
 
-    def _count(self, key: str, most: int) -> tuple[list[int], bool]:
-        """The processes of an instance, and whether these are all: of so many groups at most."""
+    def _count(self, key: str, most: int, alone: int = 0) -> tuple[list[int], bool]:
+        """The processes of an instance, and whether these are all: of so many groups at most. That
+        of the group itself need not be read if it is known to be `alone`."""
         path = self._path(key)
         try:
             below = os.stat(path).st_nlink > 2
@@ -98,7 +99,7 @@ class CgroupTracker:
         whole = True
         if below:
             whole = groups.each_below(path, lambda at, n: found.extend(groups.pids(at, n)), most)
-        found += map(int, read_long(f"{path}/cgroup.procs").split())
+        found += [alone] if alone else map(int, read_long(f"{path}/cgroup.procs").split())
         return found, whole
 
     def signal(self, key: str, number: int, but: int, *, group: bool = False) -> None:
@@ -187,9 +188,9 @@ class CgroupTracker:
         memory, tasks = self.memory_and_tasks(key)
         return Figures(memory, cpu_ns, tasks)
 
-    def memory_and_tasks(self, key: str) -> tuple[int | None, int | None]:
-        """As in `figures`."""
-        pids, whole = self._count(key, _MOST_COUNTED)
+    def memory_and_tasks(self, key: str, alone: int = 0) -> tuple[int | None, int | None]:
+        """As in `figures`. `alone`: a process that is the only one of the group itself."""
+        pids, whole = self._count(key, _MOST_COUNTED, alone)
         tasks = len(pids) if whole else None
         if self._memory:
             text = read(f"{self._path(key)}/memory.current").strip()

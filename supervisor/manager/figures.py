@@ -31,7 +31,7 @@ def figures(sup: Supervisor, inst: Instance) -> report.Usage:
             new if old is None else old for old, new in zip((memory, cpu, tasks), seen, strict=True)
         )
     elif memory is None and isinstance(sup.tracker, CgroupTracker):
-        memory, counted = sup.tracker.memory_and_tasks(inst.key)
+        memory, counted = sup.tracker.memory_and_tasks(inst.key, inst.pid if tasks == 1 else 0)
         tasks = counted if tasks is None else tasks
     return report.Usage(
         memory, found.memory_peak_bytes, found.swap_bytes, cpu, *found[4:10], tasks,

@@ -76,6 +76,29 @@ def test_starts_and_ends_of_units_are_counted(tmp_path: Path) -> None:
     assert told["unboxed_unit_memory_bytes", "web"] > 1000
 
 
+def test_what_is_stored_and_lost_of_logs_is_counted(tmp_path: Path) -> None:
+    """A rate of 1,000 bytes a second, and 101,000 at once."""
+    words = ["/bin/sh", "-c", "yes 123456789 | head -n 10100; exec sleep 1000"]
+    units = {
+        "talks": 'command = ["/bin/sh", "-c", "echo 12345678; exec sleep 1000"]\n',
+        "floods": f'command = {json.dumps(words)}\n[logs]\nrate = "1000B/s"\n',
+    }
+    with Stack(tmp_path, units) as stack, agent(stack) as url:
+
+        def told() -> bool:
+            found = samples(url)
+            stored, lost, losses = (
+                found.get((f"unboxed_unit_log_{name}_total", "floods"), 0)
+                for name in ("stored_bytes", "lost_bytes", "losses")
+            )
+            return (
+                found.get(("unboxed_unit_log_stored_bytes_total", "talks")) == 9
+                and stored + lost == 101_000 and lost > 50_000 and losses >= 1
+            )
+
+        stack.until(told, "the bytes of both")
+
+
 def test_promtool_has_nothing_to_say_of_it(tmp_path: Path) -> None:
     promtool = program("promtool")
     limited = f'{SLEEP}[limits]\nmemory = "64MiB"\ntasks = 10\n' if os.geteuid() == 0 else SLEEP
