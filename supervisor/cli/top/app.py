@@ -64,7 +64,10 @@ class Top(App[int]):
         super().__init__(ansi_color=True)
         self.theme = "ansi-dark"
         self.units = Units()
-        self._lines = {name: Line(name) for name in ("supervisor", "machine", "about", "keys")}
+        self._lines = {
+            name: Line(name, rule=name == "about")
+            for name in ("supervisor", "machine", "about", "keys")
+        }
         self._heading = Heading(self.units)
         self._list = List()
         self._text = Text("pane", KEPT_LINES)

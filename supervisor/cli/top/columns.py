@@ -19,6 +19,7 @@ Cell = tuple[str, str]
 _UNIT_LEAST, _UNIT_MOST = 16, 40
 _SPARK_LEAST, _SPARK_MOST = 6, 20
 _REASON_LEAST = 16
+_WAITS = 10.0  # percent of the time: from then on it is worth a look
 _MEMORY_FULL = 1 << 20  # what changes by less is a flat line
 _CPU_FULL = 10.0  # percent of one CPU: a unit that never used more does not fill its bars
 
@@ -116,7 +117,7 @@ def _cell(row: Row, name: str, kind: str, now_ns: int) -> Cell:
     if name == "RST":
         return str(row.restarts), "busy" if row.restarts else "faint"
     if name == "PSI":
-        return pressure(row), "busy" if row.pressure and row.pressure[0] >= 1 else "faint"
+        return pressure(row), "busy" if row.pressure and row.pressure[0] >= _WAITS else "faint"
     if name == "AGE":
         return age(now_ns - row.since_ns), ""
     return clean(remark(row.status, now_ns)), "faint"

@@ -33,11 +33,12 @@ def about_line(row: Row, what: str, panes: Mapping[str, str], width: int) -> lis
     kind = STATES.get(row.state, "bad")
     right: list[Cell] = []
     for letter, name in panes.items():
-        right += [(f"  {letter} ", "title"), (name, "chosen" if name == what else "faint")]
+        right += [(f"  {letter} ", "title"), (name, "title" if name == what else "faint")]
     right.append((" ", ""))
     free = width - sum(columns(text) for text, _ in right)
-    said = clean(remark(row.status, time.time_ns()) or row.status.get("description") or "")
-    text = cut(f" {row.key}  {said or row.state}", free - 1)
+    said = clean(remark(row.status, time.time_ns()))
+    about = said or clean(row.status.get("description") or row.state)
+    text = cut(f" {row.key}  {about}", free - 1)
     name = f" {row.key}"[: len(text)]
     return _apart([(name, "title"), (text[len(name) :], kind if said else "faint")], right, width)
 

@@ -36,20 +36,26 @@ STYLES = {
 _SELECTED = Style(reverse=True)
 
 
-def strip(parts: Sequence[Cell], width: int, style: Style | None = None) -> Strip:
-    """A line of exactly that width. `style` in place of all others."""
-    segments = [Segment(text, STYLES[kind] if style is None else style) for text, kind in parts]
-    return Strip(segments).adjust_cell_length(width, style or Style())
+def strip(
+    parts: Sequence[Cell], width: int, style: Style | None = None, ground: Style | None = None
+) -> Strip:
+    """A line of exactly that width. `style` in place of all others; `ground` below all."""
+    ground = ground or Style()
+    segments = [
+        Segment(text, style or ground + STYLES[kind]) for text, kind in parts]
+    return Strip(segments).adjust_cell_length(width, style or ground)
 
 
 class Line(Widget):
-    """One line; what does not fit is cut at the right."""
+    """One line; what does not fit is cut at the right. `rule`: it parts what is above from what is
+    below."""
 
     DEFAULT_CSS = "Line { height: 1; }"
 
-    def __init__(self, identity: str) -> None:
+    def __init__(self, identity: str, *, rule: bool = False) -> None:
         super().__init__(id=identity)
         self.parts: list[Cell] = []
+        self._ground = Style(underline=True) if rule else None
 
     def show(self, *parts: Cell) -> None:
         if self.parts != list(parts):
@@ -60,7 +66,7 @@ class Line(Widget):
         return "".join(text for text, _ in self.parts)
 
     def render_line(self, y: int) -> Strip:
-        return strip(self.parts, self.size.width)
+        return strip(self.parts, self.size.width, ground=self._ground)
 
 
 class Answer(Line):
