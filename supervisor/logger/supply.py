@@ -7,6 +7,7 @@ grow with the number of streams or with what waits to be delivered.
 """
 from __future__ import annotations
 
+import os
 import time
 
 from supervisor.logger.cursor import Cursor
@@ -28,16 +29,25 @@ SAVED_MARGIN_NS = 60_000_000_000
 class Source:
     """One stream. `end`: as far as its stored bytes are known to go. `last_ns`: the time of the
     last record, None before the first. `settle_at` 0: nothing is unnoted. `flush_at`: of each kind
-    whose line waits for its end, (begin and bytes of that, until when)."""
+    whose line waits for its end, (begin and bytes of that, until when). `home`: its directory's
+    device and inode."""
 
-    __slots__ = ("cursor", "end", "flush_at", "last_ns", "settle_at")
+    __slots__ = ("cursor", "end", "flush_at", "home", "last_ns", "settle_at")
 
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
+        self.home = _identity(cursor)
         self.end = cursor.offset
         self.last_ns: int | None = None
         self.settle_at = 0.0
         self.flush_at: dict[int, tuple[tuple[int, int], float]] = {}
+
+    def began_anew(self, end: int) -> bool:
+        """Whether its directory was removed, and offsets count from an earlier one again."""
+        before, self.home = self.home, _identity(self.cursor)
+        if self.cursor.offset > end:
+            return end > 0
+        return self.home != before and min(self.cursor.starts(), default=end) < self.cursor.offset
 
     def times(self) -> list[float]:
         """At which it is to be looked at without news."""
@@ -121,9 +131,9 @@ class Supply:
     def _turn(self, key: str, source: Source) -> Iterator[Record]:
         cursor, now = source.cursor, time.monotonic()
         end, noted = cursor.ends()
-        if cursor.offset > end > 0:  # the directory was removed, and offsets began anew
+        if source.began_anew(end):
             yield from cursor.flush()
-            cursor.seek(min(cursor.starts(), default=0))
+            cursor.seek(min(cursor.starts(), default=0), within=True)
         if end <= max(noted, cursor.offset):
             source.settle_at = 0.0
         elif self.hurry or 0 < source.settle_at <= now:
@@ -190,6 +200,14 @@ def _since(cursor: Cursor, time_ns: int) -> int:
         if begin < segment.end:
             return begin
     return cursor.ends()[0]
+
+
+def _identity(cursor: Cursor) -> tuple[int, int]:
+    try:
+        found = os.stat(cursor.directory)
+    except OSError:
+        return 0, 0
+    return found.st_dev, found.st_ino
 
 
 def _stored(cursor: Cursor, begin: int, end: int) -> int:

@@ -5,6 +5,7 @@ import json
 import os
 import select
 import shutil
+import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -105,6 +106,35 @@ def test_a_directory_that_is_removed_begins_anew(tmp_path: Path, feed: MakeFeed)
     web.begin()
     web.put(b"after\n")
     assert texts(one.take(1)) == ["after"]
+
+
+def test_a_stream_that_began_anew_and_grew_longer_is_found_out(
+    tmp_path: Path, feed: MakeFeed
+) -> None:
+    web = Store(tmp_path, "web")
+    web.put(b"old\n")
+    one = feed()
+    one.begin()
+    assert texts(one.take(1)) == ["old"]
+    os.kill(one.pid, signal.SIGSTOP)
+    web.path.rename(tmp_path / "aside")
+    web.begin()
+    web.put(b"new, and longer\n")
+    os.kill(one.pid, signal.SIGCONT)
+    assert texts(one.take(1)) == ["new, and longer"]
+
+
+def test_a_directory_that_the_logger_makes_again_goes_on(tmp_path: Path, feed: MakeFeed) -> None:
+    web = Store(tmp_path, "web")
+    web.put(b"old\n")
+    one = feed()
+    one.begin()
+    assert texts(one.take(1)) == ["old"]
+    web.path.rename(tmp_path / "aside")
+    web.begin(web.offset)
+    web.put(b"new\n")
+    (line,) = one.take(1)
+    assert (line["message"], line["seq"]) == ("new", 4)
 
 
 def test_a_log_directory_that_comes_later_is_found(tmp_path: Path, feed: MakeFeed) -> None:

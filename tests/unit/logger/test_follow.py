@@ -31,9 +31,9 @@ def open_follower(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, logdir: Path
 ) -> Iterator[Callable[..., Follower]]:
     if request.param == "no instance left":
-        monkeypatch.setattr("supervisor.logger.follow.Watch", no_inotify)
+        monkeypatch.setattr("supervisor.logger.news.Watch", no_inotify)
     elif request.param == "no watches left":
-        monkeypatch.setattr("supervisor.logger.follow.Watch.add", no_inotify)
+        monkeypatch.setattr("supervisor.logger.news.Watch.add", no_inotify)
     opened = []
 
     def opener(*patterns: str, **limits: object) -> Follower:
