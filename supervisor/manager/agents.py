@@ -66,6 +66,8 @@ class Agents:
         except OSError:
             for fd in found:
                 os.close(fd)
+            for kind in ("feed", "ack", "door"):
+                self._sup.drop(f"{kind}:{inst.key}")
             raise
         return found
 
@@ -87,11 +89,10 @@ class Agents:
 
     def _on_transitions(self, fresh: list[Transition]) -> None:
         instances = self._sup.world.instances
-        moved = [instances[one.key] for one in fresh if one.key in instances]
-        for key in {one.key for one in fresh}:
+        moved = dict.fromkeys(one.key for one in fresh)
+        for key in moved:
             inst = instances.get(key)
-            run = inst.launch if inst is not None else 0
-            self._over(key, run)
+            self._over(key, inst.launch if inst is not None else 0)
         self.doors.look_at(moved)
         if self._wanted():
             self._endpoints.changed()

@@ -60,14 +60,17 @@ class Doors:
         ours, theirs = door.pair()
         self._sup.launcher.descriptors.keep(f"door:{inst.key}", ours)
         one = self._doors[inst.key] = Door(unit, inst.launch, ours)
-        self.look_at(self._sup.world.instances.values(), only=one)
+        self.look_at(self._sup.world.instances, only=one)
         return theirs
 
     def adopt(self, inst: Instance, unit: Unit, fd: int) -> None:
         """An earlier manager opened it."""
         one = self._doors[inst.key] = Door(unit, inst.launch, fd)
-        one.told = dict.fromkeys(self._sup.world.instances, _UNKNOWN)
-        self.look_at(self._sup.world.instances.values(), only=one)
+        graph = self._sup.world.graph
+        mains = graph.agents.get(unit.name, ())
+        keys = [key for name in mains for key in self._sup.world.all_of(name)]
+        one.told = dict.fromkeys(keys, _UNKNOWN)
+        self.look_at(keys, only=one)
 
     def close(self, key: str) -> None:
         one = self._doors.pop(key, None)
@@ -82,15 +85,16 @@ class Doors:
         one = self._doors.get(key)
         return one.run if one is not None else 0
 
-    def look_at(self, instances: Iterable[Instance], only: Door | None = None) -> None:
-        """These may have come, gone, or have another process now."""
+    def look_at(self, keys: Iterable[str], only: Door | None = None) -> None:
+        """These instances may have come, gone, or have another process now."""
         graph = self._sup.world.graph
         for one in self._doors.values() if only is None else (only,):
             if one.graph is not graph:
                 one.graph, one.mains = graph, frozenset(graph.agents.get(one.name, ()))
-            for inst in instances:
-                if inst.unit in one.mains and one.told.get(inst.key, 0) != _pid(inst):
-                    one.waiting[inst.key] = None
+            for key in keys:
+                mine = key in one.told or key.partition("/")[0] in one.mains
+                if mine and one.told.get(key, 0) != self._pid(key):
+                    one.waiting[key] = None
             if one.waiting and not one.watched and not one.again_ns:
                 self._flush(one)
 
@@ -99,8 +103,7 @@ class Doors:
         result = "sent"
         while one.waiting and result == "sent":
             key = next(iter(one.waiting))
-            inst = self._sup.world.instances.get(key)
-            pid = _pid(inst) if inst is not None else 0
+            pid = self._pid(key)
             if one.told.get(key, 0) == pid:
                 del one.waiting[key]
                 continue
@@ -108,6 +111,8 @@ class Doors:
             if result == "sent":
                 del one.waiting[key]
                 one.told[key] = pid
+                if key not in self._sup.world.instances:
+                    del one.told[key]
         if result == "gone":
             one.waiting.clear()
         if result == "short":
@@ -153,9 +158,9 @@ class Doors:
         times = [one.again_ns for one in self._doors.values() if one.again_ns]
         self._sup.doors_ns = min(times, default=0)
 
-
-def _pid(inst: Instance) -> int:
-    """Of its main process, once that was executed; 0 while it does not run."""
-    return inst.pid if inst.phase not in RESTING and inst.phase != "launching" else 0
-
-
+    def _pid(self, key: str) -> int:
+        """Of its main process, once that was executed; 0 while it does not run."""
+        inst = self._sup.world.instances.get(key)
+        if inst is None or inst.phase in RESTING or inst.phase == "launching":
+            return 0
+        return inst.pid

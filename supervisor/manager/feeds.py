@@ -189,10 +189,11 @@ class Feeds:
         for word in unit.attach:
             known = graph.units.get(word)
             if known is not None and known.kind == "group":
-                found.update(dict.fromkeys(sorted(members(graph, word))))
+                names = sorted(members(graph, word))
+                found.update((name, None) for name in names if graph.units[name].kind != "group")
             else:
                 found[word] = None
-        return tuple(found)
+        return tuple(found) or unit.attach  # a group without members has no lines
 
     def failed(self, launch: int, words: str, *, alive: bool) -> None:
         """It was not executed. `alive`: its exit is still to come."""

@@ -10,6 +10,8 @@ from typing import NamedTuple
 from supervisor.model.paths import Paths
 from supervisor.model.unit import Unit, receives
 
+OF_MAIN = ("UNBOXED_ACK_FD", "UNBOXED_AGENT_FD")  # no hook has these descriptors
+
 
 class Given(NamedTuple):
     """`sent`: target and meaning of each descriptor."""

@@ -185,12 +185,12 @@ class Launcher:
         close_from = max(FIRST_LISTEN_FD + len(fds), ready_fd + 1)
         sent = [(ready_fd, "readiness pipe")] if ready_fd >= 0 else []
         if unit.attach:
-            from supervisor.manager.given import given
+            from supervisor.manager.given import OF_MAIN, given
 
             opened = policy.open if policy is not None else ()
             close_from = max(close_from, *(one.fd + 1 for one in opened), 0)
             extra = given(unit, self.attached(unit.name), self._paths, close_from)
-            env.update(extra.env)
+            env.update((n, v) for n, v in extra.env.items() if not role or n not in OF_MAIN)
             if not role:
                 sent += extra.sent
                 close_from = max(close_from, *(fd + 1 for fd, _ in extra.sent), 0)

@@ -177,3 +177,24 @@ def test_explain_lists_what_it_is_given(tmp_path: Path) -> None:
         rows = {row["key"]: row["mechanism"] for row in answer["keys"]}
         assert {"attach", "agent.receives", "agent.cursor"} <= set(rows)
         assert all(rows[key] for key in ("attach", "agent.receives", "agent.cursor"))
+
+
+def test_what_is_forgotten_is_told_as_gone(tmp_path: Path) -> None:
+    watch = Watcher(tmp_path, '["*"]')
+    with Stack(tmp_path, {"web": WEB, "watch": watch.unit + ALL}) as stack:
+        stack.until(lambda: watch.events("web"), "the first news")
+        (stack.units / "web.toml").unlink()
+        stack.call("ReloadUnits")
+        stack.call("Stop", units=["web"])
+        stack.until(lambda: watch.events("web")[-1] == ("down", 0), "its end")
+        assert "web" not in stack.rows()
+
+
+def test_hooks_have_what_is_no_descriptor(tmp_path: Path) -> None:
+    watch = Watcher(tmp_path)
+    hook = f'start.before = [["/bin/sh", "-c", "env > {tmp_path}/hook"]]\n'
+    with Stack(tmp_path, {"web": WEB, "watch": watch.unit + hook + ALL}) as stack:
+        stack.until(lambda: watch.events("web"), "the first news")
+        names = {line.partition("=")[0] for line in (tmp_path / "hook").read_text().splitlines()}
+        assert {"UNBOXED_ATTACHED", "UNBOXED_ENDPOINTS", "UNBOXED_STATUS"} <= names
+        assert "UNBOXED_AGENT_FD" not in names
