@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 
-from supervisor.logger.form import INDEX, LOG, segment_name
+from supervisor.logger.form import ENTRY, ENTRY_BYTES, INDEX, LOG, segment_name
 from supervisor.logger.lines import PIECE_BYTES
-from supervisor.logger.segment import Segment
+from supervisor.logger.segment import READ, Segment
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
     from supervisor.logger.read import Limits
 
 # How far an entry's time may be behind the clock that files are dated by: the logger's tolerance of
-# a clock that is set back, and a tick of the file system's.
-TOLERANCE_NS = 2_000_000_000
+# a clock that is set back, and a tick of the file system's. A server's clock may differ more: then
+# its dates say nothing.
+TOLERANCE_NS = 5_000_000_000
 FIRST_BYTES = 4096  # looked through for the last lines; twice as much each time
 MOST_BYTES = 1 << 20
 _NEVER = 1 << 64
@@ -47,10 +48,14 @@ def spans(cursor: Cursor, limits: Limits, *, last_first: bool = False) -> Iterat
     since_ns, until_ns = limits.since_ns, limits.until_ns
     starts = cursor.starts()
     newest = starts[-1] if starts else 0
+    dated: bool | None = None
     for start in reversed(starts) if last_first else starts:
-        if since_ns is not None and _older(
+        if since_ns is not None and dated is not False and _older(
                 cursor.directory, start, since_ns - TOLERANCE_NS, newest=start == newest):
-            continue
+            if dated is None:
+                dated = _dated(cursor.directory, start)
+            if dated:
+                continue
         try:
             segment = Segment(cursor.directory, start)
         except FileNotFoundError:
@@ -128,3 +133,20 @@ def _older(directory: str, start: int, time_ns: int, *, newest: bool) -> bool:
             newest and os.stat(path + LOG).st_mtime_ns >= time_ns)
     except FileNotFoundError:
         return False
+
+
+def _dated(directory: str, start: int) -> bool:
+    """Whether files here are dated by the clock that entries have their times from."""
+    try:
+        index = os.open(directory + "/" + segment_name(start, INDEX), READ)
+    except FileNotFoundError:
+        return False
+    try:
+        found = os.fstat(index)
+        at = found.st_size // ENTRY_BYTES * ENTRY_BYTES - ENTRY_BYTES
+        last = os.pread(index, ENTRY_BYTES, at)
+    except OSError:  # it is empty
+        return False
+    finally:
+        os.close(index)
+    return len(last) == ENTRY_BYTES and ENTRY.unpack(last)[0] <= found.st_mtime_ns + TOLERANCE_NS

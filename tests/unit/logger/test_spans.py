@@ -39,10 +39,10 @@ def numbers(logdir: Path, **limits: int) -> list[int]:
 
 def test_those_that_were_written_before_are_not_opened(tmp_path: Path, opened: list[int]) -> None:
     assert numbers(tmp_path, since_ns=T + 55 * S) == [55, 56, 57, 58, 59]
-    assert min(opened) >= 52  # some seconds of tolerance
+    assert min(opened) >= 49  # some seconds of tolerance
     opened.clear()
     assert numbers(tmp_path, since_ns=T + 61 * S) == []
-    assert len(opened) <= 3
+    assert len(opened) <= 6
 
 
 def test_for_the_last_lines_the_oldest_are_not_opened(tmp_path: Path, opened: list[int]) -> None:
@@ -61,6 +61,16 @@ def test_the_first_line_comes_before_later_segments_are_opened(
     assert max(opened) <= 1
 
 
+def test_files_that_are_dated_by_another_clock_hide_nothing(
+    tmp_path: Path, opened: list[int]
+) -> None:
+    for number, path in enumerate(sorted(tmp_path.glob("*/*.idx"))):
+        at = T + (number - 3600) * S
+        os.utime(path, ns=(at, at))
+    assert numbers(tmp_path, since_ns=T + 58 * S) == [58, 59]
+    assert opened
+
+
 def test_an_index_that_was_touched_later_hides_nothing(tmp_path: Path, opened: list[int]) -> None:
     for path in tmp_path.glob("*/*.idx"):
         os.utime(path, ns=(T + 999 * S, T + 999 * S))
@@ -76,4 +86,4 @@ def test_of_several_streams_only_those_with_the_last_lines_are_read_back(
              cuts=range(9))
     make(tmp_path, "zzz", [(T + 100 * S, OUTPUT, b"line 99\n")])
     assert numbers(tmp_path, last_n=2) == [59, 99]
-    assert len(opened) < 20
+    assert len(opened) < 40  # of 88
