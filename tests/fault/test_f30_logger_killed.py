@@ -4,13 +4,15 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from supervisor.logger.form import ENTRY, RECOVERED
+from supervisor.logger.form import ENTRY, ERROR, OUTPUT, RECOVERED
 from supervisor.logger.read import records
-from tests.logger_kit import FakeKeeper, content, ended, segments, wait_until, writer
+from tests.logger_kit import FakeKeeper, arrivals, content, ended, segments, wait_until, writer
 
 KILLS = 1000
 LINES = 1_000_000  # of 100 bytes
@@ -76,3 +78,32 @@ def test_f30_a_thousand_kills_lose_no_byte_and_tear_no_line(tmp_path: Path) -> N
     read = (int(line) for _, _, _, line, _, _ in records(str(tmp_path / "log")))
     assert all(number == expected for expected, number in enumerate(read))
     print(f"{kills} kills, {recovered} arrivals noted by a successor")
+
+
+def test_f30_what_a_killed_logger_had_no_time_to_note_is_of_its_pipe(tmp_path: Path) -> None:
+    """Two pipes of one unit: all that came through each is there, as its own and in order."""
+    chance, web, count = random.Random(31), tmp_path / "log" / "web", 30_000
+    kinds = {OUTPUT: ("web", b"out "), ERROR: ("web!err", b"err ")}
+    with FakeKeeper(tmp_path / "log", f"keep={1 << 30} segment={64 << 10} compress=0") as keeper:
+        with ExitStack() as units:
+            pids = []
+            for name, word in kinds.values():
+                made = partial(said, word, count)
+                pids.append(units.enter_context(writer(keeper.stream(name), made)))
+            for _ in range(40):
+                keeper.start()
+                time.sleep(0.03 + chance.random() * 0.04)
+                keeper.kill()
+            keeper.start()
+            assert all(ended(pid, 30) for pid in pids)
+        assert keeper.finish() == 0
+    found = {OUTPUT: b"", ERROR: b""}
+    for kind, data in arrivals(web):
+        found[kind] += data
+    for kind, (_, word) in kinds.items():
+        assert found[kind] == b"".join(said(word, count))
+
+
+def said(word: bytes, count: int) -> Iterator[bytes]:
+    for number in range(count):
+        yield b"%s%095d\n" % (word, number)
