@@ -103,6 +103,13 @@ class Compressor:
         else:
             self._delay_ns = self.not_before_ns = 0
 
+    def finish(self, directory: LogDirectory) -> None:
+        """Nothing more is to be compressed by us."""
+        if self._pid:
+            self.stop()
+            directory.holdings.packing = ""
+            self._count(directory)
+
     def stop(self) -> None:
         """Kill the child; what it was about to do is left as it was."""
         if self._pid:
@@ -110,14 +117,13 @@ class Compressor:
             self._forget()
 
     def _count(self, directory: LogDirectory) -> None:
+        home = -1
         try:
             home = posix.open(self._name, DIRECTORY, dir_fd=directory.refresh())
-        except OSError:
-            directory.holdings.forget(self._name)
-            return
-        try:
             directory.holdings.look(self._name, home)
-        finally:
+        except OSError:  # gone, or not to be read: whoever writes there next will tell
+            directory.holdings.forget(self._name)
+        if home >= 0:
             posix.close(home)
 
     def _forget(self) -> int:

@@ -66,9 +66,9 @@ class Holdings:
         sizes: dict[int, int] = {}
         plain: dict[int, int] = {}
         for file in posix.listdir(home):
-            if file.endswith(TEMPORARY) and file[:1] == ".":
-                if name != self.packing:
-                    _unlink(file, home)
+            if file[:1] == ".":
+                if file.endswith(PACKED + TEMPORARY) and name != self.packing:
+                    _clean(file, home)
                 continue
             suffix = file[SEQ_DIGITS:]
             start = segment_start(file[:SEQ_DIGITS] + LOG if suffix == INDEX else file)
@@ -157,6 +157,13 @@ class Holdings:
         """The stream that holds most; "" if all are empty."""
         name = max(self.stocks, key=lambda each: self.stocks[each].total, default="")
         return name if name and self.stocks[name].total else ""
+
+
+def _clean(name: str, home: int) -> None:
+    try:
+        posix.unlink(name, dir_fd=home)
+    except OSError:  # it only takes space, and nothing may hinder writing
+        return
 
 
 def _unlink(name: str, home: int) -> None:

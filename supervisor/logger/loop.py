@@ -362,7 +362,7 @@ class Logger:
 
     def _finish(self) -> int:
         """The keeper has ended, and with it all who write: store what is left."""
-        self._compressor.stop()
+        self._compressor.finish(self._directory)
         self._epoll.unregister(self._intake.fd)
         for pipe in list(self._by_name.values()):
             left = pipe.stream.owed or pipe.stream.losses or pipe.queued or pipe.successor

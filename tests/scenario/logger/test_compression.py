@@ -213,3 +213,17 @@ def test_a_segment_that_somebody_has_locked_is_not_tried_without_end(tmp_path: P
             assert not children(keeper.pid)
         assert segments(logdir / "web")[0].suffix == ".log"
         assert keeper.finish() == 0
+
+
+def test_a_logger_that_ends_takes_its_compressor_with_it(tmp_path: Path) -> None:
+    logdir = tmp_path / "log"
+    with FakeKeeper(logdir, OPTIONS) as keeper:
+        keeper.start()
+        with writer(keeper.stream("web"), lines()) as pid:
+            wait_until(lambda: children(keeper.pid))
+            child = children(keeper.pid)[0]
+            assert ended(pid, 20)
+        assert keeper.finish() == 0
+        assert not Path(f"/proc/{child}").exists()
+    assert not list((logdir / "web").glob(".*"))
+    assert numbers(logdir) == list(range(LINES))

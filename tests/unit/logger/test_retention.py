@@ -13,7 +13,14 @@ import pytest
 from supervisor.logger import retention
 from supervisor.logger.compressor import Compressor
 from supervisor.logger.directory import LogDirectory
-from supervisor.logger.form import INDEX, LOG, PACKED, segment_name, segment_start
+from supervisor.logger.form import (
+    INDEX,
+    LOG,
+    PACKED,
+    segment_name,
+    segment_start,
+    temporary_name,
+)
 from supervisor.logger.retention import Retention
 from tests.unit.logger.source import MakeSource, Source
 
@@ -370,3 +377,19 @@ def test_offsets_are_used_once_whatever_is_deleted(rig: MakeRig) -> None:
             for at in range(0, len(data), 8):
                 assert int(data[at : at + 8]) == start + at
         assert here.sources[key].stream.end == end
+
+
+def test_what_is_no_segment_is_left_alone_and_hinders_nobody(rig: MakeRig) -> None:
+    here = rig(budget=20_000)
+    here.stream("web")
+    here.put("web", 100)
+    temporary = here.logdir / "web" / temporary_name(0)
+    others = [here.logdir / "web" / name for name in (".mine.tmp", "notes", "0.log")]
+    for path in (temporary, *others):
+        path.write_bytes(b"z" * 9000)
+    (here.logdir / "web" / temporary_name(7)).mkdir()
+    here.sources["web"].crash()
+    here.put("web", 100_000)
+    assert not temporary.exists()
+    assert all(path.exists() for path in others)
+    assert here.sources["web"].stream.end >= 100_000
