@@ -213,3 +213,17 @@ def test_links_are_not_followed(tmp_path: Path, home: int) -> None:
 def test_bad_usage_is_told(capfd: pytest.CaptureFixture[str]) -> None:
     assert program.main([]) == 2
     assert "usage" in capfd.readouterr().err
+
+
+def test_it_works_when_nobody_else_does() -> None:
+    readable, writable = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        program.step_back()
+        said = f"{os.sched_getscheduler(0)} {os.nice(0)}"
+        os.write(writable, said.encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    os.close(writable)
+    with os.fdopen(readable) as file:
+        assert file.read() == f"{os.SCHED_IDLE} 19"
