@@ -6,6 +6,7 @@ lines count as `warning`. In the supervisor's own log a failure is an `err`, a r
 """
 from __future__ import annotations
 
+from supervisor.cli import own
 from supervisor.cli.call import BAD_USAGE, FAILED, Call, Failure
 from supervisor.cli.own import STREAM, sentence
 from supervisor.logger.form import BOOTS, ERROR, LOSS, OUTPUT
@@ -81,7 +82,6 @@ def _facts(call: Call) -> list[Test]:
         priority_number,
     )
 
-    own = {"failed": ERR, "backoff": WARNING}
     plain = {ERROR: ERR, LOSS: WARNING}
     most = priority_number(word) if word is not None else None
     if word is not None and most is None:
@@ -100,7 +100,7 @@ def _facts(call: Call) -> list[Test]:
         priority, fields = facts(line)
         if most is not None:
             if key == STREAM:
-                priority = own.get(str(fields.get("to")), priority)
+                priority = own.priority(line) or priority
             if priority is None or kind == LOSS:
                 priority = plain.get(kind, INFO)
             if priority > most:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import time
 
+from supervisor.cli import own
 from supervisor.cli.clock import clock, exact_stamp
 from supervisor.cli.own import STREAM, sentence
 from supervisor.cli.screen import Screen, name_colour, name_width
@@ -148,6 +149,7 @@ class Terminal:
         if kind == LOSS:
             line, colour = loss(line).encode("utf-8", "backslashreplace"), _WORST
         elif key == STREAM:
+            colour = _COLOURS[own.priority(line)]
             line = sentence(line).encode("utf-8", "backslashreplace")
         elif self._screen.colour:
             from supervisor.model.structured import facts

@@ -26,6 +26,11 @@ def entry(line: bytes) -> dict[str, Any]:
     return {"message": str(found.get("message", found))}
 
 
+def priority(line: bytes) -> int | None:
+    """How bad it is (syslog's number): a failure is an error, what is tried again a warning."""
+    return {"failed": 3, "backoff": 4}.get(str(entry(line).get("to")))
+
+
 def sentence(line: bytes) -> str:
     """"web/0: launching -> up (started)", or the message."""
     said = entry(line)

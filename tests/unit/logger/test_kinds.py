@@ -121,6 +121,21 @@ def test_reading_goes_on_at_any_record_without_a_miss(
         assert set(found[number + 1 :]) <= set(again)
 
 
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(rows, st.integers(0, 40))
+def test_where_lines_always_overlap_reading_on_misses_nothing_either(
+    tmp_path_factory: pytest.TempPathFactory, steps: list[tuple[int, int, bytes]], most: int,
+) -> None:
+    logdir = tmp_path_factory.mktemp("overlap")
+    make(logdir, "web", timed(steps))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("supervisor.logger.lines.OVERLAP_BYTES", most)
+        found = read(logdir)
+        for number, record in enumerate(found):
+            again = {later[:5] for later in read(logdir, record[5])}
+            assert {later[:5] for later in found[number + 1 :]} <= again
+
+
 def test_lines_that_are_written_at_once_are_told_apart(tmp_path: Path) -> None:
     make(tmp_path, "web", [
         (T, OUTPUT, b"out, first half, "), (T + 1, ERROR, b"an error\nand "),
