@@ -88,6 +88,7 @@ def serve(source: Source) -> None:
     signal.set_wakeup_fd(wake)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda _number, _frame: None)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # `unboxed reload`: there is nothing to read again
     poll = select.poll()
     poll.register(woken, select.POLLIN)
     poll.register(source.fileno(), select.POLLIN)

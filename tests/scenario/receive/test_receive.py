@@ -109,11 +109,13 @@ def shown(machine: Machine, *words: str) -> list[str]:
 @needs_logger
 def test_syslog_is_a_log_with_priorities_names_and_the_unit_of_who_sent(machine: Machine) -> None:
     logger(machine, "-t", "sshd", "-p", "auth.err", "no such user")
+    machine.stack.call("Reload", units=["syslog"], wait=True)
     logger(machine, "-t", "sshd", "-p", "auth.info", "session opened")
     logger(machine, "--rfc5424", "-t", "app", "-p", "local0.notice", "in the new form")
     machine.stack.call("Start", units=["sender"], wait=True)
     machine.until("syslog", lambda one: one["message"] == "I am of a unit")
     found = {one["message"]: one for one in machine.entries("syslog")}
+    assert machine.stack.row("syslog")["restarts"] == 0
     assert found["no such user"]["facility"] == "auth"
     assert found["no such user"]["uid"] == os.getuid()
     assert found["in the new form"]["ident"] == "app"

@@ -308,7 +308,7 @@ def test_a_thousand_units_are_gone_through_without_delay(served: FakeSupervisor)
         await eyes.until(lambda: len(eyes.units()) == 1000)
         began = time.monotonic()
         await eyes.type(*["pagedown"] * 40, "end", "home", "M")
-        assert time.monotonic() - began < 10, "43 keys"
+        assert time.monotonic() - began < 20, "43 keys, each of which took some 50 ms"
         await eyes.type("end")
         await eyes.reads("1000 of 1000")
 
