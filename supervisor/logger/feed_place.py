@@ -2,7 +2,8 @@ r"""What a feed remembers: how far its agent has acknowledged (its cursor), and 
 
 Law: both files are replaced whole, so a reader sees the old or the new. The cursor is written soon
 after an acknowledgement, not before: what is lost with it is sent again. So it is not synced
-either; a cursor that a power failure emptied counts as none.
+either (that takes twice to four times as long, and as long as it takes on a busy disk); a cursor
+that a power failure emptied counts as none.
 
     cursor      "KEY@OFFSET\n" for each stream, the offset in hexadecimal
     progress    {"behind_bytes": n, "delivered": {KEY: offset}, "acknowledged": {KEY: offset}}

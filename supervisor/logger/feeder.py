@@ -18,7 +18,7 @@ import os
 import select
 import time
 from errno import EPIPE
-from math import ceil
+from math import ceil, inf
 
 from supervisor.logger.feed_line import Encoder
 from supervisor.logger.feed_memory import Memory
@@ -57,7 +57,8 @@ class Feed:
         self._sent: dict[str, int] = {}  # where to go on behind the buffer
         self._records: Iterator[Record] | None = None
         self._looked_at = 0.0
-        self._ending = False
+        self._last_look_at: float | None = None  # None: SIGTERM did not come
+        self._last_looked = False
         self._reader = True  # OUT has one
         self._open = True  # OUT is
         self._acks = bool(options.cursor)  # more may come
@@ -76,7 +77,7 @@ class Feed:
             os.set_blocking(descriptor, False)
         self._listen(ACKS, select.POLLIN if self._acks else None)
         self._listen(self._wake_up, select.POLLIN)
-        while self._reader and not (self._ending and self._ended()):
+        while self._reader and not self._ended():
             self.memory.write_due(self._supply.behind_bytes)
             if not self._buffer and self._open:
                 self._fill()
@@ -88,8 +89,8 @@ class Feed:
         return 0
 
     def end(self) -> None:
-        self._ending = self._supply.hurry = True
-        self._looked_at = time.monotonic()
+        # What was just printed may still be on its way to the disk.
+        self._last_look_at = time.monotonic() + SETTLE_SECONDS
 
     def _wanted(self, key: str) -> bool:
         own = self._options.key.partition("/")[0]  # what it says about logs would be a log again
@@ -142,15 +143,17 @@ class Feed:
         until = [self.memory.next_write_at()]
         look_at = self._looked_at + (BLOCKED_SECONDS if self._buffer else LOOK_SECONDS)
         unwatched = self._news.timeout()
-        if look_at > now:
+        if self._last_looked:
+            look_at = inf
+        elif look_at > now:
             until.append(look_at)  # to listen again
         elif unwatched is not None:
             until.append(look_at := max(now, self._looked_at + unwatched))
         if not self._buffer:
             wanted_in = 0.0 if self._records else self._supply.wanted_in()
             until.append(None if wanted_in is None else now + wanted_in)
-        if self._ending:
-            until.append(max(now + TAKEN_SECONDS, self._looked_at + SETTLE_SECONDS))
+        if self._last_look_at is not None:
+            until.append(max(now + TAKEN_SECONDS, self._last_look_at))
         self._listen(self._news.fileno(), select.POLLIN if look_at <= now else None)
         if self._open:
             self._listen(OUT, select.POLLOUT if self._buffer else 0)
@@ -162,7 +165,7 @@ class Feed:
         if ACKS in ready:
             self._read_acks()
         if self._wake_up in ready:
-            os.read(self._wake_up, 4096)  # what it was for is in _ending by now
+            os.read(self._wake_up, 4096)  # what it was for is noted by now
         if self._news.fileno() in ready or (unwatched is not None and look_at <= time.monotonic()):
             self._look()
             self.memory.changed()
@@ -196,8 +199,13 @@ class Feed:
 
     def _ended(self) -> bool:
         """All that there was is delivered, and acknowledged or taken."""
-        quiet = time.monotonic() >= self._looked_at + SETTLE_SECONDS
-        if self._buffer or self._records or self._supply.wanted_in() is not None or not quiet:
+        if self._last_look_at is None or time.monotonic() < self._last_look_at:
+            return False
+        if not self._last_looked:
+            self._last_looked = True
+            self._look()
+            self._supply.finish()
+        if self._buffer or self._records or self._supply.wanted_in() is not None:
             return False
         if not self._options.cursor:
             return not _waiting(OUT)

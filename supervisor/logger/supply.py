@@ -30,9 +30,9 @@ class Source:
     """One stream. `end`: as far as its stored bytes are known to go. `last_ns`: the time of the
     last record, None before the first. `settle_at` 0: nothing is unnoted. `flush_at`: of each kind
     whose line waits for its end, (begin and bytes of that, until when). `home`: its directory's
-    device and inode."""
+    device and inode. `stop`: nothing behind that is wanted; None: all is."""
 
-    __slots__ = ("cursor", "end", "flush_at", "home", "last_ns", "settle_at")
+    __slots__ = ("cursor", "end", "flush_at", "home", "last_ns", "settle_at", "stop")
 
     def __init__(self, cursor: Cursor) -> None:
         self.cursor = cursor
@@ -40,6 +40,7 @@ class Source:
         self.end = cursor.offset
         self.last_ns: int | None = None
         self.settle_at = 0.0
+        self.stop: int | None = None
         self.flush_at: dict[int, tuple[tuple[int, int], float]] = {}
 
     def began_anew(self, end: int) -> bool:
@@ -77,7 +78,7 @@ class Supply:
         self._sources: dict[str, Source] = {}
         self._news: dict[str, None] = {}
         self._waiting: set[str] = set()  # those that have times
-        self.hurry = False  # nothing more will be written: do not wait for ends of lines
+        self._last = False  # see `finish`
 
     def close(self) -> None:
         for source in self._sources.values():
@@ -92,13 +93,18 @@ class Supply:
         self._since_ns = None
         return {key: self._sources[key].end for key in new}
 
+    def finish(self) -> None:
+        """What is stored now is all that there will be: no end of a line is waited for."""
+        self._last = True
+        for key, source in self._sources.items():
+            source.stop = source.cursor.ends()[0]
+            self._news[key] = None
+
     def wanted_in(self) -> float | None:
         """Seconds after which there may be records without news; None: never."""
         if self._news:
             return 0.0
         times = [at for key in self._waiting for at in self._sources[key].times()]
-        if times and self.hurry:
-            return 0.0
         return max(0.0, min(times) - time.monotonic()) if times else None
 
     def behind_bytes(self, places: Mapping[str, int]) -> int:
@@ -124,8 +130,7 @@ class Supply:
 
     def _due(self, now: float) -> list[str]:
         return [
-            key for key in self._waiting
-            if self.hurry or any(at <= now for at in self._sources[key].times())
+            key for key in self._waiting if any(at <= now for at in self._sources[key].times())
         ]
 
     def _turn(self, key: str, source: Source) -> Iterator[Record]:
@@ -134,9 +139,11 @@ class Supply:
         if source.began_anew(end):
             yield from cursor.flush()
             cursor.seek(min(cursor.starts(), default=0), within=True)
+        if source.stop is not None:
+            end = noted = min(end, source.stop)
         if end <= max(noted, cursor.offset):
             source.settle_at = 0.0
-        elif self.hurry or 0 < source.settle_at <= now:
+        elif 0 < source.settle_at <= now:
             noted, source.settle_at = end, 0.0
         elif not source.settle_at:
             source.settle_at = now + SETTLE_SECONDS
@@ -155,7 +162,7 @@ class Supply:
         source.note_held(now)
         over = [
             kind for kind, (_, at) in source.flush_at.items()
-            if at <= now or (self.hurry and not more)
+            if at <= now or (self._last and not more)
         ]
         for time_ns, _, kind, line, begin, resume in cursor.flush(over) if over else ():
             source.flush_at.pop(kind, None)

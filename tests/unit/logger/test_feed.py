@@ -399,6 +399,29 @@ def test_at_the_end_the_feed_waits_until_all_is_acknowledged(
     assert one.cursor_path.read_text() == "web@4\n"
 
 
+@pytest.mark.parametrize("cursor", [False, True])
+def test_the_end_comes_though_units_go_on_writing(
+    tmp_path: Path, feed: MakeFeed, cursor: bool
+) -> None:
+    web = Store(tmp_path, "web")
+    web.put(b"at first\n")
+    one = feed(cursor=cursor)
+    one.begin()
+    one.end()
+    lines: list[dict[str, Any]] = []
+    for number in range(1_000_000):
+        web.put(b"%d\n" % number * 100)
+        if not quiet(one, 0.001):
+            new = one.read()
+            if not new:
+                break
+            lines += new
+    if cursor:
+        one.acknowledge(lines[-1])
+    assert one.wait() == 0
+    assert lines[-1]["seq"] < web.offset
+
+
 def test_at_the_end_what_is_in_the_pipe_is_waited_for(tmp_path: Path, feed: MakeFeed) -> None:
     Store(tmp_path, "web").put(b"1\n")
     one = feed()
