@@ -201,12 +201,14 @@ class Supply:
 
 
 def _since(cursor: Cursor, time_ns: int) -> int:
-    """The offset of the first arrival at or after that time, in the oldest segment that has one."""
+    """The offset of the first arrival at or after that time, in the oldest segment that has one;
+    the end, if there is none. What is written meanwhile is behind that."""
+    begin = 0
     for segment in cursor.segments():
         begin = segment.since(time_ns)
         if begin < segment.end:
-            return begin
-    return cursor.ends()[0]
+            break
+    return begin
 
 
 def _identity(cursor: Cursor) -> tuple[int, int]:
