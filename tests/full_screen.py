@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import fcntl
+import select
 import struct
 import termios
 import time
@@ -35,8 +36,13 @@ class FullScreen(Terminal):
         self._stream.feed(new)
         return [line.rstrip() for line in self._drawn.display]
 
-    def until_gone(self, text: str) -> None:
-        """Read until `text` stands there no more."""
-        end = time.monotonic() + PATIENCE_S
-        while text in self.screen():
-            assert self._read(end, step=0.1), f"{text!r} stays; the screen is\n{self.screen()}"
+    def clear(self) -> None:
+        """As if nothing had been drawn so far."""
+        while select.select([self._fd], [], [], 0)[0]:
+            self._read(time.monotonic() + PATIENCE_S)
+        self.screen()
+        self._drawn.reset()
+
+    def given_back(self) -> bool:
+        """Whether the terminal is in the modes that it had before."""
+        return termios.tcgetattr(self._other) == self.modes

@@ -107,6 +107,7 @@ class Top(App[int]):
         self._lines["supervisor"].show((" asking the supervisor ...", "faint"))
         self._keys()
         self.set_interval(1.0, self._tick)
+        self.app_resume_signal.subscribe(self, lambda _: self.action_redraw())
         self._errors = threads.tell_errors(self.post_message)
         self._looker.start()
 

@@ -112,3 +112,17 @@ def test_an_observer_sees_units_and_is_told_what_is_not_permitted(stack: Stack) 
     screen.type("q")
     assert screen.end() == 0
     assert stack.row("db")["restarts"] == 0
+
+
+def test_it_can_be_suspended_and_draws_all_of_it_when_it_goes_on(stack: Stack) -> None:
+    screen = top(stack)
+    screen.until("3 running")
+    screen.type("\x1a")
+    os.waitid(os.P_PID, screen.process.pid, os.WSTOPPED)
+    assert screen.given_back()
+    screen.clear()
+    screen.process.send_signal(signal.SIGCONT)
+    for text in ("unboxed 0", "UNIT", "web/1", "3 running", "q leave"):
+        screen.until(text)
+    screen.type("q")
+    assert screen.end() == 0
