@@ -25,6 +25,9 @@ def run(call: Call) -> int:
             ended = all(one["message"] in _ENDED for one in results)
     if call.flag("json"):
         print_json({"unit": unit})
+    elif code == DONE and keys.get("logs", {}).get("to", "files") != "files":
+        if not ended:
+            print(f"`unboxed stop {unit}` ends it")
     elif code == DONE and ended:
         print(f"`unboxed logs {unit}` shows what it wrote")
     elif code == DONE:

@@ -48,6 +48,7 @@ LAST_DRAIN_NS = 4_000_000_000  # the keeper waits for 5 s
 MOST_OPEN = 256  # segments at once; each takes two descriptors
 
 SLOW_NS = 50_000_000  # a store that takes longer is what others should not wait for
+LONGEST_SLOW_NS = 1_000_000_000  # it may have been us who were stopped
 LARGE_NS = 10_000_000  # one that takes longer was too large
 SMALL_NS = 5_000_000
 LEAST_TURN_BYTES = 1 << 16
@@ -181,7 +182,7 @@ class Logger:
         if took_ns > LARGE_NS:
             self._turn_bytes = max(self._turn_bytes // 2, LEAST_TURN_BYTES)
             if took_ns > SLOW_NS:
-                self._slow_until_ns = now_ns + took_ns
+                self._slow_until_ns = now_ns + min(took_ns, LONGEST_SLOW_NS)
         elif took_ns < SMALL_NS and self._turn_bytes < TURN_BYTES:
             self._turn_bytes *= 2
 

@@ -2,7 +2,8 @@
 store into memory.
 
 Law: figures are for those who look, and no line ever waits for them: without a runtime directory,
-or space in it, nothing is counted.
+or space in it, nothing is counted. Space is taken before it is mapped, as a page that has none is
+a SIGBUS.
 """
 from __future__ import annotations
 
@@ -43,6 +44,7 @@ class Tally:
             number = self._rows.index(key)
         else:
             if "" not in self._rows:
+                self._take((len(self._rows) + GROW_ROWS) * ROW_BYTES)
                 rows.resize((len(self._rows) + GROW_ROWS) * ROW_BYTES)
                 self._rows += [""] * GROW_ROWS
             number = self._rows.index("")
@@ -58,11 +60,9 @@ class Tally:
         if not self._runtime:
             raise FileNotFoundError
 
-        fd = posix.open(f"{self._runtime}/{NAME}", OPEN, 0o600)
+        whole = self._take(GROW_ROWS * ROW_BYTES)
+        fd = posix.open(f"{self._runtime}/{NAME}", OPEN)
         try:
-            size = posix.fstat(fd).st_size
-            whole = max(size - size % (GROW_ROWS * ROW_BYTES), GROW_ROWS * ROW_BYTES)
-            posix.ftruncate(fd, whole)
             rows = self._map = mmap(fd, whole)
         finally:
             posix.close(fd)
@@ -71,6 +71,19 @@ class Tally:
             for at in range(0, whole, ROW_BYTES)
         ]
         return rows
+
+    def _take(self, least: int) -> int:
+        """The size of the file, after giving it space for at least so many bytes. Raises
+        OSError."""
+        fd = posix.open(f"{self._runtime}/{NAME}", OPEN, 0o600)
+        try:
+            size = posix.fstat(fd).st_size
+            whole = max(size - size % (GROW_ROWS * ROW_BYTES), least)
+            posix.posix_fallocate(fd, 0, whole)
+            posix.ftruncate(fd, whole)
+        finally:
+            posix.close(fd)
+        return whole
 
     def count(self, number: int, stored: int, lost: int, losses: int, last_ns: int) -> None:
         if self._map is not None and number >= 0:

@@ -202,6 +202,15 @@ def test_try_says_how_a_task_went_that_is_over(fake: FakeSupervisor, cli: Cli) -
         1, '{"unit":"try-1"}\n', "cannot try try-1: exit 4\n")
 
 
+def test_try_points_to_no_log_that_is_not_there(fake: FakeSupervisor, cli: Cli) -> None:
+    fake.answers["Try"] = lambda _: {"unit": "try-1"}
+    fake.answers["Start"] = lambda _: answer(result("try-1", message="finished"))
+    assert cli("try", "--logs.to", "inherit", "true").out == "try-1: finished\n"
+    fake.answers["Start"] = lambda _: answer(result("try-1", message="running"))
+    assert cli("try", "--logs.to", "null", "sleep").out == (
+        "try-1: running\n`unboxed stop try-1` ends it\n")
+
+
 def test_set_sends_values_as_a_unit_file_has_them(fake: FakeSupervisor, cli: Cli) -> None:
     fake.answers["Set"] = lambda _: {"file": "/rt/x.toml", **answer(result("web", 0, "applied"))}
     words = ("limits.memory=1GiB", "limits.tasks=50", 'limits.io=[{path="/", read=9}]',

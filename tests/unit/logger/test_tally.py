@@ -54,6 +54,23 @@ def test_without_a_place_nothing_is_counted_and_nothing_fails(runtime: str) -> N
     tally.free(number)
 
 
+def test_without_space_nothing_is_mapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page without space behind it would end the logger by SIGBUS."""
+    tally = Tally(str(tmp_path))
+    rows = [tally.row(f"unit-{n}")[0] for n in range(GROW_ROWS)]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("supervisor.logger.tally.posix.posix_fallocate", full)
+        assert Tally(str(tmp_path)).row("web")[0] == -1
+        assert tally.row("one more")[0] == -1
+    tally.count(rows[0], 1, 2, 3, 4)
+    assert figures(tmp_path)["unit-0"] == (1, 2, 3, 4)
+    assert tally.row("one more")[0] == GROW_ROWS
+
+
 def test_a_torn_file_is_made_whole(tmp_path: Path) -> None:
     Path(tmp_path, log_figures.NAME).write_bytes(b"x" * 100)
     tally = Tally(str(tmp_path))
