@@ -57,7 +57,7 @@ def test_a_shipper_killed_100_times_delivers_a_million_lines_once_each(tmp_path:
         settings = tmp_path / "shipper.toml"
         settings.write_text(
             f'to = "loki"\nurl = "http://127.0.0.1:{receiver.port}"\ngzip = false\n'
-            "batch_seconds = 0.05\n")
+            "batch_seconds = 0.01\n")
         words = [sys.executable, "-m", "supervisor.cli", "agent", "shipper", str(settings)]
         units = {
             "web": f"command = {json.dumps([sys.executable, '-I', '-S', '-c', PRODUCER])}\n"

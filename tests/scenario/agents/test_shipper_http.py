@@ -246,6 +246,27 @@ def test_a_receiver_is_who_its_certificate_says(
                 assert receiver.loki_lines() == ["line 0"]
 
 
+@pytest.mark.parametrize("known", [True, False])
+def test_a_receiver_may_ask_who_we_are(
+    tmp_path: Path, tls: ssl.SSLContext, known: bool
+) -> None:
+    tls.verify_mode = ssl.CERT_REQUIRED
+    tls.load_verify_locations(tmp_path / "ca.pem")
+    with Receiver(tls=tls) as receiver:
+        settings = (f'to = "loki"\nurl = "https://localhost:{receiver.port}"\n{FAST}'
+                    f'[tls]\nca = "{tmp_path}/ca.pem"\n')
+        if known:
+            settings += f'cert = "{tmp_path}/cert.pem"\nkey = "{tmp_path}/key.pem"\n'
+        with Shipper(tmp_path, settings) as shipper:
+            shipper.feed(fed(0))
+            if known:
+                shipper.wait_acknowledged("web@1")
+            else:
+                shipper.wait_said("cannot deliver to https://localhost:")
+                assert receiver.requests == []
+                assert shipper.acknowledged() == ""
+
+
 # --- settings ---
 
 def test_wrong_settings_end_it_with_their_line(tmp_path: Path) -> None:
