@@ -205,9 +205,9 @@ def test_try_says_how_a_task_went_that_is_over(fake: FakeSupervisor, cli: Cli) -
 def test_try_points_to_no_log_that_is_not_there(fake: FakeSupervisor, cli: Cli) -> None:
     fake.answers["Try"] = lambda _: {"unit": "try-1"}
     fake.answers["Start"] = lambda _: answer(result("try-1", message="finished"))
-    assert cli("try", "--logs.to", "inherit", "true").out == "try-1: finished\n"
+    assert cli("try", "--logs.to=inherit", "true").out == "try-1: finished\n"
     fake.answers["Start"] = lambda _: answer(result("try-1", message="running"))
-    assert cli("try", "--logs.to", "null", "sleep").out == (
+    assert cli("try", "--logs.to=null", "sleep").out == (
         "try-1: running\n`unboxed stop try-1` ends it\n")
 
 
