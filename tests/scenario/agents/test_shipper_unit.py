@@ -58,4 +58,4 @@ def test_what_units_print_arrives_with_the_token_of_the_shipper(tmp_path: Path) 
             "Bearer s3cret"}
         streams = [stream["stream"]["unit"] for request in receiver.requests
                    for stream in request.body["streams"]]
-        assert "shipper" not in streams
+        assert set(streams) == {"web", "unboxed"}  # the supervisor's own events too
