@@ -86,9 +86,11 @@ def lay_out(place: Path, ports: Mapping[str, int], env: Mapping[str, str]) -> No
     place.chmod(0o755)  # the servant comes in, too
     data = place / "data"
     data.mkdir(mode=0o700)
-    (place / "report").mkdir(mode=0o755)  # the log reader's, who is not the servant
+    report = place / "report"
+    report.mkdir(mode=0o755)
     if servant:
-        os.chown(data, pwd.getpwnam(servant).pw_uid, -1)
+        for own in (data, report):
+            os.chown(own, pwd.getpwnam(servant).pw_uid, -1)
     # A copy: the servant may not be allowed to look into this checkout.
     shutil.copytree(HERE / "app", place / "app", ignore=shutil.ignore_patterns("__pycache__"))
     for path in [place / "app", *(place / "app").iterdir()]:
@@ -98,7 +100,7 @@ def lay_out(place: Path, ports: Mapping[str, int], env: Mapping[str, str]) -> No
     for source in sorted(HERE.glob("*.toml")):
         shutil.copy(source, units)
         drop_in = units / f"{source.name}.d" / "demo.toml"
-        text = settings(source.stem, place, ports, env, servant)
+        text = settings(source.stem, place, ports, servant)
         if text:
             drop_in.parent.mkdir()
             drop_in.write_text(text)
@@ -106,31 +108,19 @@ def lay_out(place: Path, ports: Mapping[str, int], env: Mapping[str, str]) -> No
     (place / "env").write_text("".join([*exports, f'export PATH="{BIN}:$PATH"\n']))
 
 
-def settings(
-    unit: str, place: Path, ports: Mapping[str, int], env: Mapping[str, str], servant: str
-) -> str:
+def settings(unit: str, place: Path, ports: Mapping[str, int], servant: str) -> str:
     """The drop-in of one unit, "" for the group."""
     if unit == "demo":
         return ""
-    # The log reader is allowed to read the logs, so it stays whoever runs the supervisor.
-    user = f'user = "{servant}"\n' if servant and unit != "logtail" else ""
+    user = f'user = "{servant}"\n' if servant else ""
     listen = (
         f'\n[[listen]]\nname = "{"http" if unit == "web" else "metrics"}"\n'
         f'address = "tcp:127.0.0.1:{ports[unit]}"\n' if unit in ports else "")
-    known = {"SHOP_DATA": str(place / "data"), "UNBOXED_RUNTIME_DIR": env["UNBOXED_RUNTIME_DIR"]}
-    if unit == "logtail":
-        known |= {**env, "UNBOXED": str(BIN / "unboxed"), "SHOP_DATA": str(place / "report")}
-    rows = "".join(f'{name} = "{value}"\n' for name, value in known.items())
-    return f'directory = "{place}"\n{user}\n[env]\n{rows}{sandbox(unit, place)}{listen}'
-
-
-def sandbox(unit: str, place: Path) -> str:
-    """The data are here, not in /var/lib. What this host cannot enforce, `unboxed status` tells."""
-    if unit == "logtail":
-        return "\n[sandbox]\nstate = []\n"
-    paths = [place / "data", *([place / "run" / "status"] if unit == "exporter" else [])]
-    write = ", ".join(f'"{path}"' for path in paths)
-    return f'\n[sandbox]\nrequire = "best"\nstate = []\nwrite = [{write}]\n'
+    data = place / ("report" if unit == "logtail" else "data")
+    # The data are here, not in /var/lib. What this host cannot enforce, `unboxed status` tells.
+    sandbox = f'\n[sandbox]\nrequire = "best"\nstate = []\nwrite = ["{data}"]\n'
+    env = f'\n[env]\nSHOP_DATA = "{data}"\n'
+    return f'directory = "{place}"\n{user}{env}{sandbox}{listen}'
 
 
 def what_to_try(place: Path, ports: Mapping[str, int]) -> str:

@@ -199,7 +199,7 @@ def test_the_shop_opens_survives_a_kill_and_leaves_nothing(
     assert said is not None
     rows = {one["key"]: one for one in json.loads(demo.unboxed("status", "--json"))["instances"]}
     victim = rows[f"web/{said[1]}"]["pid"]
-    for key in ("web/0", "web/1", "worker", "exporter"):
+    for key in ("web/0", "web/1", "worker", "exporter", "logtail"):
         if not any("sandbox.write" in words for words in rows[key]["missing_sandbox"]):
             assert read_only(rows[key]["pid"]), f"{key} could change this host's files"
     os.kill(victim, signal.SIGKILL)
@@ -247,7 +247,7 @@ def test_on_a_terminal_ctrl_c_ends_everything_in_order(
 ) -> None:
     demo = start(terminal=True)
     url = shop_of(demo)
-    demo.until(r"logtail.*(up|running|ready)")
+    demo.until(r"web/1.*(up|running|ready)")
     assert "Good things" in page(url + "/")
     pids = pids_of(demo)
     demo.type(b"\x03")

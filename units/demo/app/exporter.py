@@ -77,7 +77,7 @@ def host(found: Figures) -> None:
 
 def supervisor(found: Figures) -> None:
     """State and restarts of every unit, over the supervisor's status socket (Varlink)."""
-    path = os.path.join(os.environ.get("UNBOXED_RUNTIME_DIR", "/run/unboxed"), "status")
+    path = os.environ["UNBOXED_STATUS"]
     reply = b""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
         asking.settimeout(PATIENCE_S)
