@@ -70,6 +70,7 @@ class Unboxed(Peer):
             "--units", root / "units", "--runtime-dir", root / "rt",
             "--state-dir", root / "st", "--log-dir", log,
             "--", *python, home / "logger" / "__main__.py", "--log-dir", log,
+            "--runtime-dir", root / "rt",
         ]  # fmt: skip
 
     def status(self, root: Path, tree: Tree) -> Command:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
 from pathlib import Path
 
 import pytest
 
-from supervisor.logger.form import ENTRY, ERROR, OUTPUT
+from supervisor.kernel import log_figures
+from supervisor.logger.form import ENTRY, ERROR, LOSS, OUTPUT
+from supervisor.logger.read import records
 from tests.stack import Stack
 
 SAYS = """command = ["/bin/sh", "-c", "echo out; echo err >&2; exec sleep 1000"]
@@ -107,3 +110,34 @@ def test_streams_of_what_is_forgotten_are_dropped(tmp_path: Path) -> None:
         stack.call("ReloadUnits")
         stack.call("Stop", units=["web"], wait=True)
         stack.until(lambda: not held(), "both pipes to be closed")
+
+
+def test_a_line_on_standard_error_apart_makes_it_ready(tmp_path: Path) -> None:
+    unit = """command = ["/bin/sh", "-c", "echo starting; echo listening >&2; exec sleep 1000"]
+start.ready = {log = "^listening$"}
+logs.stderr = "separate"
+"""
+    with Stack(tmp_path, {"web": unit}) as stack:
+        assert stack.wait("web", "running")["ready"]
+
+
+def test_beyond_its_rate_what_a_unit_writes_is_stored_or_declared(tmp_path: Path) -> None:
+    script = "for i in $(seq 1 30000); do echo $i; done; exec sleep 1000"
+    unit = f'command = ["/bin/sh", "-c", "{script}"]\nlogs = {{rate = "50kB/s"}}\n'
+    written = sum(len(str(number)) + 1 for number in range(1, 30001))
+    with Stack(tmp_path, {"web": unit}) as stack:
+
+        def counted() -> tuple[int, int, int]:
+            return log_figures.read(f"{stack.runtime}/{log_figures.NAME}").get(
+                "web", (0, 0, 0, 0))[:3]
+
+        stack.until(lambda: sum(counted()[:2]) == written, "all of it to be taken")
+        stack.until(lambda: not os.listdir(stack.runtime / "logger"), "losses to be declared")
+        stored, lost, losses = counted()
+        declared = [
+            json.loads(line) for _, _, kind, line, *_ in records(str(stack.log), ["web"])
+            if kind == LOSS
+        ]
+        assert sum(one["bytes"] for one in declared) == lost == written - stored
+        assert len(declared) == losses >= 1
+        assert {one["reason"] for one in declared} == {"rate"}
