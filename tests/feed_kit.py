@@ -71,7 +71,7 @@ class Feed:
         self.progress_path = home / "agents" / "agent.progress"
         self.progress_path.parent.mkdir(parents=True, exist_ok=True)
         self.cursor_path = home / "state" / "agent" / "cursor"
-        self.has_cursor = cursor
+        self.program = PROGRAM
         self.arguments = ["--site", SITE, "--log-dir", str(self.log_dir)]
         self.arguments += ["--progress", str(self.progress_path)]
         if cursor:
@@ -98,7 +98,7 @@ class Feed:
                 os.close(descriptor)
 
     def start(self, *more: str, stderr: int = 2) -> int:
-        command = [PYTHON, "-I", "-S", PROGRAM, *self.arguments, *more, "--", *self.patterns]
+        command = [PYTHON, "-I", "-S", self.program, *self.arguments, *more, "--", *self.patterns]
         self.pid = os.posix_spawn(PYTHON, command, os.environ, file_actions=[
             (os.POSIX_SPAWN_DUP2, self.from_agent, 0),
             (os.POSIX_SPAWN_DUP2, self.into, 1),

@@ -59,6 +59,11 @@ class Memory:
 
     def delivers(self, places: Mapping[str, int]) -> None:
         """These were written into the pipe."""
+        for key, offset in places.items():
+            if offset < self._done(key):  # it began anew: what was acknowledged is gone
+                self._begun[key] = 0
+                if self._acknowledged.pop(key, None) is not None:
+                    self._save_soon()
         self._delivered.update(places)
         self.changed()
 
@@ -69,8 +74,7 @@ class Memory:
             before = self._acknowledged.get(key, -1)
             if before < offset <= most or offset <= most < before:
                 self._acknowledged[key] = offset
-                if self._cursor_at is None:
-                    self._cursor_at = max(time.monotonic(), self._cursor_next)
+                self._save_soon()
                 self.changed()
 
     def all_acknowledged(self) -> bool:
@@ -103,6 +107,10 @@ class Memory:
             self._write_cursor(now)
         if self._progress_at is not None:
             self._write_progress(now, behind_bytes)
+
+    def _save_soon(self) -> None:
+        if self._cursor_at is None:
+            self._cursor_at = max(time.monotonic(), self._cursor_next)
 
     def _done(self, key: str) -> int:
         return self._acknowledged.get(key, self._begun[key])

@@ -93,6 +93,8 @@ class Feed:
         self._last_look_at = time.monotonic() + SETTLE_SECONDS
 
     def _wanted(self, key: str) -> bool:
+        if not key.isascii():  # no unit's
+            return False
         own = self._options.key.partition("/")[0]  # what it says about logs would be a log again
         return key.partition("/")[0] != own and matches(key, self._options.patterns)
 

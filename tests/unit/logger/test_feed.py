@@ -17,7 +17,7 @@ import pytest
 from supervisor.logger.feed_line import loss
 from supervisor.logger.form import BOOT_BYTES, ERROR, LOSS
 from supervisor.logger.lines import PIECE_BYTES
-from tests.feed_kit import Feed, Store
+from tests.feed_kit import ROOT, Feed, Store
 
 MakeFeed = Callable[..., Feed]
 
@@ -170,6 +170,43 @@ def test_logs_that_cannot_be_read_are_told_of(tmp_path: Path, feed: MakeFeed) ->
     assert "cannot read the logs" in (tmp_path / "stderr").read_text()
 
 
+def test_what_is_no_units_is_left_alone(tmp_path: Path, feed: MakeFeed) -> None:
+    for name in ("caf\u00e9", os.fsdecode(b"\xff")):
+        Store(tmp_path, name).put(b"whose?\n")
+    (tmp_path / "log" / "lost+found").mkdir()
+    (tmp_path / "log" / ".boots").write_text("")
+    Store(tmp_path, "web").put(b"mine\n")
+    one = feed()
+    one.begin()
+    assert texts(one.take(1)) == ["mine"]
+    assert quiet(one)
+
+
+def test_without_inotify_logs_are_looked_at(tmp_path: Path, feed: MakeFeed) -> None:
+    program = tmp_path / "without_inotify.py"
+    program.write_text(f"""if True:
+        import sys
+        sys.path.insert(0, {str(ROOT)!r})
+        from supervisor.logger import feeder, news
+        def nothing_left():
+            raise OSError(24, "Too many open files")
+        news.Watch = nothing_left
+        sys.exit(feeder.main(sys.argv[1:]))
+    """)
+    web = Store(tmp_path, "web")
+    web.put(b"stored\n")
+    one = feed()
+    one.program = str(program)
+    one.begin()
+    assert texts(one.take(1)) == ["stored"]
+    web.put(b"new\n")
+    Store(tmp_path, "db").put(b"another's\n")
+    assert sorted(texts(one.take(2))) == ["another's", "new"]
+    one.end()
+    assert one.rest() == []
+    assert one.wait() == 0
+
+
 # --- lines ---
 
 def test_a_long_line_comes_in_pieces(tmp_path: Path, feed: MakeFeed) -> None:
@@ -286,6 +323,29 @@ def test_a_stream_shorter_than_its_cursor_goes_on_with_what_came_since(
     one.cursor_path.write_text("web@1000\n")
     one.start()
     assert texts(one.take(1)) == ["new"]
+
+
+def test_what_was_acknowledged_of_a_directory_that_was_removed_is_forgotten(
+    tmp_path: Path, feed: MakeFeed
+) -> None:
+    web = Store(tmp_path, "web")
+    web.put(b"before, and longer\n")
+    one = feed(cursor=True)
+    one.start()
+    one.acknowledge(*one.take(1))
+    one.wait_progress(acknowledged={"web": 19})
+    shutil.rmtree(web.path)
+    web.begin()
+    web.put(b"after\n")
+    one.take(1)
+    one.wait_progress(delivered={"web": 6}, acknowledged={}, behind_bytes=6)
+    assert one.cut() == 0
+    assert one.cursor_path.read_text() == ""
+    one.start()
+    (line,) = one.take(1)
+    assert line["message"] == "after"
+    one.acknowledge(line)
+    one.wait_progress(acknowledged={"web": 6}, behind_bytes=0)
 
 
 # --- what was deleted before it was had ---
