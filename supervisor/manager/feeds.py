@@ -47,7 +47,8 @@ class Feed:
         self.failures = 0
         self.draining = False  # it is to deliver what there is
         self.ending = False  # it was told so, or its agent is gone: it is not replaced
-        self.over = False  # it ended because its agent took no more
+        self.ends = 0  # how often in a row it ended by itself and soon
+        self.over = False  # nobody reads the pipe any more
         self.patterns: tuple[str, ...] = ()
         self.again_ns = self.term_ns = self.kill_ns = 0  # when to do what, 0 for never
 
@@ -216,13 +217,16 @@ class Feeds:
             if not self._lives(feed):
                 self._forget(feed.key)
             return
-        if code == CLD_EXITED and status == 0:
-            feed.over = True  # nobody reads the pipe any more
-            return
         if self._sup.now() - feed.began_ns >= STABLE_NS:
-            feed.failures = 0
-        self._report(feed, exit_words(code, status))
-        self._again(feed)
+            feed.failures = feed.ends = 0
+        if code != CLD_EXITED or status:
+            feed.ends = 0
+            self._report(feed, exit_words(code, status))
+        else:  # its agent is gone or has closed its input; or a stranger sent it SIGTERM
+            feed.ends += 1
+            feed.over = feed.ends > 1
+        if not feed.over:
+            self._again(feed)
 
     def _forget(self, key: str) -> None:
         self._feeds.pop(key, None)

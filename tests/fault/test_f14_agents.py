@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fault.stepper import Stepper
 from tests.fault.test_f14_killed_at_every_call import LIVES, Life
 from tests.fault.witness import abandon
 from tests.scenario.agents.kit import Collector, feeds, stored
@@ -29,11 +30,6 @@ class Agents(Life):
         Stack.__init__(self, home, units)
         self.hold = home / "hold"
         self.said: list[str] = []
-
-    def begin(self) -> Agents:
-        os.mkfifo(self.home / "say")
-        super().begin()
-        return self
 
     def say(self) -> None:
         """A line of the main's, which the agent must have."""
@@ -63,14 +59,25 @@ def operation(life: Agents, point: int, method: str) -> bool:
     return killed
 
 
+def boot(life: Agents, point: int) -> bool:
+    """The first manager of all is killed while it starts everything."""
+    os.mkfifo(life.home / "say")
+    life.hold.touch()
+    life.launch()
+    stepper = Stepper(life.held())
+    killed = stepper.run(point, lambda: b"web: up (" in life.errors.read_bytes())
+    life.until(life.answers, "control to answer")
+    life.until(life.well, "the agent and its feed")
+    life.say()
+    return killed
+
+
 def _live(home: Path, point: int) -> bool:
     life = Agents(home)
     try:
-        life.begin()
-        life.until(life.well, "the agent and its feed")
-        life.say()
+        killed = [boot(life, point)]
         before = stored(life)
-        killed = [operation(life, point, method) for method in ("Restart", "Stop")]
+        killed += [operation(life, point, method) for method in ("Restart", "Stop")]
         life.until(lambda: stored(life) == before, "the same descriptors")
         life.end()
     except BaseException as exc:
