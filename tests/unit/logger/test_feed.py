@@ -284,6 +284,26 @@ def test_an_acknowledgement_sent_with_the_last_breath_counts(
     assert one.cursor_path.read_text() == "web@4\n"
 
 
+def test_a_line_that_waits_for_its_end_is_not_acknowledged_with_another_kinds(
+    tmp_path: Path, feed: MakeFeed
+) -> None:
+    web = Store(tmp_path, "web")
+    web.put(b"out, ")
+    web.put(b"oops\n", kind=ERROR)
+    one = feed(cursor=True)
+    one.start()
+    (line,) = one.take(1)
+    assert (line["message"], line["stream"], line["cursor"]) == ("oops", "error", "web@0")
+    one.acknowledge(line)
+    assert one.cut() == 0
+    web.put(b"and its end\n")
+    one.start()
+    lines = {line["seq"]: line["message"] for line in one.take(2)}
+    assert lines == {0: "out, and its end", 5: "oops"}
+    one.acknowledge({"cursor": "web@16"})
+    one.wait_progress(acknowledged={"web": 22}, behind_bytes=0)
+
+
 @pytest.mark.parametrize("ack", [
     b"web@ffff\n", b"web@-1\n", b"other@1\n", b"web\n", b"@@@\n", b"\xff\0\n", b"web@2",
 ])
