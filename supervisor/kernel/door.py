@@ -45,8 +45,18 @@ def send(fd: int, message: bytes, fds: tuple[int, ...]) -> str:
     return "sent"
 
 
-def group_of(path: str) -> int:
-    """The directory of a cgroup, for openat(2) and reading; -1 if there is none."""
+def group_of(base: str, name: str, *, boxed: bool, denied: bool) -> int:
+    """The directory of a cgroup below `base`, for openat(2) and reading; -1 if there is none, or
+    none that is safe. `boxed`: the agent may not see what the host sees. `denied`: its paths are
+    judged one by one (Landlock), from `base` down, so that has to be within its reach."""
+    from supervisor.kernel import detached
+
+    path = f"{base}/{name}"
+    try:
+        return detached.directory(base, name) if denied else detached.directory(path)
+    except OSError:
+        if boxed:
+            return -1
     try:
         return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:

@@ -15,6 +15,7 @@ from msgspec import json
 
 from supervisor.core.world import RESTING
 from supervisor.kernel import door
+from supervisor.manager.launcher import is_isolated
 from supervisor.manager.loop import WRITE
 from supervisor.model.state import Instance
 from supervisor.model.unit import SECOND_NS, Unit, receives
@@ -39,6 +40,8 @@ class Door:
     def __init__(self, unit: Unit, run: int, fd: int) -> None:
         self.name = unit.name
         self.wants = _Wants(receives(unit, "cgroup"), receives(unit, "pidfd"))
+        self.boxed = is_isolated(unit)
+        self.denied = unit.sandbox is not None and unit.sandbox.view == "deny"
         self.run = run
         self.fd = fd
         self.told: dict[str, int] = {}
@@ -144,7 +147,8 @@ class Doors:
         sup, found = self._sup, {}
         base = getattr(sup.tracker, "base", "")
         if one.wants.cgroup and base:
-            found["cgroup"] = door.group_of(f"{base}/{sup.tracker.group(key)}")
+            group = sup.tracker.group(key)
+            found["cgroup"] = door.group_of(base, group, boxed=one.boxed, denied=one.denied)
         if one.wants.pidfd:
             found["pidfd"] = door.process_of(pid, sup.keeper_pid)
         return {name: fd for name, fd in found.items() if fd >= 0}
