@@ -10,6 +10,7 @@ a receiver refuses for good is counted and told, never dropped in silence.
     loki, otlp, syslog   one batch as each of them wants it
     post        one HTTP connection
     delivery    tries until a batch is delivered or refused
+    say         to its own log, and for `unboxed status`
     work        the loop
 """
 from __future__ import annotations

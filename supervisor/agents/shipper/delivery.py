@@ -7,13 +7,13 @@ are lost only if their receiver says so, and each such loss is told and counted.
 from __future__ import annotations
 
 import random
-import sys
 import time
 from collections.abc import Callable
 from typing import Protocol
 
 from supervisor.agents.shipper.intake import Line
 from supervisor.agents.shipper.outcome import Later, Never, TooLarge
+from supervisor.agents.shipper.say import say, tell
 from supervisor.agents.shipper.settings import Settings
 
 FIRST_SECONDS = 0.5
@@ -26,12 +26,6 @@ class Target(Protocol):
         """How many of them were refused. Raises Later, TooLarge or Never."""
 
     def close(self) -> None: ...
-
-
-def say(text: str) -> None:
-    """On standard error, which is the agent's own log: one line, whatever a receiver has said."""
-    line = "".join(each if each.isprintable() else " " for each in text)
-    print(f"shipper: {line}", file=sys.stderr, flush=True)
 
 
 class Delivery:
@@ -109,9 +103,11 @@ class Delivery:
             say(f"cannot deliver to {self._url}: {why}; {count} lines and all behind them wait in"
                 " the log files")
             self._said, self._said_at = why, now
+            tell(f"cannot deliver: {why}")
 
     def _recovered(self) -> None:
         if self._failing_since:
             say(f"delivers to {self._url} again, after"
                 f" {time.monotonic() - self._failing_since:.1f} s")
             self._failing_since, self._said = 0.0, ""
+            tell("delivers")

@@ -91,7 +91,8 @@ class Post:
         if 200 <= status < 300:
             return answer
         said = " ".join(answer[:REASON_CHARACTERS].decode("utf-8", "replace").split())
-        why = f"it answers {status} {http.client.responses.get(status, '')}: {said}"
+        why = f"it answers {status} {http.client.responses.get(status, '')}".rstrip()
+        why = f"{why}: {said}" if said else why
         if status == TOO_LARGE:
             raise TooLarge(why)
         if status in NEVER:

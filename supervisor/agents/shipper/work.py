@@ -13,8 +13,9 @@ import socket
 import time
 from collections.abc import Sequence
 
-from supervisor.agents.shipper.delivery import Delivery, Target, say
+from supervisor.agents.shipper.delivery import Delivery, Target
 from supervisor.agents.shipper.intake import READ_BYTES, Intake, Line
+from supervisor.agents.shipper.say import say, tell
 from supervisor.agents.shipper.settings import BadSettings, Settings, load
 
 USAGE = "usage: unboxed agent shipper [--check] [SETTINGS]"
@@ -43,6 +44,9 @@ class Shipper:
                 return
         self._end()
         self._ship()
+
+    def totals(self) -> str:
+        return f"delivered {self._delivery.delivered} lines; {self._delivery.refused} were refused"
 
     def _end(self) -> None:
         if not self._ending:
@@ -140,6 +144,8 @@ def run(argv: Sequence[str]) -> int:
         return 0
     acks = os.environ.get("UNBOXED_ACK_FD", "")
     shipper = Shipper(settings, target, 0, int(acks) if acks.isdecimal() else -1)
+    tell(f"delivers to {settings.url}", ready=True)
     shipper.run()
     target.close()
+    say(shipper.totals())
     return 0

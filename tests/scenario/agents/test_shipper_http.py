@@ -155,6 +155,7 @@ def test_at_the_end_of_input_the_rest_is_delivered(tmp_path: Path) -> None:
         assert shipper.wait() == 0
         assert shipper.acknowledged() == "web@2"
         assert receiver.loki_lines() == ["line 0", "line 1"]
+        assert shipper.said() == "shipper: delivered 2 lines; 0 were refused\n"
 
 
 def test_a_sigterm_delivers_what_was_read(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.places import let_in
-from tests.scenario.agents.shipping import Receiver
+from tests.scenario.agents.shipping import Receiver, status
 from tests.stack import ROOT, Stack
 
 SHIPPED = (ROOT / "units/agents/shipper.toml").read_text()
@@ -29,6 +29,28 @@ def unit(settings: Path, port: int, token: Path) -> str:
     text = text.replace('"tcp:3100"', f'"tcp:{port}"')
     assert f"tcp:{port}" in text
     return text + f'\n[env]\nPYTHONPATH = "{ROOT}"\nPYTHONDONTWRITEBYTECODE = "1"\n'
+
+
+def test_status_says_what_is_wrong_and_when_it_is_not_any_more(tmp_path: Path) -> None:
+    let_in(tmp_path)
+    token = tmp_path / "token"
+    token.write_text("s3cret\n")
+    with Receiver(*[status(503)] * 2) as receiver:
+        settings = tmp_path / "shipper.toml"
+        settings.write_text(
+            f'to = "loki"\nurl = "http://127.0.0.1:{receiver.port}"\nbatch_seconds = 0.05\n')
+        units = {
+            "web": 'command = ["/bin/sh", "-c", "echo hello; exec sleep 1000"]\n',
+            "shipper": unit(settings, receiver.port, token),
+        }
+        with Stack(tmp_path, units) as stack:
+
+            def said() -> str:
+                return str(stack.row("shipper")["status_text"])
+
+            wrong = "cannot deliver: it answers 503 Service Unavailable"
+            stack.until(lambda: said() == wrong, wrong)
+            stack.until(lambda: said() == "delivers", "delivery")
 
 
 def test_what_units_print_arrives_with_the_token_of_the_shipper(tmp_path: Path) -> None:
