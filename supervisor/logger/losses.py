@@ -57,6 +57,12 @@ class Ledger:
         given once."""
         return sorted(self._left.pop(stream, ()), key=lambda loss: loss.from_ns)
 
+    def put_back(self, losses: list[Loss]) -> None:
+        """They could not be declared yet."""
+        for loss in losses:
+            loss.close()
+            self._left.setdefault(loss.stream, []).append(loss)
+
     def streams_left(self) -> list[str]:
         return list(self._left)
 

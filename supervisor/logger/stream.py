@@ -119,6 +119,8 @@ class Stream:
         if self.losses:
             self._declare(directory, now_ns)
         tail = self._usable_tail(directory, now_ns, 1)
+        if kind != tail.kind and not waiting(fd):
+            return 0
         tail.expect(kind, now_ns)
         taken = tail.take(fd, min(tail.room(self.options, now_ns), most))
         if not taken:
