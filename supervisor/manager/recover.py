@@ -7,6 +7,7 @@ from supervisor.core.resume import Child, Saved, resume
 from supervisor.core.words import CLD_EXITED
 from supervisor.core.world import ENDED
 from supervisor.kernel.keeper import Child as KeeperChild
+from supervisor.kernel.plan import ERRORS
 from supervisor.manager.boot import boot
 from supervisor.manager.facts import Facts, fetch
 from supervisor.manager.journal import Snapshot
@@ -145,7 +146,8 @@ def _reopen(
     doors: dict[str, int] = {}
     for name in sorted(facts.stored):
         kind, _, key = name.partition(":")
-        if kind == "log" and key != STREAM and key not in sup.world.instances:
+        whose = key.removesuffix(ERRORS)
+        if kind == "log" and whose != STREAM and whose not in sup.world.instances:
             sup.drop(name)  # of a unit that was forgotten just before that manager died
         if kind not in ("notify", "ready", "fdstore", *_OF_AGENTS):
             continue

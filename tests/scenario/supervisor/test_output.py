@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import select
+import signal
 from pathlib import Path
 
 import pytest
@@ -110,6 +111,25 @@ def test_streams_of_what_is_forgotten_are_dropped(tmp_path: Path) -> None:
         stack.call("ReloadUnits")
         stack.call("Stop", units=["web"], wait=True)
         stack.until(lambda: not held(), "both pipes to be closed")
+
+
+def test_both_streams_outlive_the_manager_and_the_logger_after_it(tmp_path: Path) -> None:
+    """Nobody but the keeper has a pipe while there is no logger: a write would kill the service."""
+    says = "while :; do echo out; echo err >&2; sleep 0.05; done"
+    unit = f'command = ["/bin/sh", "-c", "{says}"]\nlogs.stderr = "separate"\n'
+    with Stack(tmp_path, {"web": unit}) as stack:
+        before = stack.wait("web", "running")["pid"]
+        stack.until(lambda: b"err" in stored(stack, "web"), "the first lines")
+        manager = stack.manager
+        os.kill(manager, signal.SIGKILL)
+        stack.until(lambda: stack.answers() and stack.manager != manager, "the next manager")
+        logger = stack.logger
+        os.kill(logger, signal.SIGKILL)
+        stack.until(lambda: stack.logger not in (0, logger), "the next logger")
+        lines = stored(stack, "web").count(b"err")
+        stack.until(lambda: stored(stack, "web").count(b"err") > lines + 2, "what it says now")
+        row = stack.row("web")
+        assert (row["pid"], row["restarts"]) == (before, 0)
 
 
 def test_a_line_on_standard_error_apart_makes_it_ready(tmp_path: Path) -> None:
