@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from supervisor.core.words import CLD_EXITED, exit_words
 from supervisor.kernel import users
-from supervisor.kernel.plan import Launch, encode
+from supervisor.kernel.plan import Launch, PlanTooLong, encode
 from supervisor.kernel.plan import compile as compile_plan
 from supervisor.manager import runtime
 from supervisor.manager.given import cursor_file, forget_progress, progress_file
@@ -167,9 +167,13 @@ class Feeds:
             tuple(command), command[0], (("PATH", PATH), ("HOME", me.home)), me, directory="/",
             fds=tuple(fds),
         )  # fmt: skip
-        payload = encode(compile_plan(plan), sup.keeper.max_frame)
         try:
+            payload = encode(compile_plan(plan), sup.keeper.max_frame)
             feed.launch = sup.number()
+        except PlanTooLong as exc:
+            sup.report(f"cannot feed {feed.key}: {exc}; it gets no logs")
+            feed.over = True
+            return
         except OSError:  # the journal takes nothing just now
             self._again(feed)
             return
@@ -225,6 +229,7 @@ class Feeds:
         else:  # its agent is gone or has closed its input; or a stranger sent it SIGTERM
             feed.ends += 1
             feed.over = feed.ends > 1
+            feed.failures = max(feed.failures, 1)  # its agent's end may be heard of any moment
         if not feed.over:
             self._again(feed)
 

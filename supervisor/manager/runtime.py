@@ -162,7 +162,8 @@ def _tidy(where: Paths) -> None:
     _forget_agents(where.runtime)
     for name in OWN:
         _unlink(f"{where.runtime}/{name}")
-    for name in ("notify", "units", "secrets", "made", "shared", "agents", ""):
+    _unlink(f"{where.runtime}/log-figures")  # the logger's, which has it open until its end
+    for name in ("notify", "units", "secrets", "made", "shared", "agents", "logger", ""):
         path = f"{where.runtime}/{name}".rstrip("/")
         if not name:
             _unlink(f"{path}/lock")
