@@ -40,8 +40,14 @@ def shippers(stack: Stack) -> list[int]:
     return [pid for pid in found if " agent shipper" in command_line(pid)]
 
 
-def sent(receiver: Receiver, before: int) -> bool:
-    return len(receiver.requests) > before
+def all_done(stack: Stack) -> bool:
+    cursor = stack.home / "state" / "agents" / "ship" / "cursor"
+    return cursor.exists() and cursor.read_text() == f"web@{LINES * 60:x}\n"
+
+
+def sent(stack: Stack, receiver: Receiver, before: int) -> bool:
+    """More than before, unless there is no more."""
+    return len(receiver.requests) > before or all_done(stack)
 
 
 def kill(pid: int) -> None:
@@ -74,7 +80,7 @@ def test_a_shipper_killed_100_times_delivers_a_million_lines_once_each(tmp_path:
                 had = len(receiver.requests)
                 stack.until(lambda: set(shippers(stack)) - killed, "a shipper")
                 if len(killed) % 5:  # most die while they send, the others while they start
-                    stack.until(partial(sent, receiver, had), "lines")
+                    stack.until(partial(sent, stack, receiver, had), "lines")
                 time.sleep(chance.random() * 0.05)
                 (pid, *_) = [*(set(shippers(stack)) - killed), 0]
                 if len(killed) % 5 == 1:
@@ -93,9 +99,7 @@ def test_a_shipper_killed_100_times_delivers_a_million_lines_once_each(tmp_path:
                     killed.add(pid)
             assert min(others[each] for each in ("feed", "logger", "manager")) >= 5
             stack.until(stack.answers, "control to answer")
-            cursor = tmp_path / "state" / "agents" / "ship" / "cursor"
-            stack.until(lambda: cursor.read_text() == f"web@{LINES * 60:x}\n",
-                        "all to be acknowledged", timeout=90)
+            stack.until(lambda: all_done(stack), "all to be acknowledged", timeout=90)
             assert stack.row("web")["restarts"] == 0
 
         found = [pair for request in receiver.requests for pair in SENT.findall(request.data)]
