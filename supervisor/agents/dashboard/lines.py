@@ -102,5 +102,7 @@ class Feed:
 
 
 def _lost(found: dict[str, Any]) -> str:
-    span_ms = (int(found["to"]) - int(found["from"])) // 1_000_000
-    return f"{int(found['bytes'])} bytes lost within {span_ms} ms: {found['reason']}"
+    during = ""
+    if found["from"] is not None and found["to"] is not None:  # null: nobody knows
+        during = f" within {(int(found['to']) - int(found['from'])) // 1_000_000} ms"
+    return f"{int(found['bytes'])} bytes lost{during}: {found['reason']}"

@@ -61,6 +61,13 @@ def test_a_loss_is_a_line_that_tells_how_much_and_why() -> None:
     assert texts(lines) == ["4096 bytes lost within 1000 ms: full"]
 
 
+def test_a_loss_of_which_nobody_knows_when_it_was_is_told_too() -> None:
+    lines = Lines()
+    span = {"from": None, "to": 2_000_000_000}
+    Feed(lines).take(record("", "web", stream="lost", bytes=4096, reason="expired", **span))
+    assert texts(lines) == ["4096 bytes lost: expired"]
+
+
 def test_a_line_without_end_takes_no_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_LONGEST", 1000)
     lines = Lines()
