@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.logger_kit import FakeKeeper, ended, wait_until, writer
+from tests.logger_kit import FakeKeeper, check_all, ended, numbered, wait_until, writer
 
 LINES = 50_000  # of 100 bytes
 
@@ -75,3 +75,21 @@ def test_f32_a_logger_killed_while_stopped_has_an_heir(tmp_path: Path) -> None:
             assert ended(pid, 30)
         assert keeper.finish() == 0
         assert keeper.stored("web") == b"".join(lines())
+
+
+def test_f32_what_is_dropped_after_a_stop_is_counted_exactly(tmp_path: Path) -> None:
+    """A stop looks like slow storage: with `on_full = "drop"` a moment of dropping follows it."""
+    with FakeKeeper(tmp_path / "log", "full=drop compress=0") as keeper:
+        logger = keeper.start()
+        end = keeper.stream("web")
+        with writer(end, lines) as pid:
+            for _ in range(20):
+                os.kill(logger, signal.SIGSTOP)
+                time.sleep(0.06)
+                os.kill(logger, signal.SIGCONT)
+                if ended(pid, 0.005):
+                    break
+            else:
+                assert ended(pid, 30)
+        assert keeper.finish() == 0
+        assert check_all(tmp_path / "log" / "web", numbered)[0] == LINES * 100

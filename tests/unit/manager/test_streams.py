@@ -3,9 +3,11 @@ from __future__ import annotations
 
 import pytest
 
+from supervisor.kernel import plan
 from supervisor.kernel.wire import MAX_NAME
+from supervisor.logger import form
 from supervisor.logger.options import parse
-from supervisor.manager.streams import options
+from supervisor.manager.streams import names, options, outlet
 from supervisor.model.unit import Logs
 
 DAY_NS = 86_400 * 10**9
@@ -25,6 +27,28 @@ def test_the_logger_reads_what_the_manager_writes(logs: Logs, expected: tuple[ob
     one = parse(options(logs))
     found = (one.keep_bytes, one.segment_bytes, one.max_age_s, one.compress, one.drop)
     assert (*found, one.rate_bytes) == expected
+
+
+@pytest.mark.parametrize(
+    "logs, expected",
+    [
+        (Logs(), ("web/0", "", "")),
+        (Logs(stderr="separate"), ("web/0", "web/0!err", "")),
+        (Logs(to="console"), ("", "", "/dev/console")),
+        (Logs(to="null"), ("", "", "/dev/null")),
+        (Logs(to="inherit"), ("", "", "")),
+    ],
+)
+def test_output_goes_where_the_unit_says(logs: Logs, expected: tuple[str, str, str]) -> None:
+    found = outlet(logs, "web/0")
+    assert (found.stream, found.errors, found.path) == expected
+    assert bool(found.options) == bool(found.stream)
+
+
+def test_both_sides_call_standard_error_alone_the_same() -> None:
+    assert form.ERRORS == plan.ERRORS
+    apart = outlet(Logs(stderr="separate"), "web")
+    assert names("web") == (f"log:{apart.stream}", f"log:{apart.errors}")
 
 
 def test_the_longest_options_have_room_in_the_keeper() -> None:
