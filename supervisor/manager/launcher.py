@@ -385,6 +385,7 @@ def is_isolated(unit: Unit) -> bool:
     return bool(
         unit.sandbox is not None or unit.network is not None or unit.root or unit.secrets
         or unit.user == "dynamic"
+        or (unit.agent is not None and not {"pid", "tmp"}.isdisjoint(unit.agent.share))
     )  # fmt: skip
 
 

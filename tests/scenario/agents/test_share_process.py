@@ -33,14 +33,17 @@ level = "app"
 """
 
 
-def test_it_is_started_after_its_main_and_sees_its_processes_and_files(tmp_path: Path) -> None:
-    with Stack(tmp_path, {"web": WEB, "agent": AGENT}) as stack:
-        main, agent = (stack.wait(name, "running")["pid"] for name in ("web", "agent"))
+@pytest.mark.parametrize("agent", [AGENT, AGENT.partition("[sandbox]")[0]], ids=["app", "bare"])
+def test_it_is_started_after_its_main_and_sees_its_processes_and_files(
+    agent: str, tmp_path: Path
+) -> None:
+    with Stack(tmp_path, {"web": WEB, "agent": agent}) as stack:
+        main, pid = (stack.wait(name, "running")["pid"] for name in ("web", "agent"))
         text = written(stack, "agent", "sleep ")
         assert text.startswith("hello\n")
         assert "unboxed-init" in text  # the namespace's init
         assert "python3" not in text  # which is the host's
-        link = os.readlink(f"/proc/{agent}/ns/pid")
+        link = os.readlink(f"/proc/{pid}/ns/pid")
         assert link == os.readlink(f"/proc/{main}/ns/pid") != os.readlink("/proc/self/ns/pid")
         keys = {row["key"] for row in stack.call("Explain", unit="agent")["keys"]}
         assert "agent.share" in keys
