@@ -61,6 +61,7 @@ class Retention:
         self._scan_ns = 0  # when it goes on; 0: there was none yet, -1: done
         self._seen_ns = 0  # when the last one was done
         self._shrink_ns = -1  # when to go on shrinking; -1: it all fits
+        self._said = False  # that the budget deletes: it may be less than what units say of `keep`
 
     def grew(self, stream: Stream) -> None:
         """The stream has stored something."""
@@ -226,6 +227,10 @@ class Retention:
                 if oldest == newest:
                     stream = self._find(name)
                     self._renew(name, stream.options if stream else Options())
+                if not self._said:
+                    self._said = True
+                    say(f"the logs hold more than their budget of {self._budget_bytes} bytes"
+                        " (--log-budget): from now on the oldest of who holds most are deleted")
                 holdings.delete(name, home, oldest)
             finally:
                 posix.close(home)

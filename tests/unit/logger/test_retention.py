@@ -158,7 +158,9 @@ def test_nothing_is_listed_unless_something_is_to_be_deleted(
     assert not listed
 
 
-def test_the_budget_takes_the_oldest_of_the_largest(rig: MakeRig) -> None:
+def test_the_budget_takes_the_oldest_of_the_largest(
+    rig: MakeRig, capfd: pytest.CaptureFixture[str]
+) -> None:
     here = rig(budget=100_000)
     gone_unit(here.logdir, "gone", [30_000, 30_000, 1000])
     here.stream("big", "keep=1048576 segment=8192")
@@ -167,6 +169,7 @@ def test_the_budget_takes_the_oldest_of_the_largest(rig: MakeRig) -> None:
     here.put("big", 8_000)
     here.wait(5)  # now those are known that nobody writes
     assert here.starts("gone") == [0, 30_000, 60_000]
+    assert not capfd.readouterr().err
     here.put("big", 30_000)
     assert here.starts("gone") == [30_000, 60_000], "it was the largest"
     first = here.starts("big")[0]
@@ -177,6 +180,7 @@ def test_the_budget_takes_the_oldest_of_the_largest(rig: MakeRig) -> None:
     assert here.starts("small")[0] == 0, "who holds little is left alone"
     sizes = sorted(map(here.held, ("gone", "big", "small")))
     assert sizes[2] < 60_000, "nor does one have it all"
+    assert capfd.readouterr().err.count("their budget of 100000 bytes (--log-budget)") == 1
 
 
 def test_compressed_sizes_count(rig: MakeRig) -> None:
