@@ -101,11 +101,11 @@ def test_the_manager_has_no_more_descriptors_after_many_agents(tmp_path: Path) -
     with Stack(tmp_path, {"web": SAYS, "ship": ship.unit + every}) as stack:
         ship.wait(stack, "hello from web")
         stack.call("Restart", units=["ship"])
-        before = held()
+        before = held()  # perhaps with the connection that was just answered
         for _ in range(4):
             stack.call("Restart", units=["ship"])
         stack.until(lambda: len(feeds(stack)) == 1, "one feed")
-        stack.until(lambda: held() == before, "the same descriptors")
+        stack.until(lambda: held() <= before, "no more descriptors than before")
 
 
 def test_whoever_may_only_look_sees_whose_agent_it_is_and_how_far_behind(tmp_path: Path) -> None:

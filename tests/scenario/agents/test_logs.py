@@ -121,9 +121,9 @@ def test_an_agent_that_takes_nothing_holds_up_nobody(tmp_path: Path) -> None:
         log = stack.log / "web"
         stack.until(
             lambda: sum(f.stat().st_size for f in log.glob("*.log")) == 200_000 * 11, "all of it")
-        behind = stack.until(lambda: stack.row("ship")["behind_bytes"], "what it is behind")
-        assert isinstance(behind, int)
-        assert 1_000_000 < behind <= 200_000 * 11
+        behind = 200_000 * 11 - (256 << 10)  # what pipes and buffers hold at most
+        stack.until(lambda: (stack.row("ship")["behind_bytes"] or 0) > behind, "its place")
+        assert stack.row("ship")["behind_bytes"] <= 200_000 * 11
         stack.call("Stop", units=["web"])
         os.kill(stack.row("ship")["pid"], signal.SIGCONT)
         stack.until(lambda: stack.row("ship")["behind_bytes"] == 0, "the agent to catch up")
