@@ -3,8 +3,8 @@
     run_tests.py [STAGE...]        all stages, or only those named
 
 Law: a stage that fails does not hide the next one, and the exit status is 0 only if all passed.
-Stages that nobody times run two at a time, and before the others; what each says is shown whole
-when it ends. A stage with a time in its tests has the machine to itself.
+Stages and files that nobody times run two at a time, and before the others; what each says is shown
+whole when it ends. Tests with a time in them have the machine to themselves.
 Standard library only; each stage is a process of its own, so that it costs what it says.
 """
 from __future__ import annotations
@@ -32,9 +32,17 @@ FOLDERS = ("law", "unit", "model", "keeper", "kernel", "scenario", "vm", "fault"
 
 # Stages that a busy machine makes slower and nothing else.
 PATIENT = (*LINTERS, "law", "unit", "model", "vm", "fuzz")
-# Each file a process of its own, as most of them are a machine that has one CPU and is slow. First
-# those that take a minute or more: so the two that run at a time are done at about the same time.
-BY_FILE = {"vm": ("test_limits.py", "test_probe.py", "test_sandbox.py")}
+# Long files of which the same is true, whatever their stage: each is a process of its own, and the
+# rest of the stage another. The longest first, so that two at a time end at about the same time.
+FILES = {
+    "vm": ("test_limits.py", "test_probe.py", "test_sandbox.py"),
+    "fault": (
+        "test_f30_shipper_killed.py", "test_f14_killed_at_every_call.py", "test_f14_agents.py",
+        "test_f35_power_loss.py", "test_f12_random_kills.py", "test_f30_logger_killed.py",
+        "test_f01_pid_reuse.py", "test_f47_promises_and_levels.py", "test_f18_callbacks_raise.py",
+        "test_f30_agent_killed.py",
+    ),
+}
 # A machine needs up to 1 GiB of memory, so that there are not more on a host of many CPUs.
 AT_ONCE = min(2, len(os.sched_getaffinity(0)))
 
@@ -55,10 +63,13 @@ class Result:
 class Job:
     """One process of a stage, and what it adds to the stage's result."""
 
-    def __init__(self, result: Result, title: str, command: list[str]) -> None:
+    def __init__(
+        self, result: Result, title: str, command: list[str], *, patient: bool = True
+    ) -> None:
         self._result = result
         self._title = title
         self.command = command
+        self.patient = patient
 
     def start(self, *, shown: bool) -> None:
         """What it says is shown at once, or when it ends."""
@@ -128,11 +139,10 @@ def main(argv: list[str]) -> int:
     # is tested with ^C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     results = {name: Result(name) for name in argv or stages}
-    jobs = {name: list(_jobs(result)) for name, result in results.items()}
-    patient = [job for name in jobs if name in PATIENT for job in jobs[name]]
-    alone = [job for name in jobs if name not in PATIENT for job in jobs[name]]
+    jobs = [job for result in results.values() for job in _jobs(result)]
+    patient = [job for job in jobs if job.patient]
     _run(patient, min(AT_ONCE, len(patient)))
-    _run(alone, 1)
+    _run([job for job in jobs if not job.patient], 1)
     _summary(list(results.values()))
     return int(any(result.failed for result in results.values()))
 
@@ -143,13 +153,13 @@ def _jobs(result: Result) -> Iterator[Job]:
         yield Job(result, name, LINTERS[name])
         return
     pytest = [sys.executable, "-m", "pytest", "-q"]
-    if name in BY_FILE:
-        paths = sorted((ROOT / "tests" / name).rglob("test_*.py"))
-        for path in sorted(paths, key=lambda path: path.name not in BY_FILE[name]):
-            file = str(path.relative_to(ROOT))
-            yield Job(result, f"{name}: {file}", [*pytest, file])
-    else:
-        yield Job(result, name, [*pytest, f"tests/{name}"])
+    folder = f"tests/{name}"
+    files = [f"{folder}/{file}" for file in FILES.get(name, ())]
+    for file in files:
+        yield Job(result, f"{name}: {file}", [*pytest, file])
+    but = [f"--ignore={file}" for file in files]
+    title = f"{name}: the rest" if files else name
+    yield Job(result, title, [*pytest, *but, folder], patient=name in PATIENT)
 
 
 def _run(jobs: list[Job], at_once: int) -> None:

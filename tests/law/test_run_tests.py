@@ -38,10 +38,11 @@ def test_tests_that_are_killed_before_they_report_are_a_failure(at_once: int) ->
     assert (result.passed, result.failed) == (0, at_once)
 
 
-def test_each_file_of_a_stage_that_runs_by_file_is_run_and_the_long_ones_first() -> None:
-    [(stage, first)] = RUNNER["BY_FILE"].items()
-    files = [Path(job.command[-1]) for job in RUNNER["_jobs"](Result(stage))]
-    there = {path.relative_to(ROOT) for path in (ROOT / "tests" / stage).rglob("test_*.py")}
-    assert set(files) == there
-    assert len(files) == len(there)
-    assert {path.name for path in files[:len(first)]} == set(first)
+@pytest.mark.parametrize("stage", RUNNER["FILES"])
+def test_each_file_of_a_stage_is_run_once_by_itself_or_with_the_rest(stage: str) -> None:
+    *own, rest = (job.command for job in RUNNER["_jobs"](Result(stage)))
+    files = [command[-1] for command in own]
+    assert len(files) == len(set(files)) == len(RUNNER["FILES"][stage])
+    assert all((ROOT / file).is_file() for file in files)
+    assert rest[-1] == f"tests/{stage}"
+    assert [word for word in rest if word.startswith("--")] == [f"--ignore={one}" for one in files]

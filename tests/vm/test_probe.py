@@ -40,7 +40,7 @@ def test_filters_let_through_the_same_on_another_kernel(tmp_path: Path) -> None:
 def test_units_may_do_there_what_their_files_say_or_are_refused(tmp_path: Path) -> None:
     """FAULTS 47: what needs Landlock is refused by name, and all else holds as with it."""
     script = f"\"$PYTHON\" -I -S -c '{LOOPBACK_UP}'\n"
-    script += inside("--timeout=70", "-k", f"'{LEFT_OUT}'", FAULT_47)
+    script += inside("--timeout=200", "-k", f"'{LEFT_OUT}'", FAULT_47)
     with Machine(tmp_path, f"{script}\n{POWER_OFF}", mebibytes=1024) as machine:
         machine.ended()
     found = failures(tmp_path)
