@@ -78,5 +78,5 @@ def _without_most(entry: Entry) -> Entry:
             break
         kept.add(key)
     found = {key: value for key, value in entry.items() if key in kept}
-    found["left_out"] = found.get("left_out", 0) + len(entry) - len(found)
+    found["left_out"] = (found.get("left_out") or 0) + len(entry) - len(found)
     return found

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -139,6 +140,16 @@ def test_a_line_is_never_longer_than_the_logger_keeps_in_one_piece(piece: str) -
         found["message"].encode("utf-8", "backslashreplace"))
     assert found["cut"] == len(text.encode("utf-8", "backslashreplace"))
     assert found["priority"] == 3
+
+
+@pytest.mark.parametrize("read", [journal.parse, syslog.parse])
+@pytest.mark.parametrize("piece", [b"\x01", b"\xff", b"x"])
+def test_a_message_as_it_is_read_is_never_too_long(
+    piece: bytes, read: Callable[[bytes], dict[str, Any]]
+) -> None:
+    text = line(read(b"MESSAGE=" + piece * 48_000))
+    assert len(text) <= LINE_BYTES
+    assert len(json.loads(text)["message"]) > 1000
 
 
 def test_a_hostile_header_takes_no_longer_than_any_other() -> None:
