@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _NAMES = {1: "output", ERROR: "error", LOSS: "lost"}
 _SECOND_NS = 1_000_000_000
 _WHY = {
-    "full": "the disk was full",
+    "full": "the disk was full, or failed",
     "rate": "it wrote more than its rate allows",
     "slow": "the disk was too slow",
     "damaged": "they are stored, but damaged",

@@ -40,6 +40,12 @@ def packed(directory: Path) -> bool:
     return len(found) > 10 and found == [".zst"] * (len(found) - 1) + [".log"] and not others
 
 
+def compressed(directory: Path) -> bool:
+    """Whether all closed segments are."""
+    closed = segments(directory)[:-1]
+    return bool(closed) and all(path.suffix == ".zst" for path in closed)
+
+
 def numbers(logdir: Path, **limits: int) -> list[int]:
     return [int(record[3]) for record in records(str(logdir), ["web"], **limits)]  # type: ignore[arg-type]
 
@@ -83,7 +89,7 @@ def test_who_follows_sees_each_line_once_while_files_are_replaced(tmp_path: Path
                 while found[-1] < last - 1:
                     found.append(int(next(following)[3]))
             before = segments(logdir / "web")
-            wait_until(lambda: all(p.suffix == ".zst" for p in segments(logdir / "web")[:-1]), 20)
+            wait_until(lambda: compressed(logdir / "web"), 20)
             assert len(before) >= 4
         assert found == list(range(LINES))
 
@@ -112,7 +118,8 @@ def test_killed_compressors_and_loggers_leave_nothing_wrong(tmp_path: Path, who:
         for first in range(0, LINES, LINES // 3):
             with writer(end, lines(first, first + LINES // 3)) as pid:
                 assert ended(pid, 20)
-            wait_until(lambda: children(keeper.pid), 20)
+            # It may be over before it was seen.
+            wait_until(lambda: children(keeper.pid) or compressed(logdir / "web"), 20)
             found = children(keeper.pid)
             time.sleep(chance.random() * 0.03)
             with contextlib.suppress(ProcessLookupError):  # it was faster

@@ -153,7 +153,7 @@ READY, TRACE, SLOW, LOST, WRITE, PLAIN, PINO = range(7)
     (("--grep", "ünicode"), (PLAIN,)),
     (("--grep", r"\bc[a-z]+t (write|read)$"), (WRITE,)),
     (("--grep", r"\S+ LAST|Most"), ()),
-    (("--grep", "the disk was full"), (LOST,)),
+    (("--grep", "the disk was full, or failed"), (LOST,)),
     (("--grep", "level", "-n", "2"), (SLOW, PINO)),
     (("--priority", "err"), (TRACE, WRITE, PINO)),
     (("-p", "4"), (TRACE, SLOW, LOST, WRITE, PINO)),
@@ -191,7 +191,7 @@ def test_json_tells_what_a_line_says_about_itself(runtime: Path, cli: Cli) -> No
     assert documents[TRACE]["stream"] == "error"
     assert documents[LOST] == {
         "time": "2026-11-21T03:56:23.000000000Z", "unit": "web", "instance": 0, "stream": "lost",
-        "message": "4,096 bytes were lost in 5 s: the disk was full",
+        "message": "4,096 bytes were lost in 5 s: the disk was full, or failed",
         "from": "2026-11-21T03:56:20.000000000Z", "to": "2026-11-21T03:56:25.000000000Z",
         "bytes": 4096, "reason": "full"}
     assert documents[-1]["fields"] == {"half": "\ud800", "inf": "1e999", "nan": "NaN"}
@@ -203,7 +203,7 @@ def test_programs_see_errors_and_losses_by_a_mark(runtime: Path, cli: Cli) -> No
         'web {"level":"info","msg":"ready","http":{"status":200}}',
         "web! Traceback (most recent call last):",
         "web level=warn msg=slow ms=812",
-        "web! 4,096 bytes were lost in 5 s: the disk was full",
+        "web! 4,096 bytes were lost in 5 s: the disk was full, or failed",
         "web! lines were lost; the record of that is damaged: torn",
     ]
 
@@ -264,7 +264,7 @@ def test_the_last_of_very_many_lines_are_told_without_remembering_them(
 
 def test_a_loss_is_told_in_words_wherever_lines_are_shown(runtime: Path) -> None:
     make(runtime / "logs", "web", MIXED)
-    words = "4,096 bytes were lost in 5 s: the disk was full"
+    words = "4,096 bytes were lost in 5 s: the disk was full, or failed"
     call = Call("status", options={"log-dir": str(runtime / "logs")})
     assert last_lines(call, "web", 4)[0].endswith("  " + words)
     over, end = os.pipe()
