@@ -44,6 +44,7 @@ LIBRARIES = {
     "prometheus_client": {"agents"},
     "starlette": {"agents"},
     "uvicorn": {"agents"},
+    "h11": {"agents"},  # which uvicorn speaks HTTP with
     "textual": {"cli"},  # of `top`, if it is installed
     "rich": {"cli"},  # what textual draws with
     "pyroute2": {"kernel"},  # of a private network, if there is one
