@@ -70,43 +70,46 @@ def test_f09_a_frozen_cgroup_is_killed_all_the_same(box: str) -> None:
         assert wait_for_death(pid, 0)
 
 
-@pytest.mark.parametrize("box", SANDBOXES)
-def test_f09_a_process_in_a_hung_file_system_is_unkillable_until_that_ends(
-    box: str, tmp_path: Path
-) -> None:
+def test_f09_processes_in_a_hung_file_system_are_unkillable_until_that_ends(tmp_path: Path) -> None:
+    """One of each kind, and each in a file system of its own."""
     need_root("mounting")
     if not os.access("/dev/fuse", os.R_OK | os.W_OK):
         pytest.skip("there is no /dev/fuse here")
-    place, asked = tmp_path / "mount", tmp_path / "asked"
-    units = {
-        "fuse": hung_fuse(place, asked),
-        "hung": (
+    units, asked = {"other": SLEEP}, [tmp_path / f"asked-{at}" for at in range(len(SANDBOXES))]
+    fuses = [f"fuse-{at}" for at in range(len(SANDBOXES))]
+    hung = [f"hung-{at}" for at in range(len(SANDBOXES))]
+    for at, box in enumerate(SANDBOXES.values()):
+        place = tmp_path / f"mount-{at}"
+        units[fuses[at]] = hung_fuse(place, asked[at])
+        units[hung[at]] = (
             f'command = ["/bin/cat", "{place}/file"]\nautostart = false\nuser = "root"\n'
-            + SHORT_LADDER + SANDBOXES[box]
-        ),
-        "other": SLEEP,
-    }
+            + SHORT_LADDER + box
+        )  # fmt: skip
     with supervisor("cgroup", units, prefix=[need_program("unshare"), "--mount"]) as stack:
-        if stack.wait("fuse", "running", "backoff", "failed")["state"] != "running":
-            pytest.skip("this host mounts no FUSE")
-        stack.call("Start", units=["hung"], wait=True)
-        stack.until(asked.exists, "it to hang")
-        pid = stack.row("hung")["pid"]
+        for name in fuses:
+            if stack.wait(name, "running", "backoff", "failed")["state"] != "running":
+                pytest.skip("this host mounts no FUSE")
+        stack.call("Start", units=hung, wait=True)
+        for path in asked:
+            stack.until(path.exists, "it to hang")
+        pids = [stack.row(name)["pid"] for name in hung]
 
-        stack.call("Stop", units=["hung"], wait=False)
+        stack.call("Stop", units=hung, wait=False)
         others_stop(stack, 5)
-        assert stack.row("hung")["state"] == "stopping"
-        row = stack.wait("hung", "unkillable")
-        assert row["reason"] == "it survives SIGKILL"
-        assert not wait_for_death(pid, 0)
-        result = stack.call("Stop", units=["hung"], wait=True)["results"][0]
-        assert not result["ok"]
-        assert "the kernel holds on to a process" in result["message"]
+        assert {stack.row(name)["state"] for name in hung} == {"stopping"}
+        for name in hung:
+            assert stack.wait(name, "unkillable")["reason"] == "it survives SIGKILL"
+        assert not any(wait_for_death(pid, 0) for pid in pids)
+        for name in hung:
+            result = stack.call("Stop", units=[name], wait=True)["results"][0]
+            assert not result["ok"]
+            assert "the kernel holds on to a process" in result["message"]
         others_stop(stack, 5)
 
-        stack.call("Stop", units=["fuse"], wait=True)  # which ends what it waits for
-        stack.wait("hung", "stopped")
-        assert wait_for_death(pid, 0)
+        for name, fuse, pid in zip(hung, fuses, pids, strict=True):
+            stack.call("Stop", units=[fuse], wait=True)  # which ends what it waits for
+            stack.wait(name, "stopped")
+            assert wait_for_death(pid, 0)
 
 
 HANGING = {  # what is on the hung file system, and the unit that has it
