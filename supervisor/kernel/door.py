@@ -18,6 +18,7 @@ from _socket import (
 from errno import EAGAIN, ECONNREFUSED, ECONNRESET, ENOTCONN, EPIPE
 
 from supervisor.kernel.host import read
+from supervisor.kernel.spare import use
 
 _MSG_DONTWAIT, _MSG_NOSIGNAL = 0x40, 0x4000
 _GONE = frozenset((EPIPE, ECONNRESET, ENOTCONN, ECONNREFUSED))
@@ -66,7 +67,7 @@ def group_of(base: str, name: str, *, boxed: bool, denied: bool) -> int:
 def process_of(pid: int, parent: int) -> int:
     """A pidfd of that child of `parent`; -1 if it has ended, and its number may be another's."""
     try:
-        fd = os.pidfd_open(pid)
+        fd = use(os.pidfd_open, pid)
     except OSError:
         return -1
     stat = read(f"/proc/{pid}/stat")
