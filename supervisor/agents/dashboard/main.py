@@ -14,7 +14,7 @@ from supervisor.agents.dashboard.app import make
 from supervisor.agents.dashboard.ask import Asker, Kind
 from supervisor.agents.dashboard.door import Door
 from supervisor.agents.dashboard.lines import Feed, Lines
-from supervisor.agents.dashboard.secret import Secret, Unsafe, load
+from supervisor.agents.dashboard.secret import Secret, Unsafe, known, load
 from supervisor.agents.dashboard.server import QuietServer, listen
 from supervisor.agents.dashboard.watch import Watch
 from supervisor.model.paths import paths
@@ -29,7 +29,7 @@ def main(argv: Sequence[str]) -> int:
     given = _arguments(argv)
     try:
         host, port = _address(given.listen)
-        secret = load(given.state or _state_folder())
+        secret = (known if given.url else load)(given.state or _state_folder())
         sock = None if given.url else _socket(host, port)
     except (Unsafe, ValueError) as exc:
         print(exc, file=sys.stderr)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from supervisor.agents.dashboard.secret import Secret, Unsafe, load
+from supervisor.agents.dashboard.secret import Secret, Unsafe, known, load
 
 
 def test_the_token_is_made_once_and_nobody_else_can_read_it(tmp_path: Path) -> None:
@@ -57,3 +57,20 @@ def test_a_link_in_its_place_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "token").symlink_to(tmp_path / "other")
     with pytest.raises(Unsafe, match="cannot keep a token"):
         load(str(tmp_path))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root reads the files of others")
+def test_root_is_told_the_token_of_the_units_own_user_but_serves_with_none_of_it(
+    tmp_path: Path,
+) -> None:
+    token = load(str(tmp_path)).token
+    os.chown(tmp_path / "token", 65520, 65520)
+    assert known(str(tmp_path)).token == token
+    with pytest.raises(Unsafe, match="not a file of this user"):
+        load(str(tmp_path))
+
+
+def test_who_only_asks_for_the_token_makes_none(tmp_path: Path) -> None:
+    with pytest.raises(Unsafe, match="name the directory of the dashboard that runs"):
+        known(str(tmp_path))
+    assert os.listdir(tmp_path) == []
