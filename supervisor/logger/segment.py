@@ -176,11 +176,12 @@ class Segment:
         if not count:  # nothing says of what kind it is
             return (OUTPUT, before - 1) if OUTPUT in kinds and before > self.start else (0, -1)
         end = min(before, self.end)
-        while at:
+        low = [kind for kind in kinds if kind < 256]  # others are damage, and are not looked for
+        while low and at:
             first = max(0, at - BLOCK_ENTRIES * 16)
             data = os.pread(self._index, (at - first) * ENTRY_BYTES, first * ENTRY_BYTES)
             column = data[_KIND_AT::ENTRY_BYTES]
-            while (found := max(column.rfind(kind) for kind in kinds)) >= 0:
+            while (found := max(column.rfind(kind) for kind in low)) >= 0:
                 if found + 1 < len(column):
                     end = min(end, _offset(data, found + 1))
                 if _offset(data, found) < end:

@@ -187,6 +187,16 @@ def test_pieces_of_a_long_line_go_on_where_they_stopped(tmp_path: Path, between:
         assert {r[3:5] for r in again} <= {r[3:5] for r in found}
 
 
+@pytest.mark.parametrize("kind", [256 + OUTPUT, 0xFFFF, 0])
+def test_a_kind_that_there_is_not_hides_no_line(tmp_path: Path, kind: int) -> None:
+    """One bit of an index fell over: readers go on, feeds among them."""
+    arrivals = [(T, OUTPUT, b"one\ntw"), (T, kind, b"o\nthree\n"), (T, OUTPUT, b"four\n")]
+    make(tmp_path, "web", arrivals, cuts={1})
+    for place in (None, 0, 6, 8):
+        assert b"four" in [line for _, _, _, line, *_ in read(tmp_path, place)][-1]
+    assert [line for _, _, _, line, *_ in read(tmp_path, last_n=3)][-1].endswith(b"four")
+
+
 def test_what_is_deleted_is_told_by_the_cursor(tmp_path: Path) -> None:
     home = make(tmp_path, "web", [(T, OUTPUT, b"12345\n")] * 6, cuts=range(6))
     cursor = Cursor(str(tmp_path), "web")
