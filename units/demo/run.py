@@ -1,14 +1,16 @@
 """`make run`: the demo stack under a supervisor of its own, in a directory of its own.
 
 Law: it leaves nothing behind. Everything is under one temporary directory, which goes when the
-supervisor has ended. The unit files are taken as they are; what differs here (ports, paths, whom to
-run as) is said in one drop-in for each, as an administrator would.
+supervisor has ended; the dashboard's token goes with the dashboard. The unit files are taken as
+they are; what differs here (ports, paths, whom to run as) is said in one drop-in for each, as an
+administrator would.
 
 Signals: from a terminal, Ctrl-C reaches the supervisor by itself. Whatever another process sends to
 this one is passed on, once.
 """
 from __future__ import annotations
 
+import json
 import os
 import pwd
 import shlex
@@ -18,14 +20,16 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent  # where `pip install` put both commands
-SERVANT = "nobody"  # whom the shop runs as if root starts it
+SERVANT = "nobody"  # whom the shop runs as if root starts it; agents of logs are nobody else
 SI_KERNEL = 0x80  # si_code of a signal that a terminal sent
-PORTS = {"web": 8080, "exporter": 9464}
+PORTS = {"web": 8080, "exporter": 9464, "dashboard": 9465}
+LISTENERS = {"web": "http", "exporter": "metrics", "dashboard": "page"}
 TRIES = 100
 
 
@@ -37,7 +41,11 @@ def main() -> int:
     signals = {signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD}
     signal.pthread_sigmask(signal.SIG_BLOCK, signals)
     try:
-        ports = {unit: free_port(unit, port) for unit, port in PORTS.items()}
+        lacking = no_dashboard()
+        ports: dict[str, int] = {}
+        for unit, port in PORTS.items():
+            if unit != "dashboard" or not lacking:
+                ports[unit] = free_port(unit, port, ports.values())
         place = Path(tempfile.mkdtemp(prefix="unboxed-demo-"))
     except (CannotRun, OSError) as error:
         print(f"cannot run the demo: {error}; nothing was started", file=sys.stderr)
@@ -45,7 +53,7 @@ def main() -> int:
     try:
         env = environment(place)
         lay_out(place, ports, env)
-        print(what_to_try(place, ports), flush=True)
+        print(what_to_try(place, ports, lacking), flush=True)
         return supervise(place, env, signals)
     except (CannotRun, OSError) as error:
         print(f"cannot run the demo: {error}; nothing runs any more", file=sys.stderr)
@@ -54,10 +62,25 @@ def main() -> int:
         shutil.rmtree(place, ignore_errors=True)
 
 
-def free_port(unit: str, wanted: int) -> int:
-    """`wanted` or the next that nobody has, and a word about it. The supervisor binds it a moment
-    later, and says so by itself if somebody was faster."""
+def no_dashboard() -> str:
+    """Why there is none, "" if there is one. Under root it is a user of its own, to whom a checkout
+    in /root is closed."""
+    if not all(find_spec(library) for library in ("starlette", "uvicorn")):
+        return "its libraries are not installed"
+    if os.geteuid() == 0:
+        command = BIN / "unboxed"
+        for path in (command, *command.parents):
+            if not path.stat().st_mode & 0o001:
+                return f"other users may not use {path}; `make run VENV=DIR` puts it elsewhere"
+    return ""
+
+
+def free_port(unit: str, wanted: int, given: Collection[int]) -> int:
+    """`wanted` or the next that nobody has and no other unit was `given`, and a word about it. The
+    supervisor binds it a moment later, and says so by itself if somebody was faster."""
     for port in range(wanted, wanted + TRIES):
+        if port in given:
+            continue
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
@@ -87,17 +110,21 @@ def lay_out(place: Path, ports: Mapping[str, int], env: Mapping[str, str]) -> No
     data = place / "data"
     data.mkdir(mode=0o700)
     report = place / "report"
-    report.mkdir(mode=0o755)
+    report.mkdir()
     if servant:
-        for own in (data, report):
-            os.chown(own, pwd.getpwnam(servant).pw_uid, -1)
+        os.chown(data, pwd.getpwnam(servant).pw_uid, -1)
+        report.chmod(0o777)  # whoever logtail is: it may be another one after each restart
+    (place / "token").mkdir(mode=0o700)
     # A copy: the servant may not be allowed to look into this checkout.
     shutil.copytree(HERE / "app", place / "app", ignore=shutil.ignore_patterns("__pycache__"))
     for path in [place / "app", *(place / "app").iterdir()]:
         path.chmod(0o755 if path.is_dir() else 0o644)
     units = place / "units"
     units.mkdir()
-    for source in sorted(HERE.glob("*.toml")):
+    sources = sorted(HERE.glob("*.toml"))
+    if "dashboard" in ports:
+        sources.append(HERE.parent / "agents" / "dashboard.toml")
+    for source in sources:
         shutil.copy(source, units)
         drop_in = units / f"{source.name}.d" / "demo.toml"
         text = settings(source.stem, place, ports, servant)
@@ -109,25 +136,34 @@ def lay_out(place: Path, ports: Mapping[str, int], env: Mapping[str, str]) -> No
 
 
 def settings(unit: str, place: Path, ports: Mapping[str, int], servant: str) -> str:
-    """The drop-in of one unit, "" for the group."""
+    """The drop-in of one unit, "" for the group. The data are here, not in /var/lib. What this host
+    cannot enforce, `unboxed status` tells."""
     if unit == "demo":
         return ""
-    user = f'user = "{servant}"\n' if servant else ""
+    sandbox = '\n[sandbox]\nrequire = "best"\nstate = []\n'
     listen = (
-        f'\n[[listen]]\nname = "{"http" if unit == "web" else "metrics"}"\n'
-        f'address = "tcp:127.0.0.1:{ports[unit]}"\n' if unit in ports else "")
+        f'\n[[listen]]\nname = "{LISTENERS[unit]}"\naddress = "tcp:127.0.0.1:{ports[unit]}"\n'
+        if unit in ports else "")
+    if unit == "dashboard":
+        # One in /run is made for a user that nobody knows yet. An ordinary user may have no such.
+        token = f"/run/{place.name}" if servant else f"{place}/token"
+        own = f'runtime = ["{place.name}"]\n' if servant else f'write = ["{token}"]\n'
+        command = json.dumps([str(BIN / "unboxed"), "agent", "dashboard", "--state", token])
+        # Its address is for whoever started this, who reads it where everything else is said.
+        return f'command = {command}\n{sandbox}{own}\n[logs]\nto = "inherit"\n{listen}'
     data = place / ("report" if unit == "logtail" else "data")
-    # The data are here, not in /var/lib. What this host cannot enforce, `unboxed status` tells.
-    sandbox = f'\n[sandbox]\nrequire = "best"\nstate = []\nwrite = ["{data}"]\n'
+    user = f'user = "{servant}"\n' if servant and unit != "logtail" else ""
     env = f'\n[env]\nSHOP_DATA = "{data}"\n'
-    return f'directory = "{place}"\n{user}{env}{sandbox}{listen}'
+    return f'directory = "{place}"\n{user}{env}{sandbox}write = ["{data}"]\n{listen}'
 
 
-def what_to_try(place: Path, ports: Mapping[str, int]) -> str:
+def what_to_try(place: Path, ports: Mapping[str, int], lacking: str) -> str:
     url = f"http://127.0.0.1:{ports['web']}/"
+    dashboard = f"there is none: {lacking}" if lacking else "says below where to open it"
     return f"""
   The shop            {url}
   Figures             http://127.0.0.1:{ports['exporter']}/metrics
+  The dashboard       {dashboard}
 
   In another terminal, first:   . {shlex.quote(str(place / "env"))}
   then try:                     unboxed status
@@ -139,6 +175,7 @@ def what_to_try(place: Path, ports: Mapping[str, int]) -> str:
                                 unboxed audit
                                 unboxed restart web
                                 unboxed events
+                                unboxed top
 
   Ctrl-C ends everything, in order.
 """

@@ -12,8 +12,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from http.cookiejar import CookieJar
 from pathlib import Path
-from urllib.request import Request, urlopen
+from urllib.request import HTTPCookieProcessor, Request, build_opener, urlopen
 
 import pytest
 
@@ -60,6 +61,13 @@ class Demo:
             if not self._read():
                 break
         raise AssertionError("\n".join([f"no line with {pattern}:", *self.lines]))
+
+    def at_any_time(self, pattern: str) -> re.Match[str]:
+        """Of all lines, before or after the last one waited for."""
+        before, self._seen = self._seen, 0
+        found = self.until(pattern)
+        self._seen = max(before, self._seen)
+        return found
 
     def _read(self) -> bool:
         try:
@@ -133,6 +141,14 @@ def page(url: str, form: str | None = None) -> str:
         return text
 
 
+def page_after_token(url: str) -> str:
+    """What a browser shows that is sent on with a cookie."""
+    browser = build_opener(HTTPCookieProcessor(CookieJar()))
+    with browser.open(url, timeout=20) as answer:
+        text: str = answer.read().decode()
+        return text
+
+
 def shop_of(demo: Demo) -> str:
     return demo.until(r"The shop +(http://\S+)/")[1]
 
@@ -194,14 +210,23 @@ def test_the_shop_opens_survives_a_kill_and_leaves_nothing(
     url = shop_of(demo)
     figures = demo.until(r"Figures +(http://\S+)")[1]
     demo.until(r"^demo: up")
+    address = demo.at_any_time(r"^open (http://\S+token=\S+)")[1]  # the dashboard's own word
+    assert "<title>unboxed</title>" in page_after_token(address)
 
     said = re.search(r"instance (\d)", page(url + "/"))
     assert said is not None
     rows = {one["key"]: one for one in json.loads(demo.unboxed("status", "--json"))["instances"]}
     victim = rows[f"web/{said[1]}"]["pid"]
-    for key in ("web/0", "web/1", "worker", "exporter", "logtail"):
+    for key in ("web/0", "web/1", "worker", "exporter", "logtail", "dashboard"):
         if not any("sandbox.write" in words for words in rows[key]["missing_sandbox"]):
             assert read_only(rows[key]["pid"]), f"{key} could change this host's files"
+    if uid is None and os.geteuid() == 0:
+        users = {
+            key: Path(f"/proc/{row['pid']}").stat().st_uid for key, row in rows.items()
+            if row["pid"]}
+        assert users["web/0"] == users["worker"] == NOBODY
+        strangers = {0, NOBODY, users["logtail"], users["dashboard"]}
+        assert len(strangers) == 4, "neither agent of logs is root, the shop or the other one"
     os.kill(victim, signal.SIGKILL)
     assert all("Good things" in page(url + "/") for _ in range(10)), "none is refused meanwhile"
     demo.until(r"^web/\d: up")
@@ -213,16 +238,21 @@ def test_the_shop_opens_survives_a_kill_and_leaves_nothing(
                  'exporter_source_up{source="supervisor"} 1'):
         assert line in text.splitlines()
     assert "finished" in demo.unboxed("status", "migrate")
-    wait_for(lambda: "requests=" in read(demo.place / "report" / "requests.txt"))
+    report = demo.place / "report" / "requests.txt"
+    wait_for(lambda: "requests=" in read(report) and "mails=1" in read(report))
     rows = {one["key"]: one for one in json.loads(demo.unboxed("status", "--json"))["instances"]}
     assert (rows["logtail"]["state"], rows["logtail"]["restarts"]) == ("running", 0)
 
     pids = pids_of(demo)
     assert victim not in pids
-    assert len(pids) == 5
+    assert len(pids) == 6
+    token = Path("/run", demo.place.name)
+    if uid is None and os.geteuid() == 0:
+        assert token.is_symlink(), "the dashboard's own directory"
     demo.process.send_signal(signal.SIGTERM)
     assert demo.ended() == 0
     assert left_behind(scratch, pids) == []
+    assert not token.is_symlink()
 
 
 def test_a_port_that_is_taken_is_said_and_the_next_one_used(start: Callable[..., Demo]) -> None:

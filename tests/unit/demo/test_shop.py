@@ -148,12 +148,24 @@ def record(status: int, ms: float = 1.0) -> str:
     return json.dumps({"message": f"method=GET path=/ status={status} ms={ms}"})
 
 
+def mailed(count: int) -> str:
+    return json.dumps({"message": f"mails={count} deliveries=1 ms=3"})
+
+
 def test_the_log_reader_counts_minutes_and_warns_once() -> None:
     report = logtail.Report()
     warnings = [report.take(record(500 if n % 2 else 200, n), 120.0) for n in range(10)]
     assert [bool(one) for one in warnings] == [n == 4 for n in range(10)]
     assert report.take(record(200), 180.0) == ""
     assert report.minutes == {2: logtail.Minute(10, 5, 9.0), 3: logtail.Minute(1, 0, 1.0)}
+
+
+def test_the_log_reader_counts_what_the_worker_mailed_beside_requests() -> None:
+    report = logtail.Report()
+    for text in (record(200), mailed(2), mailed(0), record(200)):
+        assert report.take(text, 120.0) == ""
+    assert report.minutes == {2: logtail.Minute(2, 0, 1.0, mails=2)}
+    assert report.text().endswith("requests=2 errors=0 slowest_ms=1.0 mails=2\n")
 
 
 @pytest.mark.parametrize("line", [

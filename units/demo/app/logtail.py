@@ -1,6 +1,6 @@
-"""Agent: follows the web's log, counts requests and errors of each minute, and warns.
+"""Agent: follows the logs of web and worker, counts what they did in each minute, and warns.
 
-It is attached to the web, so the supervisor writes what that prints to its standard input, a JSON
+It is attached to them, so the supervisor writes what they print to its standard input, a JSON
 object a line; it needs no right to any log file. The report is `requests.txt` in a data directory
 of its own: one line a minute, written anew at most every other second while something changes, and
 never touched when nothing does.
@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from . import sd, store
 
-LINE = re.compile(r"^method=\S+ path=\S+ status=(\d{3}) ms=([0-9.]+)$")
+REQUEST = re.compile(r"^method=\S+ path=\S+ status=(\d{3}) ms=([0-9.]+)$")  # the web's
+MAILS = re.compile(r"^mails=(\d+) ")  # the worker's
 KEPT_MINUTES = 60
 WRITE_EVERY_S = 2.0
 WARN_SHARE = 0.1  # of answers that are server errors...
@@ -28,6 +29,7 @@ class Minute(NamedTuple):
     requests: int = 0
     errors: int = 0
     slowest_ms: float = 0.0
+    mails: int = 0
 
 
 class Report:
@@ -41,15 +43,21 @@ class Report:
     def take(self, record: str, now_s: float) -> str:
         """Count one log record. Returns a warning if one is due, else ""."""
         try:
-            found = LINE.match(json.loads(record)["message"])
+            message = json.loads(record)["message"]
+            request, mails = REQUEST.match(message), MAILS.match(message)
         except (ValueError, KeyError, TypeError):
             return ""
-        if not found:
-            return ""
         minute = int(now_s) // 60
-        old = self.minutes.pop(minute, Minute())
-        slowest_ms = max(old.slowest_ms, float(found[2]))
-        new = Minute(old.requests + 1, old.errors + (found[1] >= "500"), slowest_ms)
+        old = self.minutes.get(minute, Minute())
+        if request:
+            new = old._replace(
+                requests=old.requests + 1, errors=old.errors + (request[1] >= "500"),
+                slowest_ms=max(old.slowest_ms, float(request[2])))
+        elif mails:
+            new = old._replace(mails=old.mails + int(mails[1]))
+        else:
+            return ""
+        self.minutes.pop(minute, None)  # last is the latest, also when the clock was set back
         self.minutes[minute] = new
         while len(self.minutes) > KEPT_MINUTES:
             del self.minutes[next(iter(self.minutes))]
@@ -65,6 +73,7 @@ class Report:
         rows = [
             f"{time.strftime('%Y-%m-%d %H:%M', time.localtime(minute * 60))}"
             f"  requests={one.requests} errors={one.errors} slowest_ms={one.slowest_ms:.1f}"
+            f" mails={one.mails}"
             for minute, one in self.minutes.items()]
         return "\n".join([*rows, ""])
 
@@ -101,7 +110,7 @@ def follow(lines: int, report: Report) -> None:
 
 
 def main() -> int:
-    sd.notify("READY=1", "STATUS=following web")
+    sd.notify("READY=1", f"STATUS=following {os.environ.get('UNBOXED_ATTACHED', 'nobody')}")
     follow(0, Report())  # until the supervisor says that no more will come
     return 0
 
