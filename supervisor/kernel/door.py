@@ -54,7 +54,7 @@ def group_of(base: str, name: str, *, boxed: bool, denied: bool) -> int:
 
     path = f"{base}/{name}"
     try:
-        return detached.directory(base, name) if denied else detached.directory(path)
+        return use(detached.directory, *((base, name) if denied else (path,)))
     except OSError:
         if boxed:
             return -1
