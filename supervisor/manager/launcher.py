@@ -89,7 +89,12 @@ class Launcher:
         if step == "DIRECTORY":
             return filled(unit.directory, names_of(unit, key))
         if step == "EXEC" and not role and unit.command:
-            return filled(unit.command[0], names_of(unit, key))
+            word = filled(unit.command[0], names_of(unit, key))
+            if unit.root:
+                return word
+            from supervisor.manager.executed import named
+
+            return named(word, dict(unit.env).get("PATH", PATH))
         return ""
 
     def over(self, launch: int) -> None:
@@ -274,8 +279,11 @@ class Launcher:
         look = self.sandboxing().find if root else _find
         found = look(word, path, root)
         if found is None:
-            where = f" below {root}" if root else ""
-            raise CannotLaunch(f"{word} is in no directory of PATH ({path}){where}")
+            if root:
+                raise CannotLaunch(f"{word} is in no directory of PATH ({path}) below {root}")
+            from supervisor.manager.executed import missing
+
+            raise CannotLaunch(missing(word, path))
         return found
 
     def _of_process(
