@@ -185,6 +185,8 @@ def _complaint(error: click.UsageError, verb: str) -> str:
     if isinstance(error, click.MissingParameter):
         reason = f"{command.words.rstrip('.')} is missing"
     hint = f"see `unboxed {verb} --help`"
+    if verb == "logs" and isinstance(error, click.NoSuchOption) and error.option_name[1:].isdigit():
+        hint = "the last lines are -n 10, the boot before this one is --boot=-1"
     if command.unit_keys and isinstance(error, click.NoSuchOption):
         hint = f"keys of a unit are written {error.option_name}=VALUE, before the command"
     return f"cannot run `unboxed {verb}`: {reason}; {hint}"

@@ -91,8 +91,8 @@ def _facts(call: Call) -> list[Test]:
     for pair in call.many("field"):
         name, equals, value = pair.partition("=")
         if not (name and equals):
-            raise Failure(f"cannot look for the field {pair!r}: it has no value; write --field"
-                          " NAME=VALUE", BAD_USAGE)
+            raise Failure(f"cannot look for the field {pair!r}: it has no"
+                          f" {'name' if equals else 'value'}; write --field NAME=VALUE", BAD_USAGE)
         wanted.append((name, value))
 
     def fits(record: Record) -> bool:

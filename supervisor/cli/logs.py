@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 FOLLOW_LINES = 10  # what `-f` shows of the past unless told otherwise
 _LOOK_S = 2.0
+_STORED = '"files"'  # the value of logs.to, as a unit's definition has it
 
 
 def run(call: Call) -> int:
@@ -58,6 +59,9 @@ def run(call: Call) -> int:
             write(record)
     except PermissionError as error:
         raise refused(error) from None
+    if not (call.words or os.path.isdir(logdir)):
+        print(f"nothing is logged in {logdir} so far; name another directory with --log-dir DIR",
+              file=sys.stderr)
     sys.stdout.flush()
     return DONE
 
@@ -135,6 +139,24 @@ def _units(call: Call, word: str) -> list[str]:
     return list(dict.fromkeys(status["unit"] for status in statuses))
 
 
+def _elsewhere(call: Call, units: list[str]) -> list[str]:
+    """Those of `units` whose output goes elsewhere than into the log, and where."""
+    if not units:
+        return []
+    from supervisor.cli.server import Server
+
+    said: dict[str, str] = {}
+    try:
+        with Server(call, "look for it", timeout_s=_LOOK_S) as server:
+            for status in server.call("Status", {"units": units})["instances"]:
+                if status["unit"] not in said:
+                    answer = server.call("Describe", {"unit": status["key"]})
+                    said[status["unit"]] = (answer.get("definition") or {}).get("logs.to", _STORED)
+    except Failure:
+        return []
+    return [f"logs.to of {unit} is {where}" for unit, where in said.items() if where != _STORED]
+
+
 def _known(call: Call, logdir: str, words: tuple[str, ...], *, follow: bool) -> tuple[str, ...]:
     """The words whose logs there are, a group's members in its place. Raises Failure for a name of
     which nobody knows; with `follow` somebody may yet."""
@@ -146,10 +168,13 @@ def _known(call: Call, logdir: str, words: tuple[str, ...], *, follow: bool) -> 
             continue
         units = _units(call, word)
         found += units or [word]
-        if follow or any(matches(key, units) for key in keys if units):
+        if any(matches(key, units) for key in keys if units):
             continue
-        if units:
+        if elsewhere := _elsewhere(call, units):
+            print(f"nothing of {word} is stored: {', '.join(elsewhere)}", file=sys.stderr)
+        elif units and not follow:
             print(f"{word} has written nothing so far", file=sys.stderr)
+        if units or follow:
             continue
         raise Failure(
             f"cannot show logs of {word}: there are none in {logdir}; {_hint(call, word, keys)}",

@@ -129,7 +129,8 @@ COMMANDS = (
     _change("reset-failed", "Forget failures and restart counters.", more=UNITS),
     Command(
         "logs", "logs", "Show what units wrote, merged by time.",
-        Option("--follow", "-f", text="Go on as lines come, across rotation and restarts."),
+        Option("--follow", "-f", text="Go on as lines come, across rotation and restarts; first the"
+               " last 10, unless -n, --since or --boot says which."),
         Option("--lines", "-n", value="N", kind="int", text="Only the last N lines."),
         Option("--since", value="TIME", text="From then on: 10m, 2h, 14:30, 2026-01-31 08:00."),
         Option("--until", value="TIME", text="Up to then."),

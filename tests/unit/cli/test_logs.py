@@ -59,6 +59,7 @@ def test_json_is_one_document_a_line(runtime: Path, cli: Cli) -> None:
     (("--priority", "bad"), 2, "cannot show lines of priority 'bad': there is none of that name;"),
     (("--priority", "8"), 2, "cannot show lines of priority '8': there is none of that name;"),
     (("--field", "status"), 2, "cannot look for the field 'status': it has no value; "),
+    (("--field", "=500"), 2, "cannot look for the field '=500': it has no name; "),
     (("--stream", "stderr"), 2, "there is none of that name; --stream takes output, error, lost"),
     (("--boot",), 1, "cannot show the logs of this boot: nothing was logged since it began, in "),
     (("--boot=1",), 2, "cannot show the logs of boot '1': it is no number from 0 down; "),
@@ -66,6 +67,8 @@ def test_json_is_one_document_a_line(runtime: Path, cli: Cli) -> None:
     (("--since", "1m", "--until", "1h"), 2, "cannot show logs: --since and --until leave no time"),
     (("--log-dir", "/nowhere"), 3, "cannot read logs in /nowhere: there is no such directory; "),
     (("-f", "--until", "1h"), 2, "cannot follow logs up to a time: --follow has no end"),
+    (("--boot", "-1"), 2, "it has no option -1; the last lines are -n 10, the boot before"),
+    (("-5", "web"), 2, "it has no option -5; the last lines are -n 10, the boot before"),
     (("wbe",), 3, "; did you mean web?"),
     (("zzz",), 3, "; for those of a supervisor with directories of its own, name them: --log-dir"),
 ])  # fmt: skip
@@ -80,7 +83,12 @@ def test_what_cannot_be_shown_is_one_sentence(
     assert outcome.err.count("\n") == 1
 
 
-def test_without_any_logs_nothing_is_shown_and_that_is_no_failure(cli: Cli) -> None:
+def test_without_any_logs_nothing_is_shown_and_that_is_no_failure(runtime: Path, cli: Cli) -> None:
+    code, out, err = cli("logs")
+    assert (code, out) == (0, "")
+    assert err == (f"nothing is logged in {runtime}/logs so far; name another directory with"
+                   " --log-dir DIR\n")
+    (runtime / "logs").mkdir()
     assert cli("logs") == (0, "", "")
 
 
@@ -114,6 +122,14 @@ def test_a_unit_that_has_written_nothing_is_no_failure_if_the_supervisor_knows_i
     fake.instances = [instance("quiet")]
     assert cli("logs", "quiet") == (0, "", "quiet has written nothing so far\n")
     assert cli("logs", "nobody").code == 3
+
+
+def test_that_the_output_of_a_unit_goes_elsewhere_is_said(fake: FakeSupervisor, cli: Cli) -> None:
+    fake.instances = [instance("loud/0"), instance("loud/1"), instance("quiet")]
+    fake.answers["Describe"] = lambda asked: {"definition": {
+        "logs.to": '"null"' if asked["unit"].startswith("loud") else '"files"'}}
+    assert cli("logs", "loud") == (0, "", 'nothing of loud is stored: logs.to of loud is "null"\n')
+    assert cli("logs", "quiet") == (0, "", "quiet has written nothing so far\n")
 
 
 def test_logs_of_a_group_are_those_of_its_members(
