@@ -60,7 +60,7 @@ STATE_DIR = Option(
     "--state-dir", value="DIR",
     text="Where state is kept (default: UNBOXED_STATE_DIR, else /var/lib/unboxed, without root"
     " ~/.local/state/unboxed; for another runtime directory than the default, at/NAME in that)."
-    " So far that is logs, unless they have a directory of their own.",
+    " That is what agents have acknowledged, and logs, unless they have a directory of their own.",
 )
 LOG_DIR = Option(
     "--log-dir", value="DIR",
