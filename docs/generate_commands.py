@@ -56,7 +56,7 @@ def _directories() -> str:
     beside = paths({}, 0, runtime_dir="/run/second")
     rows = [
         ("runtime: sockets, a lock", "`--runtime-dir`, `UNBOXED_RUNTIME_DIR`", "runtime"),
-        ("state: what agents have acknowledged, logs", "`--state-dir`, `UNBOXED_STATE_DIR`", "state"),
+        ("state: logs, what agents acknowledged", "`--state-dir`, `UNBOXED_STATE_DIR`", "state"),
         ("logs", "`--log-dir`, `UNBOXED_LOG_DIR`", "log"),
     ]
     text = "\n".join(
