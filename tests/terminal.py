@@ -4,6 +4,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -41,14 +42,19 @@ class Terminal:
 
     def until(self, text: str) -> None:
         """Read until `text` stands on the screen."""
+        self.found(re.escape(text))
+
+    def found(self, pattern: str) -> re.Match[str]:
+        """Read until what stands on the screen matches."""
         end = time.monotonic() + PATIENCE_S
-        while text not in self.screen():
+        while not (match := re.search(pattern, self.screen())):
             if not self._read(end, step=0.1) or self.process.poll() is not None:
                 while select.select([self._fd], [], [], 0)[0]:
                     self._read(end)
-                if text in self.screen():
-                    return
-                raise AssertionError(f"{text!r} never came; the screen is\n{self.screen()}")
+                if match := re.search(pattern, self.screen()):
+                    return match
+                raise AssertionError(f"{pattern!r} never came; the screen is\n{self.screen()}")
+        return match
 
     def type(self, keys: str) -> None:
         os.write(self._fd, keys.encode())

@@ -60,7 +60,7 @@ def main() -> int:
             threading.Timer(0.1, end, (0,)).start()
         else:
             fake.instances = [instance("db", "stopping", pid=5,
-                                       deadline_ns=time.time_ns() + 8 * 10**9)]
+                                       deadline_ns=time.time_ns() + 48 * 10**9)]
         return {}
 
     fake.answers |= {"Events": events, "Shutdown": shutdown, "ShutdownNow": lambda _: end(0)}

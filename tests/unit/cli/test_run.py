@@ -14,7 +14,7 @@ import pytest
 from supervisor.cli.call import Call, Failure
 from supervisor.cli.run import command_line
 from supervisor.model.paths import paths
-from tests.terminal import ROOT, Terminal
+from tests.terminal import PATIENCE_S, ROOT, Terminal
 from tests.unit.cli.fake import Cli, FakeSupervisor
 
 CALM = {"NO_COLOR": "1"}
@@ -104,7 +104,8 @@ def test_a_second_ctrl_c_kills_and_until_then_it_says_what_it_waits_for_and_unti
     terminal = Terminal(["run", "--units", str(units)], CALM)
     terminal.until("> ready")
     terminal.interrupt()
-    terminal.until("stopping, 1 left (db: ending its processes, 7 s left)")
+    found = terminal.found(r"stopping, 1 left \(db: ending its processes, (\d+) s left\)")
+    assert 48 - PATIENCE_S <= int(found[1]) <= 48
     terminal.interrupt()
     terminal.until("killing what is left")
     assert terminal.end() == 0
