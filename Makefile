@@ -10,7 +10,7 @@ export PYTHON VENV
 .PHONY: help run test bench clean
 
 help:
-	@echo 'make run     the demo stack: a web shop, a worker, three agents (one is a dashboard)'
+	@echo 'make run     the demo stack: a web shop, a worker, three agents (one a dashboard)'
 	@echo 'make test    linters and all tests; ONLY="unit law" picks some'
 	@echo 'make bench   our figures beside other supervisors (needs root; see tests/bench); ARGS picks what'
 	@echo 'make clean   remove what the others made in this folder'
