@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 
 from supervisor.cli.call import DONE, Call
-from supervisor.cli.clock import clock
+from supervisor.cli.clock import moment
 from supervisor.cli.screen import Screen, clean
 from supervisor.cli.server import Server, print_json
 from supervisor.cli.words import SAID, STATES, pending, span
@@ -67,7 +67,7 @@ def chain_lines(chain: list[dict[str, Any]], screen: Screen, now_ns: int) -> lis
             more = "once more" if times == 2 else f"{times - 1} times more"
             lines.append("  " + screen.paint(
                 f"… the same {more}, last {span(now_ns - latest['time_ns'])} ago, first at"
-                f" {clock(first['time_ns'])}", "faint"))
+                f" {moment(first['time_ns'])}", "faint"))
         at += length * times
     return lines
 
@@ -89,5 +89,5 @@ def transition_line(transition: dict[str, Any], screen: Screen) -> str:
     key = screen.paint(transition["key"], "head")
     change = f"{transition['from']} -> {transition['to']}"
     cause = clean(transition.get("cause") or "")
-    when = screen.paint(clock(transition["time_ns"]), "faint")
+    when = screen.paint(moment(transition["time_ns"]), "faint")
     return f"{when}  {key}  {change}" + (f": {cause}" if cause else "")

@@ -13,6 +13,13 @@ def clock(time_ns: int) -> str:
     return time.strftime("%H:%M:%S", time.localtime(seconds)) + f".{rest // 1_000_000:03d}"
 
 
+def moment(time_ns: int) -> str:
+    """The same, with the date before it unless that is today's."""
+    at = time.localtime(time_ns // _SECOND_NS)
+    date = "" if at[:3] == time.localtime()[:3] else time.strftime("%Y-%m-%d ", at)
+    return date + clock(time_ns)
+
+
 def stamp(time_ns: int) -> str:
     """ISO 8601 in UTC to the second, "2026-11-21T03:56:20Z"."""
     return _seconds(time_ns // _SECOND_NS) + "Z"

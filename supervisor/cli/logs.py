@@ -13,7 +13,7 @@ import time
 from select import POLLIN, poll
 
 from supervisor.cli.call import BAD_USAGE, DONE, NOT_PERMITTED, NOT_RUNNING, Call, Failure
-from supervisor.cli.clock import clock
+from supervisor.cli.clock import moment
 from supervisor.cli.log_choice import boot_times, chosen
 from supervisor.cli.screen import Screen
 from supervisor.logger.form import LOSS
@@ -99,7 +99,7 @@ def last_lines(call: Call, key: str, count: int) -> list[str]:
         found = list(records(directory(call), (key,), last_n=count))
     except PermissionError as error:
         raise refused(error) from None
-    return [f"{clock(record[0])}  {_said(record).decode('utf-8', 'backslashreplace')}"
+    return [f"{moment(record[0])}  {_said(record).decode('utf-8', 'backslashreplace')}"
             for record in found]
 
 

@@ -135,8 +135,8 @@ def _rate(value: object) -> int:
         found: int = _BYTES(text)
     except Refused:
         raise Refused(
-            f"cannot use {show(value)}: it is no rate; write bytes a second, or text such as "
-            '"50MB/s"'
+            f"cannot use {show(value)}: it is no rate; write bytes a second, at least 1, or text"
+            ' such as "50MB/s"'
         ) from None
     return found
 
