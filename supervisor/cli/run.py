@@ -107,6 +107,9 @@ def _site(library: str) -> str:
     return os.path.dirname(os.path.dirname(spec.origin)) if spec and spec.origin else ""
 
 
+_LEAST_BUDGET = 1 << 20  # below it a flood makes thousands of files a second, and none is kept
+
+
 def _budget(call: Call) -> int | None:
     """How many bytes all logs may take; None: it is for the logger to say."""
     from supervisor.config.quantity import size
@@ -116,7 +119,8 @@ def _budget(call: Call) -> int | None:
     if not text:
         return None
     try:
-        return int(size(0).parse(int(text) if text.isdecimal() else text))
+        given = int(text) if text.isdecimal() else text
+        return int(size(0).parse(given) and size(_LEAST_BUDGET).parse(given))
     except Refused as error:
         raise Failure(
             f"cannot run a supervisor: --log-budget or UNBOXED_LOG_BUDGET: {error}", BAD_USAGE

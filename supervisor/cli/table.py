@@ -94,9 +94,9 @@ COMMANDS = (
                text="Read unit files from here instead of the standard directories; repeatable."),
         STATE_DIR, LOG_DIR,
         Option("--log-budget", value="SIZE",
-               text="What all logs together may take, such as 2GiB; then the oldest of whoever has"
-               " most are deleted (default: UNBOXED_LOG_BUDGET, else a tenth of the file system, at"
-               " most 4 GiB; 0: any number)."),
+               text="What all logs together may take, such as 2GiB, from 1MiB; then the oldest of"
+               " whoever has most are deleted (default: UNBOXED_LOG_BUDGET, else a tenth of the"
+               " file system, at most 4 GiB; 0: any number)."),
         Option("--plain", text="No live view, even on a terminal."),
         words="[UNIT...]", complete="unit",
         more="Starts the named units and what they need, or all that have autostart. On a terminal "

@@ -254,7 +254,8 @@ def test_the_keeper_beside_the_command_is_found_without_any_variable(
 
 
 @pytest.mark.parametrize(
-    "given, expected", [("0", "0"), ("2GiB", str(2 << 30)), ("1000000", "1000000")]
+    "given, expected", [("0", "0"), ("2GiB", str(2 << 30)), ("2000000", "2000000"),
+                        ("1MiB", str(1 << 20)), ("0B", "0")]
 )
 def test_the_budget_of_all_logs_is_the_loggers(
     keeper: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, expected: str
@@ -269,7 +270,7 @@ def test_the_budget_of_all_logs_is_the_loggers(
     assert "--budget" not in command_line(Call("run"), where, quiet=False)
 
 
-@pytest.mark.parametrize("bad", ["much", "-1", "1.5", "2GiB more"])
+@pytest.mark.parametrize("bad", ["much", "-1", "1.5", "2GiB more", "1KiB", "1000000"])
 def test_a_budget_that_is_no_size_is_refused(
     keeper: Path, tmp_path: Path, bad: str
 ) -> None:
