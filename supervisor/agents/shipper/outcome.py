@@ -25,3 +25,10 @@ class TooLarge(Outcome):
 
 class Never(Outcome):
     """It is refused, and would be each time."""
+
+
+def words(error: OSError) -> str:
+    """What the kernel says of a connection; "" if it says nothing."""
+    if isinstance(error, PermissionError):  # no receiver can cause it
+        return f"{error.strerror}: is its port in [network] connect of this unit?"
+    return error.strerror or ""

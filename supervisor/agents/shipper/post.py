@@ -12,7 +12,7 @@ import time
 import zlib
 from email.utils import parsedate_to_datetime
 
-from supervisor.agents.shipper.outcome import Later, Never, TooLarge
+from supervisor.agents.shipper.outcome import Later, Never, TooLarge, words
 from supervisor.agents.shipper.settings import Settings, Tls
 
 ANSWER_BYTES = 64 << 10
@@ -137,7 +137,7 @@ def _words(error: Exception) -> str:
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     if isinstance(error, OSError) and error.strerror:
-        return error.strerror
+        return words(error)
     if isinstance(error, http.client.HTTPException) and not isinstance(error, ConnectionError):
         return f"what it answers is no HTTP ({type(error).__name__})"
     return str(error) or type(error).__name__

@@ -14,7 +14,7 @@ import ssl
 import time
 
 from supervisor.agents.shipper.intake import Line
-from supervisor.agents.shipper.outcome import Later
+from supervisor.agents.shipper.outcome import Later, words
 from supervisor.agents.shipper.post import tls_context
 from supervisor.agents.shipper.settings import Settings
 from supervisor.agents.shipper.severity import INFO, WARNING, split
@@ -131,4 +131,4 @@ def _words(error: OSError) -> str:
         return "it does not take them in time"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
-    return error.strerror or str(error) or "it closed the connection"
+    return words(error) or str(error) or "it closed the connection"

@@ -53,6 +53,25 @@ def test_status_says_what_is_wrong_and_when_it_is_not_any_more(tmp_path: Path) -
             stack.until(lambda: said() == "delivers", "delivery")
 
 
+@pytest.mark.parametrize("to, scheme", [("loki", "http"), ("syslog", "tcp")])
+def test_a_port_that_its_network_does_not_allow_is_blamed_on_that(
+    to: str, scheme: str, tmp_path: Path
+) -> None:
+    let_in(tmp_path)
+    token = tmp_path / "token"
+    token.write_text("s3cret\n")
+    settings = tmp_path / "shipper.toml"
+    settings.write_text(
+        f'to = "{to}"\nurl = "{scheme}://127.0.0.1:9"\nbatch_seconds = 0.05\nend_seconds = 0.1\n')
+    units = {
+        "web": 'command = ["/bin/sh", "-c", "echo hello; exec sleep 1000"]\n',
+        "shipper": unit(settings, 3100, token) + "[stop]\ndrain = 0\n",
+    }
+    with Stack(tmp_path, units) as stack:
+        wrong = ": is its port in [network] connect of this unit?"
+        stack.until(lambda: str(stack.row("shipper")["status_text"]).endswith(wrong), wrong)
+
+
 def test_what_units_print_arrives_with_the_token_of_the_shipper(tmp_path: Path) -> None:
     let_in(tmp_path)
     token = tmp_path / "token"
