@@ -42,7 +42,7 @@ HOME, UID = "/home/ann", 1000
 
 def page() -> str:
     parts = [HEAD, _options((RUNTIME_DIR,)), _directories()]
-    parts += [_section(command) for command in COMMANDS if not command.hidden]
+    parts += [_section(command) for command in COMMANDS]
     parts.append("## Not supported yet\n\nThese are refused with exit code 2.\n")
     rows = "\n".join(f"| `{verb}` | {text} |" for verb, text in LATER.items())
     parts.append(f"| command | until then |\n| --- | --- |\n{rows}\n")

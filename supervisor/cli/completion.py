@@ -102,8 +102,7 @@ def candidates(call: Call, words: tuple[str, ...]) -> list[str]:
         found = [*(name for option in options for name in option.names), "--help"]
         return [name for name in found if name.startswith(current)]
     if command is None:
-        listed = [one.name for one in COMMANDS if not one.hidden]
-        return [name for name in listed if name.startswith(current)]
+        return [one.name for one in COMMANDS if one.name.startswith(current)]
     return _words(call, command, current, plain)
 
 

@@ -122,7 +122,7 @@ def _command(command: Command) -> click.Command:
     options_word = "[OPTIONS] [--KEY=VALUE...] [--]" if command.unit_keys else "[OPTIONS]"
     return click.Command(
         command.name, params=params, callback=_callback(command), context_settings=settings,
-        options_metavar=options_word, short_help=command.text, hidden=command.hidden,
+        options_metavar=options_word, short_help=command.text,
         help="\n\n".join(filter(None, (command.text, command.more))),
     )
 
@@ -174,7 +174,7 @@ def _parameter(option: Option) -> str:
 def _complaint(error: click.UsageError, verb: str) -> str:
     command = BY_NAME.get(verb)
     if command is None:
-        known = [*(name for name, one in BY_NAME.items() if not one.hidden), *LATER]
+        known = [*BY_NAME, *LATER]
         near = next((name for name in known if verb and name.startswith(verb)), None)
         near = near or nearest(verb, known)
         hint = f"did you mean `unboxed {near}`?" if near else "see `unboxed --help`"

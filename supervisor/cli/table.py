@@ -27,13 +27,11 @@ class Option:
 class Command:
     """`words` names the arguments: "" none, "UNIT" exactly one, "UNIT..." one or more, "[UNIT...]"
     any number; `complete` says what they are, for shell completion. `whole`: the first word ends
-    the options. `unit_keys`: that, and any other `--KEY=VALUE` is a key of a unit file. `hidden`:
-    for unit files, and so in no list."""
+    the options. `unit_keys`: that, and any other `--KEY=VALUE` is a key of a unit file."""
 
     def __init__(
         self, name: str, module: str, text: str, *options: Option, words: str = "",
         complete: str = "", more: str = "", unit_keys: bool = False, whole: bool = False,
-        hidden: bool = False,
     ) -> None:
         self.name = name
         self.module = module
@@ -44,7 +42,6 @@ class Command:
         self.more = more
         self.unit_keys = unit_keys
         self.whole = whole or unit_keys
-        self.hidden = hidden
 
 
 RUNTIME_DIR = Option(
@@ -251,7 +248,8 @@ COMMANDS = (
     ),
     Command(
         "agent", "agent", "Run an agent that comes with the package.", words="NAME...", whole=True,
-        hidden=True, more="For unit files. What follows NAME is for the agent.",
+        more="They are dashboard, metrics, receive and shipper, and mostly run as units. What"
+        " follows NAME is for the agent: `unboxed agent NAME --help` tells it.",
     ),
 )
 BY_NAME = {command.name: command for command in COMMANDS}
