@@ -148,9 +148,9 @@ def settings(unit: str, place: Path, ports: Mapping[str, int], servant: str) -> 
         # One in /run is made for a user that nobody knows yet. An ordinary user may have no such.
         token = f"/run/{place.name}" if servant else f"{place}/token"
         own = f'runtime = ["{place.name}"]\n' if servant else f'write = ["{token}"]\n'
-        command = json.dumps([str(BIN / "unboxed"), "agent", "dashboard", "--state", token])
+        words = [str(BIN / "unboxed"), "agent", "dashboard", "--show", "--state", token]
         # Its address is for whoever started this, who reads it where everything else is said.
-        return f'command = {command}\n{sandbox}{own}\n[logs]\nto = "inherit"\n{listen}'
+        return f'command = {json.dumps(words)}\n{sandbox}{own}\n[logs]\nto = "inherit"\n{listen}'
     data = place / ("report" if unit == "logtail" else "data")
     user = f'user = "{servant}"\n' if servant and unit != "logtail" else ""
     env = f'\n[env]\nSHOP_DATA = "{data}"\n'

@@ -35,8 +35,7 @@ _ENTER = """<!doctype html>
 <meta name="color-scheme" content="light dark"><title>unboxed: not let in</title>
 <h1>This dashboard needs its token</h1>
 <p>{why}</p>
-<p>The address that lets a browser in was printed when the token was made. Whoever may read the
-token can print it again:</p>
+<p>The address that lets a browser in is told to whoever may read the token's file, by</p>
 <pre>unboxed agent dashboard --url</pre>
 <p>with the <code>--state</code> and <code>--listen</code> of the dashboard that runs. Open that
 address once; the browser is remembered from then on.</p>

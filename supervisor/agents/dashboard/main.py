@@ -29,7 +29,8 @@ def main(argv: Sequence[str]) -> int:
     given = _arguments(argv)
     try:
         host, port = _address(given.listen)
-        secret = (known if given.url else load)(given.state or _state_folder())
+        folder = given.state or _state_folder()
+        secret = (known if given.url else load)(folder)
         sock = None if given.url else _socket(host, port)
     except (Unsafe, ValueError) as exc:
         print(exc, file=sys.stderr)
@@ -38,7 +39,9 @@ def main(argv: Sequence[str]) -> int:
         print(_url(host, port, secret))
         return 0
     host, port = sock.getsockname()[:2]
-    asyncio.run(_serve(sock, given.host, secret, _asker(given.status)))
+    # Whatever reads its log, and what that is shipped to, would be let in by the token.
+    shows = given.show or sys.stdout.isatty()
+    asyncio.run(_serve(sock, given.host, secret, _asker(given.status), "" if shows else folder))
     return 0
 
 
@@ -60,6 +63,9 @@ def _arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="only look: use the status socket, even where more is allowed")
     parser.add_argument(
         "--url", action="store_true", help="print the address with the token, and do nothing else")
+    parser.add_argument(
+        "--show", action="store_true",
+        help="print it when it begins, as it does on a terminal: whoever reads its log gets in")
     return parser.parse_args(argv)
 
 
@@ -125,7 +131,10 @@ def names(host: str, port: int, more: Sequence[str]) -> frozenset[str]:
     return frozenset(own | {one.lower() for one in more})
 
 
-async def _serve(sock: socket.socket, more: Sequence[str], secret: Secret, asker: Asker) -> None:
+async def _serve(
+    sock: socket.socket, more: Sequence[str], secret: Secret, asker: Asker, folder: str
+) -> None:
+    """`folder`: where the token is, if it is not to be printed."""
     host, port = sock.getsockname()[:2]
     lines = Lines()
     watch = Watch(asker, lines)
@@ -133,10 +142,13 @@ async def _serve(sock: socket.socket, more: Sequence[str], secret: Secret, asker
     server = QuietServer(Door(app, secret, names(host, port, more), port), watch.end)
     watch.listen()
     await _feed(watch, lines, server.end)
-    if secret.fresh:
-        print(f"open {_url(host, port, secret)} (said once; --url says it again)", flush=True)
+    if folder:
+        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        listen = "" if where == _LISTEN else f" --listen {where}"
+        print(f"serving http://{_name(host, port)}/ to whoever has the token, which `unboxed agent"
+              f" dashboard --url{listen} --state {folder}` tells", flush=True)
     else:
-        print(f"serving http://{_name(host, port)}/ to whoever has the token", flush=True)
+        print(f"open {_url(host, port, secret)}", flush=True)
     if not ip_address(host).is_loopback:
         print(f"{host} is reached from other hosts, and nothing is encrypted: put a proxy with TLS"
               " in front", flush=True)

@@ -1,8 +1,8 @@
 """The token that lets a browser in, and what is derived from it.
 
-Law: the token itself is in one file, 0600, and in the address that is printed once. A browser keeps
-neither: its cookie and the word that goes with each action are made from the token, and neither
-tells it.
+Law: the token itself is in one file, 0600, and in the address that is printed for who asks. A
+browser keeps neither: its cookie and the word that goes with each action are made from the token,
+and neither tells it.
 """
 from __future__ import annotations
 
@@ -21,11 +21,8 @@ class Unsafe(Exception):
 
 
 class Secret:
-    """`fresh`: the token was made just now."""
-
-    def __init__(self, token: str, *, fresh: bool = False) -> None:
+    def __init__(self, token: str) -> None:
         self.token = token
-        self.fresh = fresh
         self.cookie = self._derived("cookie")
         self.action = self._derived("action")
 
@@ -57,7 +54,7 @@ def load(folder: str) -> Secret:
         except FileNotFoundError:
             token = secrets.token_urlsafe(_BYTES)
             _write(path, token)
-            return Secret(token, fresh=True)
+            return Secret(token)
     except FileExistsError:
         return Secret(_read(path))  # another one made it meanwhile
     except OSError as exc:

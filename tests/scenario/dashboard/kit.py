@@ -35,7 +35,7 @@ class Dashboard:
         }  # fmt: skip
         self._argv = [
             *prefix, sys.executable, "-m", "supervisor.cli", "agent", "dashboard", "--listen",
-            place, "--state", str(home / "dashboard"), *args,
+            place, "--state", str(home / "dashboard"), "--show", *args,
         ]  # fmt: skip
         self._time_ns = time.time_ns()
         self.url = ""
