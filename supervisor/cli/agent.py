@@ -7,6 +7,7 @@ they are missing.
 from __future__ import annotations
 
 import os
+import sys
 
 from supervisor.cli.call import BAD_USAGE, Call, Failure
 
@@ -39,8 +40,9 @@ def run(call: Call) -> int:
         if name not in _EXTRAS or missing in {"", "supervisor"}:
             raise
         raise Failure(
-            f"cannot run agent {name}: the library {missing} is not installed; install it with"
-            f" `pip install unboxed[{_EXTRAS[name]}]`") from None
+            f"cannot run agent {name}: the library {missing} is not installed for {sys.executable};"
+            f" `pip install {missing}` does it, and the extra `{_EXTRAS[name]}` of this package"
+        ) from None
 
 
 def agents() -> list[str]:

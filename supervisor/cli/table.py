@@ -159,7 +159,7 @@ COMMANDS = (
                text="Look at the figures as often (default: 2)."),
         words="[UNIT...]", complete="unit",
         more="Keys are explained by `?`; q leaves. Needs a terminal, of 80x24 or more, and"
-        " `pip install unboxed[top]`. " + UNITS,
+        " the library textual (the extra `top` brings it). " + UNITS,
     ),
     Command(
         "events", "events", "Show every change of state as it happens.", JSON_LINES,

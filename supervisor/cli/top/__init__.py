@@ -34,8 +34,8 @@ def run(call: Call) -> int:
         if library not in {"textual", "rich"}:
             raise
         raise Failure(
-            f"cannot show a full screen: {library} is not installed; `pip install unboxed[top]`"
-            " brings it, and `unboxed status` shows the same once", FAILED) from None
+            f"cannot show a full screen: {library} is not installed for {sys.executable};"
+            " `pip install textual` brings it, and `unboxed status` shows the same once", FAILED) from None
     if sys.stderr.isatty() is False:  # it draws there
         os.dup2(1, 2)
     top = Top(call, interval or INTERVAL_S)

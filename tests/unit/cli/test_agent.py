@@ -78,8 +78,9 @@ def test_a_library_that_is_missing_is_named_with_how_to_get_it(folder: Path) -> 
     with pytest.raises(Failure) as raised:
         call("metrics")
     assert raised.value.text == (
-        "cannot run agent metrics: the library no_such_library is not installed; install it with"
-        " `pip install unboxed[metrics]`")
+        f"cannot run agent metrics: the library no_such_library is not installed for"
+        f" {sys.executable}; `pip install no_such_library` does it, and the extra `metrics` of this"
+        " package")
     assert raised.value.code == FAILED
 
 

@@ -26,8 +26,8 @@ def test_without_the_library_it_says_what_brings_it(
     outcome = cli("top")
     assert (outcome.code, outcome.out) == (1, "")
     assert outcome.err == (
-        "cannot show a full screen: textual is not installed; `pip install unboxed[top]` brings it,"
-        " and `unboxed status` shows the same once\n")
+        f"cannot show a full screen: textual is not installed for {sys.executable}; `pip install"
+        " textual` brings it, and `unboxed status` shows the same once\n")
 
 
 def test_a_dumb_terminal_is_refused(
