@@ -35,7 +35,8 @@ def run(call: Call) -> int:
             raise
         raise Failure(
             f"cannot show a full screen: {library} is not installed for {sys.executable};"
-            " `pip install textual` brings it, and `unboxed status` shows the same once", FAILED) from None
+            " `pip install textual` brings it, and `unboxed status` shows the same once", FAILED,
+        ) from None
     if sys.stderr.isatty() is False:  # it draws there
         os.dup2(1, 2)
     top = Top(call, interval or INTERVAL_S)
