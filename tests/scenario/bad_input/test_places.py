@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.kernel.log_figures import NAME as FIGURES
 from tests.fault.witness import abandon
 from tests.scenario.bad_input.kit import (
     AS_NOBODY,
@@ -151,7 +152,12 @@ def test_a_log_directory_that_is_a_file_is_moved_aside_and_said(stack: Stack) ->
 def test_a_second_supervisor_is_refused_and_the_first_goes_on(stack: Stack) -> None:
     with stack:
         pid = stack.wait("good", "running")["pid"]
-        before = tree(stack.runtime)
+
+        def found() -> dict[str, bytes]:
+            """What the first goes on counting is its own."""
+            return {path: data for path, data in tree(stack.runtime).items() if path != FIGURES}
+
+        before = found()
         ran = subprocess.run(
             stack.argv(), capture_output=True, text=True, check=False, timeout=PATIENCE
         )
@@ -163,7 +169,7 @@ def test_a_second_supervisor_is_refused_and_the_first_goes_on(stack: Stack) -> N
         told = unboxed("run", "--plain", "--units", str(stack.units), home=stack.home)
         assert told.returncode == 1
         assert f"cannot use {stack.runtime} as runtime directory: another" in told.stderr
-        assert tree(stack.runtime) == before
+        assert found() == before
         assert stack.row("good")["pid"] == pid
 
 
@@ -282,7 +288,7 @@ def test_a_log_directory_that_may_not_be_written_makes_units_wait(users: Stack) 
     with users:
         pid = users.wait("good", "running")["pid"]
         line = heard(users, "cannot write")
-        assert ": Permission denied; units wait when their pipes are full, until this" in line
+        assert ": Permission denied; units wait when their pipes are full" in line
         os.chown(users.log, NOBODY, NOBODY)
         assert "nothing was lost" in heard(users, "can write")
         users.until(lambda: stored(users) == f"I am {pid}\n".encode(), "its word")
@@ -375,7 +381,7 @@ def test_without_room_for_logs_services_run_and_nothing_of_them_is_lost(
     with stack:
         first = stack.wait("good", "running")["pid"]
         line = heard(stack, "cannot write")
-        assert f": {reason}; units wait when their pipes are full, until this works" in line
+        assert f": {reason}; units wait when their pipes are full" in line
         stack.call("Restart", units=["good"])
         second = stack.row("good")["pid"]
         assert second != first
