@@ -190,11 +190,14 @@ def main(rounds: int) -> None:
                 play.main_ends, play.straggler_ends, play.main_ends, play.straggler_ends,
                 play.main_hands_over,
             ]  # fmt: skip
-            for number in range(rounds // 2):
+            number = 0
+            # Now and then somebody else of this namespace is quicker, and the round does not count.
+            while play.reused < rounds // 2 and number < rounds // 2 + rounds // 20:
                 kinds[number % len(kinds)]()
+                number += 1
             reused += play.reused
             hits += [f"{mode}, {hit}" for hit in play.hits]
-            done += rounds // 2
+            done += number
     print(json.dumps({"rounds": done, "reused": reused, "hits": hits}))
 
 
