@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from itertools import pairwise
 
-from supervisor.core.graph import ATTACH_CYCLE, Dep, cycles
+from supervisor.core.graph import ATTACH_CYCLE, Dep, cycles, within
 from supervisor.model.pattern import is_glob, matches
-from supervisor.model.unit import Unit
+from supervisor.model.unit import Unit, shares_process
 
 Deps = dict[str, tuple[Dep, ...]]
 
@@ -27,16 +27,11 @@ def attached(units: Mapping[str, Unit], deps: Mapping[str, Iterable[Dep]]) -> di
         mine: set[str] = set()
         for word in unit.attach:
             if word in units:
-                mine.update(_members(word, units, deps))
+                mine.update(n for n in within(word, units, deps) if units[n].kind != "group")
             elif is_glob(word):
                 mine.update(n for n in units if units[n].kind != "group" and matches(word, n))
         found[name] = sorted(mine - {name})
     return found
-
-
-def shares_process(unit: Unit) -> bool:
-    """Whether it is started after its main, whose namespaces it shares, and ends with it."""
-    return unit.agent is not None and not {"pid", "tmp"}.isdisjoint(unit.agent.share)
 
 
 def _no_main(mains: list[str], units: Mapping[str, Unit]) -> str:
@@ -46,19 +41,6 @@ def _no_main(mains: list[str], units: Mapping[str, Unit]) -> str:
     if len(mains) > 1:
         return "which is a group of several"
     return "which has several instances" if units[mains[0]].instances != 1 else ""
-
-
-def _members(name: str, units: Mapping[str, Unit], deps: Mapping[str, Iterable[Dep]]) -> set[str]:
-    """As graph.members, without the groups."""
-    seen = {name}
-    todo = [name]
-    while todo:
-        one = todo.pop()
-        if units[one].kind == "group":
-            fresh = [d.unit for d in deps.get(one, ()) if d.pull and d.unit not in seen]
-            seen.update(fresh)
-            todo += fresh
-    return {one for one in seen if units[one].kind != "group"}
 
 
 def attach(

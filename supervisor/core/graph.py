@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from supervisor.model.unit import Needs, Unit, Until
+from supervisor.model.unit import Needs, Unit, Until, shares
 
 _NONE = Needs()
 ATTACH_CYCLE = "its attachments are a cycle: "
@@ -47,7 +47,7 @@ def build(units: Mapping[str, Unit]) -> Graph:
     slices = ports = attach = False
     for name, unit in units.items():
         slices = slices or (unit.limits is not None and bool(unit.limits.slice))
-        slices = slices or (unit.agent is not None and bool(unit.agent.share))
+        slices = slices or shares(unit, "limits")
         ports = ports or bool(unit.listen) or unit.network is not None
         attach = attach or bool(unit.attach)
         needs = unit.needs
@@ -147,15 +147,22 @@ def closure(graph: Graph, names: Iterable[str]) -> list[str]:
 
 def members(graph: Graph, name: str) -> list[str]:
     """A group and all that it pulls in (through groups in it too); any other unit: itself."""
-    unit = graph.units.get(name)
+    return within(name, graph.units, graph.deps)
+
+
+def within(
+    name: str, units: Mapping[str, Unit], deps: Mapping[str, Iterable[Dep]]
+) -> list[str]:
+    """The same, of a graph that is being built."""
+    unit = units.get(name)
     if unit is None or unit.kind != "group":
         return [name]
     seen = {name: None}
     todo = [name]
     while todo:
-        for dep in graph.deps.get(todo.pop(), ()):
+        for dep in deps.get(todo.pop(), ()):
             if dep.pull and dep.unit not in seen:
                 seen[dep.unit] = None
-                if graph.units[dep.unit].kind == "group":
+                if units[dep.unit].kind == "group":
                     todo.append(dep.unit)
     return list(seen)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 
-from supervisor.model.unit import Limits, Unit
+from supervisor.model.unit import Limits, Unit, shares
 
 
 class NoSlice(Exception):
@@ -21,7 +21,7 @@ def shared(units: Mapping[str, Unit]) -> frozenset[str]:
     return frozenset(
         unit.attach[0]
         for unit in units.values()
-        if unit.agent is not None and "limits" in unit.agent.share and unit.attach
+        if shares(unit, "limits") and unit.attach
     )
 
 
@@ -33,7 +33,7 @@ def chain(
     if budgets is None:
         budgets = shared(units)
     main = unit
-    if unit.agent is not None and "limits" in unit.agent.share:
+    if shares(unit, "limits"):
         main = _main(unit, units)
     above = _slices(main, units)
     if main is unit and (unit.name not in budgets or unit.instances != 1):
@@ -80,8 +80,7 @@ def broken(units: Mapping[str, Unit]) -> dict[str, str]:
     found = {}
     budgets = shared(units)
     for name, unit in units.items():
-        shares = unit.agent is not None and "limits" in unit.agent.share
-        if shares or (unit.limits is not None and unit.limits.slice):
+        if shares(unit, "limits") or (unit.limits is not None and unit.limits.slice):
             try:
                 chain(unit, units, budgets)
             except NoSlice as exc:

@@ -29,7 +29,7 @@ from supervisor.manager import streams
 from supervisor.manager.descriptors import Descriptors
 from supervisor.model.paths import Paths
 from supervisor.model.state import Instance, Role
-from supervisor.model.unit import Unit
+from supervisor.model.unit import Unit, shares_process
 
 if TYPE_CHECKING:
     from supervisor.manager.learning import Session
@@ -393,7 +393,7 @@ def is_isolated(unit: Unit) -> bool:
     return bool(
         unit.sandbox is not None or unit.network is not None or unit.root or unit.secrets
         or unit.user == "dynamic"
-        or (unit.agent is not None and not {"pid", "tmp"}.isdisjoint(unit.agent.share))
+        or shares_process(unit)
     )  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from supervisor.model.sandbox import Network, OnViolation, Opened, Sandbox, Users
-from supervisor.model.unit import Unit
+from supervisor.model.unit import Unit, shares, shares_process
 
 VERSION = 1
 _BASE = Sandbox()
@@ -90,7 +90,6 @@ def resolve(unit: Unit) -> Policy:
 
     # What a dynamic user left anywhere but in its directories would be whoever's has its id next
     # (CVE-2019-3843, CVE-2019-3844).
-    share = unit.agent.share if unit.agent is not None else ()
     dynamic = unit.user == "dynamic" or (app and not unit.user and box.users is None)
     writes = box.write if box.write is not None or not app else ()
     return Policy(
@@ -105,13 +104,13 @@ def resolve(unit: Unit) -> Policy:
         read_only=app or dynamic or box.write is not None,
         hide_homes=app,
         open=box.open,
-        processes=box.processes or _processes(app=app, shared="pid" in share),
+        processes=box.processes or _processes(app=app, shared=shares(unit, "pid")),
         ipc=box.ipc == "own",
         hostname=_hostname(unit.name, box.hostname),
         time=box.time == "own",
         cgroup=box.cgroup == "own",
         private_tmp=box.tmp == "private" if box.tmp else (
-            app or dynamic or "@tmp" in named or "tmp" in share
+            app or dynamic or "@tmp" in named or shares(unit, "tmp")
         ),
         state=directories("@state", box.state),
         runtime=directories("@runtime", box.runtime),
@@ -130,8 +129,8 @@ def resolve(unit: Unit) -> Policy:
         secrets=bool(unit.secrets),
         implied=_implied(box, named),
         insists=box.view == "hide",
-        share_pid="pid" in share,
-        share_tmp="tmp" in share,
+        share_pid=shares(unit, "pid"),
+        share_tmp=shares(unit, "tmp"),
     )
 
 
@@ -162,7 +161,7 @@ def plain(unit: Unit) -> bool:
         and not unit.root
         and not unit.secrets
         and unit.user != "dynamic"
-        and not (unit.agent is not None and {"pid", "tmp"} & set(unit.agent.share))
+        and not shares_process(unit)
     )
 
 

@@ -14,6 +14,7 @@ from supervisor.model.sandbox import Network, Sandbox, Secret
 
 Until = Literal["started", "ready", "finished"]
 Kind = Literal["service", "task", "group"]
+Share = Literal["pid", "tmp", "limits"]
 Receives = Literal["logs", "metrics", "endpoints", "cgroup", "pidfd"]
 When = Literal["always", "on-failure", "on-abnormal", "never"]
 
@@ -191,7 +192,7 @@ class Agent(Struct, frozen=True, gc=False, omit_defaults=True):
 
     receives: tuple[Receives, ...] = ()
     cursor: bool = False
-    share: tuple[Literal["pid", "tmp", "limits"], ...] = ()
+    share: tuple[Share, ...] = ()
 
 
 class Unit(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -232,6 +233,16 @@ class Unit(Struct, frozen=True, gc=False, omit_defaults=True):
 
 def receives(unit: Unit, what: Receives) -> bool:
     return unit.agent is not None and what in unit.agent.receives
+
+
+def shares(unit: Unit, what: Share) -> bool:
+    """With the one that it is an agent of."""
+    return unit.agent is not None and what in unit.agent.share
+
+
+def shares_process(unit: Unit) -> bool:
+    """Whether it is started after its main, whose namespaces it shares, and ends with it."""
+    return shares(unit, "pid") or shares(unit, "tmp")
 
 
 def drain_ns(unit: Unit) -> int:
