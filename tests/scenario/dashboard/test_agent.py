@@ -4,14 +4,13 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.places import let_in
+from tests.places import let_in, remove_state
 from tests.scenario.dashboard.kit import Visitor, reachable
 from tests.stack import ROOT, Stack
 
@@ -26,11 +25,7 @@ def state() -> Iterator[str]:
     """The name of a directory in /var/lib, of which nothing is left."""
     name = f"unboxed-dashboard-{os.getpid()}"
     yield name
-    for path in (Path("/var/lib", name), Path("/var/lib/private", name)):
-        if path.is_symlink():
-            path.unlink()
-        else:
-            shutil.rmtree(path, ignore_errors=True)
+    remove_state(name)
 
 
 def unit(state: str) -> str:

@@ -3,14 +3,13 @@ masked /proc. It starts with what it is worth, and tells what is left out."""
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.places import let_in
+from tests.places import let_in, remove_state
 from tests.scenario.sandbox import hosts
 from tests.scenario.sandbox.test_rootless import HEAD, NEVER, environment, seen
 from tests.stack import Stack
@@ -26,11 +25,7 @@ def state() -> Iterator[str]:
     """The name of a directory in /var/lib, of which nothing is left."""
     name = f"unboxed-test-{os.getpid()}"
     yield name
-    for path in (Path("/var/lib", name), Path("/var/lib/private", name)):
-        if path.is_symlink():
-            path.unlink()
-        else:
-            shutil.rmtree(path, ignore_errors=True)
+    remove_state(name)
 
 
 def missing(row: dict[str, Any]) -> list[str]:
