@@ -251,6 +251,11 @@ COMMANDS = (
         more="They are dashboard, metrics, receive and shipper, and mostly run as units. What"
         " follows NAME is for the agent: `unboxed agent NAME --help` tells it.",
     ),
+    Command(
+        "boot", "boot", "Do one step of a machine's boot.", words="STEP...", whole=True,
+        more="The units in units/system run these, each as a task of its own. What follows STEP is"
+        " for the step: `unboxed boot STEP --help` tells it.",
+    ),
 )
 BY_NAME = {command.name: command for command in COMMANDS}
 

@@ -17,6 +17,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "manager": {"core", "kernel", "config", "model"},
     "control": {"kernel", "config", "model"},
     "agents": {"control", "model"},
+    "boot": {"control", "config", "kernel", "model"},
     "cli": {"control", "config", "core", "kernel", "logger", "model"},
 }
 
@@ -47,7 +48,7 @@ LIBRARIES = {
     "h11": {"agents"},  # which uvicorn speaks HTTP with
     "textual": {"cli"},  # of `top`, if it is installed
     "rich": {"cli"},  # what textual draws with
-    "pyroute2": {"kernel"},  # of a private network, if there is one
+    "pyroute2": {"kernel", "boot"},  # of a private network, if there is one; of the machine's
 }
 
 
