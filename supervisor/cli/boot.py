@@ -13,6 +13,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+ARGS = "args"  # no step: what the keeper of a machine is to be told
 _FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "boot")
 
 
@@ -20,10 +21,15 @@ def run(call: Call) -> int:
     from importlib import import_module
 
     name, *arguments = call.words
+    if name == ARGS:
+        from supervisor.cli.boot_args import show
+
+        return show(call, arguments)
     known = steps()
     if name not in known:
         raise Failure(
-            f"cannot run boot step {name}: there is no such step; there is {', '.join(known)}",
+            f"cannot run boot step {name}: there is no such step; there is"
+            f" {', '.join([*known, ARGS])}",
             BAD_USAGE)
     runtime = call.text("runtime-dir")
     if runtime:  # a step looks for its supervisor where its environment says

@@ -43,16 +43,21 @@ def run(call: Call) -> int:
 
 def command_line(call: Call, where: Paths, *, quiet: bool) -> list[str]:
     """The keeper's argument list. `quiet`: the manager prints no state lines, someone else will."""
+    flags = ["--quiet"] if quiet else []
+    for unit in call.words:
+        flags += ["--start", unit]
+    return [_keeper(), "--supervise", *programs(call, where, flags)]
+
+
+def programs(call: Call, where: Paths, flags: Sequence[str]) -> list[str]:
+    """What the keeper starts, as its arguments: `--`, the manager, which gets `flags` too, `--`,
+    the logger."""
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     python = [sys.executable, "-I", "-S"]
     manager = [*python, f"{package}/manager/__main__.py", "--site", ":".join(_sites())]
     for directory in call.many("units"):
         manager += ["--units", os.path.abspath(directory)]
     manager += ["--runtime-dir", where.runtime, "--state-dir", where.state, "--log-dir", where.log]
-    if quiet:
-        manager.append("--quiet")
-    for unit in call.words:
-        manager += ["--start", unit]
     logger = [*python, f"{package}/logger/__main__.py", "--log-dir", where.log]
     logger += ["--runtime-dir", where.runtime]
     budget = _budget(call)
@@ -60,7 +65,7 @@ def command_line(call: Call, where: Paths, *, quiet: bool) -> list[str]:
         logger += ["--budget", str(budget)]
     if site := _site("zstandard"):
         logger += ["--site", site]
-    return [_keeper(), "--supervise", "--", *manager, "--", *logger]
+    return ["--", *manager, *flags, "--", *logger]
 
 
 def _keeper() -> str:

@@ -254,7 +254,8 @@ COMMANDS = (
     Command(
         "boot", "boot", "Do one step of a machine's boot.", words="STEP...", whole=True,
         more="The units in units/system run these, each as a task of its own. What follows STEP is"
-        " for the step: `unboxed boot STEP --help` tells it.",
+        " for the step: `unboxed boot STEP --help` tells it. `unboxed boot args` is none: it prints"
+        " the arguments that unboxed-init boots with, one a line, for /etc/unboxed/boot.args.",
     ),
 )
 BY_NAME = {command.name: command for command in COMMANDS}

@@ -34,10 +34,11 @@ class Arguments:
         self.start: list[str] = []
         self.single: dict[str, str] = {}
         self.quiet = False
+        self.machine = False
         words = iter(argv)
         for word in words:
-            if word == "--quiet":
-                self.quiet = True
+            if word in ("--quiet", "--machine"):
+                setattr(self, word[2:], True)
                 continue
             value = next(words, None)
             if value is None or not word.startswith("--"):
