@@ -50,11 +50,12 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "Unboxed unit file",
-        **_table(UNIT),
+        **fragment(UNIT),
     }
 
 
-def _table(table: Table) -> dict[str, Any]:
+def fragment(table: Table) -> dict[str, Any]:
+    """The part of a schema that describes one table."""
     properties = {}
     for key in table.keys:
         if key.later:
@@ -65,11 +66,11 @@ def _table(table: Table) -> dict[str, Any]:
 
 
 def _number(kind: str) -> Callable[[Key], dict[str, Any]]:
-    def fragment(key: Key) -> dict[str, Any]:
+    def numeric(key: Key) -> dict[str, Any]:
         low, high = key.type.detail
         return {"type": kind, "minimum": low, "maximum": high}
 
-    return fragment
+    return numeric
 
 
 def _list(key: Key) -> dict[str, Any]:
@@ -85,13 +86,13 @@ def _rlimits(_: Key) -> dict[str, Any]:
 
 
 def _relation(_: Key) -> dict[str, Any]:
-    one = {"anyOf": [_UNIT_NAME, _table(EDGE)]}
+    one = {"anyOf": [_UNIT_NAME, fragment(EDGE)]}
     return {"anyOf": [*one["anyOf"], {"type": "array", "items": one}]}
 
 
 def _ready(_: Key) -> dict[str, Any]:
     words = {"type": "string", "pattern": "^(exec|notify|fd:[0-9]{1,3})$"}
-    return {"anyOf": [words, {**_table(READY), "minProperties": 1, "maxProperties": 1}]}
+    return {"anyOf": [words, {**fragment(READY), "minProperties": 1, "maxProperties": 1}]}
 
 
 _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
@@ -111,7 +112,7 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
         "type": "object",
         "additionalProperties": {"anyOf": [_TEXT, {"type": "integer"}]},
     },
-    "entries": lambda key: {"type": "array", "items": _table(key.type.detail)},
+    "entries": lambda key: {"type": "array", "items": fragment(key.type.detail)},
     "hooks": lambda _: {"type": "array", "items": {**_WORDS, "minItems": 1}},
     "id_map": lambda _: {
         "anyOf": [{"const": "auto"}, _IDS, {"type": "array", "items": _IDS, "minItems": 1}]
@@ -120,8 +121,12 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
         "anyOf": [{"type": "integer", "minimum": 1, "maximum": 1024}, {"const": "cores"}]
     },
     "integer": _number("integer"),
+    "interfaces": lambda key: {
+        "type": "object",
+        "additionalProperties": fragment(key.type.detail),
+    },
     "ladder": lambda _: _WORDS,
-    "limit": lambda key: {"anyOf": [{"const": "none"}, _table(key.type.detail)]},
+    "limit": lambda key: {"anyOf": [{"const": "none"}, fragment(key.type.detail)]},
     "list": _list,
     "listener": lambda _: {"type": "string", "pattern": "^[A-Za-z0-9._-]{1,31}$"},
     "mode": lambda _: {"type": "string", "pattern": "^[0-7]{1,4}$"},
@@ -135,7 +140,7 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
     "ready": _ready,
     "regex": lambda _: {"type": "string", "minLength": 1},
     "relation": _relation,
-    "reload": lambda key: {"anyOf": [{"const": "restart"}, _table(key.type.detail)]},
+    "reload": lambda key: {"anyOf": [{"const": "restart"}, fragment(key.type.detail)]},
     "rlimit": lambda _: _RLIMIT,
     "rlimits": _rlimits,
     "secrets": lambda _: {
@@ -144,9 +149,9 @@ _FORMS: dict[str, Callable[[Key], dict[str, Any]]] = {
     },
     "signal": lambda _: _SIGNAL,
     "size": lambda _: _SIZE,
-    "table": lambda key: _table(key.type.detail),
-    "tables": lambda _: {"type": "array", "items": _table(LISTEN)},
+    "table": lambda key: fragment(key.type.detail),
+    "tables": lambda _: {"type": "array", "items": fragment(LISTEN)},
     "text": lambda _: _TEXT,
     "unit": lambda _: _UNIT_NAME,
-    "users": lambda key: _table(key.type.detail),
+    "users": lambda key: fragment(key.type.detail),
 }

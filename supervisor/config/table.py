@@ -90,7 +90,7 @@ class Table:
             row = rows.get(name)
             try:
                 if row is None:
-                    faults += unknown_key(name, value, rows)
+                    faults += self.unknown(name, value)
                 else:
                     good[row[0]] = row[1](value)
             except Refused as refused:
@@ -98,6 +98,10 @@ class Table:
             if len(faults) > MAX_FAULTS:
                 break
         return good, faults
+
+    def unknown(self, name: str, value: object) -> list[Fault]:
+        """What to say of a key that this table lacks; those of other files say it otherwise."""
+        return unknown_key(name, value, self.rows)
 
     def read(self, value: object) -> Any:
         """The model value of a TOML table. Raises Refused."""
