@@ -1,0 +1,276 @@
+#!/usr/bin/env python3
+"""Build the Debian packages `unboxed` and `unboxed-sysv`, without root and without debhelper.
+
+    packaging/deb/build.py [--output DIR] [--keeper FILE] [--version VERSION]
+
+Writes two .deb files and prints their names. --keeper, else UNBOXED_INIT, else the one beside this
+Python (packaging/prepare puts it there) is the static binary that becomes /usr/bin/unboxed-init.
+
+unboxed        /usr/bin/unboxed, /usr/bin/unboxed-init
+               /usr/lib/unboxed/python: our package, and the libraries it needs, as pip gets them:
+               Debian 12 has them too old or not at all, and nobody else is to see these
+               /usr/lib/unboxed/units, boot.args: what a machine boots with
+               /lib/systemd/system/unboxed.service, off until it is enabled
+               /usr/share/unboxed/units: agents, presets, the demo, to be copied from
+               man pages, completions, docs
+unboxed-sysv   /sbin/init and the other classic names
+Law: what is in a package is decided here and by the sources alone, not by the machine it is built
+on; the same sources give the same bytes (SOURCE_DATE_EPOCH, else the time of the last change).
+"""
+from __future__ import annotations
+
+import argparse
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+BUILD = ROOT / "build"
+LIBRARIES = "usr/lib/unboxed/python"
+# Whose Python the packages are for; `control` depends on that.
+PYTHON = "3.11"
+EXTRAS = ("private-network", "metrics", "dashboard", "top")
+# Of wheels: nothing runs these.
+NEEDLESS = ("bin", "tests", "test", "__pycache__", "include", "share")
+
+COMMAND = f"""\
+#!/usr/bin/python3 -IS
+import sys
+
+sys.path.insert(0, "/{LIBRARIES}")
+from supervisor.cli.main import main
+
+sys.exit(main())
+"""
+AS_INSTALLED = """import sys
+sys.executable = "/usr/bin/python3"
+sys.path.insert(0, sys.argv.pop(1))
+from supervisor.cli.main import main
+sys.exit(main())
+"""
+UNITS = "usr/share/unboxed/units"
+COMPLETIONS = {
+    "bash": "usr/share/bash-completion/completions/unboxed",
+    "zsh": "usr/share/zsh/vendor-completions/_unboxed",
+    "fish": "usr/share/fish/vendor_completions.d/unboxed.fish",
+}
+
+
+class CannotBuild(Exception):
+    """Why there is no package, in words for people."""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Build the Debian packages.")
+    parser.add_argument("--output", type=Path, default=BUILD / "deb", metavar="DIR")
+    parser.add_argument("--keeper", type=Path, default=keeper(), metavar="FILE")
+    parser.add_argument("--version", default=version())
+    given = parser.parse_args()
+    given.output.mkdir(parents=True, exist_ok=True)
+    os.umask(0o022)
+    try:
+        with tempfile.TemporaryDirectory(prefix="unboxed-deb-") as scratch:
+            for name, stage in (("unboxed", unboxed), ("unboxed-sysv", sysv)):
+                tree = Path(scratch, name)
+                tree.mkdir()
+                tree.chmod(0o755)
+                stage(tree, given)
+                print(pack(name, tree, given.output, given.version))
+    except (CannotBuild, OSError, subprocess.CalledProcessError) as error:
+        print(f"cannot build the packages: {error}; see above for more", file=sys.stderr)
+        return 1
+    return 0
+
+
+def keeper() -> Path:
+    return Path(os.environ.get("UNBOXED_INIT") or Path(sys.executable).parent / "unboxed-init")
+
+
+def version() -> str:
+    found = re.search(r"version: '([^']+)'", (ROOT / "meson.build").read_text())
+    return found[1] if found else "0"
+
+
+# --- What is in them -----------------------------------------------------------------------------
+
+
+def unboxed(tree: Path, given: argparse.Namespace) -> None:
+    if not os.access(given.keeper, os.X_OK):
+        raise CannotBuild(f"there is no {given.keeper}; `packaging/prepare run` builds one,"
+                          " --keeper names another")
+    write(tree / "usr/bin/unboxed", COMMAND, 0o755)
+    put(given.keeper, tree / "usr/bin/unboxed-init", 0o755)
+    listed = subprocess.run(
+        [sys.executable, ROOT / "packaging/package_files.py"], capture_output=True, check=True,
+        text=True).stdout.split()
+    for file in listed:
+        put(ROOT / file, tree / LIBRARIES / file)
+    copy(libraries(), tree / LIBRARIES)
+    copy(ROOT / "units/system", tree / "usr/lib/unboxed/units")
+    for kind in sorted(path.name for path in (ROOT / "units").iterdir() if path.is_dir()):
+        if kind != "system":
+            copy(ROOT / "units" / kind, tree / UNITS / kind)
+    (tree / "etc/unboxed/units").mkdir(parents=True)
+
+    def say(*words: str) -> str:
+        """What the command says, as if it were installed."""
+        return subprocess.run(
+            [sys.executable, "-IS", "-B", "-c", AS_INSTALLED, str(tree / LIBRARIES), *words],
+            capture_output=True, check=True, text=True).stdout.replace(f"{tree}/", "/")
+
+    write(tree / "usr/lib/unboxed/boot.args", say("boot", "args"))
+    for shell, path in COMPLETIONS.items():
+        write(tree / path, say("completion", shell))
+    service = (ROOT / "packaging/unboxed.service").read_text()
+    write(tree / "lib/systemd/system/unboxed.service",
+          service.replace("/opt/unboxed/bin/unboxed", "/usr/bin/unboxed"))
+    documents(tree, "unboxed")
+
+
+def sysv(tree: Path, _given: argparse.Namespace) -> None:
+    links = tree / "sbin"
+    links.mkdir()
+    (links / "init").symlink_to("/usr/bin/unboxed-init")
+    for name in ("poweroff", "reboot", "halt", "shutdown"):
+        (links / name).symlink_to("/usr/bin/unboxed")
+    for file in sorted((HERE / "unboxed-sysv").glob("sbin/*")):
+        put(file, links / file.name, 0o755)
+    documents(tree, "unboxed-sysv")
+
+
+def libraries() -> Path:
+    """The libraries of pyproject.toml, and theirs, for Debian's Python: fetched once."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    wanted = sorted({*project["dependencies"], *(one for name in EXTRAS for one in extras[name])})
+    architecture = os.uname().machine
+    platforms = [f"--platform={kind}_{architecture}" for kind in (
+        "manylinux_2_36", "manylinux_2_28", "manylinux_2_17", "manylinux2014", "linux")]
+    digest = hashlib.sha256("\n".join([*wanted, *platforms, *NEEDLESS]).encode()).hexdigest()[:16]
+    place = BUILD / "libraries" / digest
+    if place.is_dir():
+        return place
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent) as scratch:
+        subprocess.run(
+            [sys.executable, "-m", "pip", "install", "--quiet", "--no-input", "--no-compile",
+             "--disable-pip-version-check", "--no-warn-conflicts", "--only-binary=:all:",
+             f"--python-version={PYTHON}", "--implementation=cp", *platforms,
+             f"--target={scratch}/all", *wanted], check=True, stdin=subprocess.DEVNULL)
+        for path in Path(scratch, "all").glob("*"):
+            if path.name in NEEDLESS:
+                shutil.rmtree(path)
+        try:
+            Path(scratch, "all").rename(place)
+        except OSError:
+            if not place.is_dir():  # else another build was faster
+                raise
+    return place
+
+
+def documents(tree: Path, package: str) -> None:
+    place = tree / "usr/share/doc" / package
+    text = (HERE / "copyright").read_text()
+    if package == "unboxed":
+        text += licences(tree / LIBRARIES)
+        for page in sorted((ROOT / "docs").rglob("*.md")):
+            put(page, place / page.relative_to(ROOT / "docs"))
+    write(place / "copyright", text)
+    news = (ROOT / "CHANGELOG.md").read_bytes()
+    write(place / "changelog.gz", gzip.compress(news, mtime=0))
+
+
+def licences(place: Path) -> str:
+    """One paragraph for each library, from what it says about itself."""
+    parts = []
+    for info in sorted(place.glob("*.dist-info")):
+        said = (info / "METADATA").read_text(errors="replace").partition("\n\n")[0]
+        one = {key: value for line in reversed(said.splitlines())
+               for key, mark, value in [line.partition(": ")] if mark}
+        licence = one.get("License-Expression") or one.get("License") or next(
+            (line.rpartition(" :: ")[2] for line in said.splitlines()
+             if line.startswith("Classifier: License ::")), "see its files")
+        texts = sorted(path for path in info.rglob("*") if path.is_file()
+                       and re.match(r"(?i)(licen[cs]e|copying|notice)", path.name))
+        parts.append(f"\nFiles: {one['Name']} {one['Version']}\nLicense: {licence}\n")
+        parts += [" " + line + "\n" for path in texts
+                  for line in path.read_text(errors="replace").splitlines()]
+    return "".join(parts)
+
+
+# --- How they are made ---------------------------------------------------------------------------
+
+
+def put(file: Path, to: Path, mode: int = 0o644) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(file, to)
+    to.chmod(mode)
+
+
+def write(to: Path, data: str | bytes, mode: int = 0o644) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    to.write_bytes(data.encode() if isinstance(data, str) else data)
+    to.chmod(mode)
+
+
+def copy(place: Path, to: Path) -> None:
+    for path in sorted(place.rglob("*")):
+        if path.is_file() and "__pycache__" not in path.parts:
+            put(path, to / path.relative_to(place), 0o755 if os.access(path, os.X_OK) else 0o644)
+
+
+def pack(name: str, tree: Path, output: Path, release: str) -> Path:
+    architecture = "all"
+    files = sorted(path for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
+    if name == "unboxed":
+        architecture = subprocess.run(
+            ["dpkg", "--print-architecture"], capture_output=True, check=True, text=True
+        ).stdout.strip()
+    words = {
+        "VERSION": release, "ARCHITECTURE": architecture, "LIBC": libc(files),
+        "SIZE": str(sum(-(-path.stat().st_size // 1024) for path in files)),
+    }
+    control = (HERE / name / "control").read_text()
+    control = re.sub(r"@(\w+)@", lambda found: words[found[1]], control)
+    sums = "".join(f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}  {path.relative_to(tree)}\n"
+                   for path in files)
+    write(tree / "DEBIAN/control", control)
+    write(tree / "DEBIAN/md5sums", sums)
+    for script in ("preinst", "postinst", "prerm", "postrm"):
+        if (HERE / name / script).exists():
+            put(HERE / name / script, tree / "DEBIAN" / script, 0o755)
+    result = output / f"{name}_{release}_{architecture}.deb"
+    subprocess.run(
+        ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--build", tree, result], check=True,
+        stdout=subprocess.DEVNULL, env={**os.environ, "SOURCE_DATE_EPOCH": epoch()})
+    return result
+
+
+def libc(files: list[Path]) -> str:
+    """The newest version of a symbol of the C library that a compiled library asks for."""
+    versions = {(2, 17)}
+    for path in files:
+        if ".so" in path.suffixes:
+            versions |= {(2, int(minor))
+                         for minor in re.findall(rb"GLIBC_2\.(\d+)\0", path.read_bytes())}
+    return ".".join(map(str, max(versions)))
+
+
+def epoch() -> str:
+    said = os.environ.get("SOURCE_DATE_EPOCH")
+    if not said:
+        said = subprocess.run(["git", "-C", ROOT, "log", "-1", "--format=%ct"],
+                              capture_output=True, check=False, text=True).stdout.strip()
+    return said or str(int((ROOT / "CHANGELOG.md").stat().st_mtime))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
