@@ -38,8 +38,7 @@ struct outbox { /* one datagram in the making, with the descriptors it owns */
 bool has_room(const struct outbox *box); /* for any one frame */
 void put(struct outbox *box, uint16_t op, uint64_t tag, const void *fixed, size_t size);
 void put_text(struct outbox *box, const char *text, size_t size); /* into the last frame */
-void put_fd(struct outbox *box, int fd); /* likewise; takes it */
-void empty_box(struct outbox *box);
+void put_fd(struct outbox *box, int fd), empty_box(struct outbox *box); /* put_fd: likewise; takes it */
 int send_box(struct outbox *box, int sock);
 /* system.c: time, words on standard error, descriptors, signals, processes. */
 uint64_t now_ns(void);
@@ -48,11 +47,9 @@ const char *number(int64_t value); /* good until the fourth call from now */
 int lift(int fd); /* the same at LOW or above, or -1; errno stays */
 int close_for(int error, int fd); /* closes fd (-1: none), returns error */
 int reopen(int fd, int flags); /* a new open file description of the same object, or -1 */
-pid_t fork_self(void);
-void close_from(unsigned first);
-void block_all_signals(void);
+void close_from(unsigned first), block_all_signals(void);
 int reset_signals(uint64_t ignored); /* in a child: default dispositions, empty mask */
-int signal_children(int sig, pid_t spared, pid_t spared_too); /* how many live */
+int fork_self(void), signal_children(int sig, pid_t spared, pid_t spared_too); /* a pid; how many live */
 /* tables.c: all that survives REEXEC, in one mapped file that the next keeper maps again. */
 enum { MANAGER, LOGGER, PEERS };
 enum { OWES_CHILD = 1, OWES_EXECED = 2, OWES_FAILED = 4, OWES_EXITED = 8, OWES_REFUSED = 16 };
@@ -67,8 +64,9 @@ struct tables {
         } peers[PEERS];
         uint64_t highest, orphans, reexec_tag, ping_sent, exits_told; /* those: since when; 0: no matter */
         uint32_t greeted, ever_greeted, owes_ready, owes_ping, owes_reexec, early_deaths, stop_signals, resumed;
-        uint32_t signals_owed; /* bit n: signal n is to be passed on */
-        struct sender { int32_t signal, pid; uint32_t uid; } sender[32]; /* who sent it last */
+        uint64_t exit_by, signals_owed; /* when to end as if asked (0: never); bit n: signal n is to be passed on */
+        int32_t exit_by_status;
+        struct sender { int32_t signal, pid; uint32_t uid; } sender[64]; /* who sent it last */
         struct spawner { int32_t pid, quit; } spawners[MAX_SPAWNERS]; /* pid 0: none */
         struct order { /* launch 0: free; taker: a spawner, plus one, 0 while it waits; child: its pid, by the kernel */
             uint64_t launch, since;
@@ -125,27 +123,25 @@ extern int tables_fd;
 bool tables_make(void), tables_map(int fd); /* false: errno, or they are not as ours */
 int names_find(const struct names *names, const char *name); /* row, or -1 */
 const char *name_of(const struct names *names, int row), *options_of(const struct names *names, int row);
-int find_row(const uint64_t column[], uint64_t value); /* of child_launch or child_pid; -1: none */
-int child_add(uint64_t launch, const char *key); /* row, or -1: full */
+/* A row, or -1: of child_launch or child_pid; where the tables are full. */
+int find_row(const uint64_t column[], uint64_t value), child_add(uint64_t launch, const char *key);
 extern struct owing { int from, to; } owing; /* no row outside owes the manager anything */
 void owe(int row, uint32_t what);
-int store_find(const char *name); /* row, or -1 */
 int store_put(const char *name, const char *options, int fd, uint8_t flags); /* takes fd */
-int store_drop(const char *name);
+int store_find(const char *name), store_drop(const char *name); /* row, or -1; an errno */
 void child_remove(int row), store_remove(int row);
 uint64_t get_number(struct in *in, size_t size);
 const char *get_text(struct in *in);
 /* plan.c reads and checks launch plans; launch.c and child.c carry them out. */
-bool take_fields(struct in body, const char *format, struct step *fields); /* a format as in wire.h */
-bool next_step(struct in *plan, struct step *step);
-int check_plan(struct plan *plan), adopt(int row, int pid);
+/* A format is one as in wire.h. */
+bool take_fields(struct in body, const char *format, struct step *fields), next_step(struct in *plan, struct step *step);
+int check_plan(struct plan *plan), adopt(int row, int pid), bear_again(struct plan *plan);
 int launch(uint64_t launch, struct in payload, const int *sent, int sent_count);
 _Noreturn void become(struct plan *plan);
 int write_file(int directory, const char *path, const char *text);
 void launch_settle(int row, int pid, const uint32_t report[3]); /* it has executed, or never will */
 /* birth.c: how a process comes into the world; spawn.c: the processes that start others. */
 int give_birth(struct order *order, struct plan *plan), hold(int flags, const char *const maps[3], int ends[2]);
-int bear_again(struct plan *plan);
 bool spawn_room(void), spawners_idle(void), spawner_reaped(int pid);
 int spawn(int row, const struct plan *plan), find_spawner(int pid), find_child(int pid); /* -1, or a row */
 void spawners_answer(void), spawners_retire(bool again);
@@ -157,7 +153,8 @@ void streams_tell_again(void), logger_pump(void), manager_gone(void), manager_re
 bool streams_empty(void), manager_receive(void), manager_settled(void), manager_pump(void);
 /* life.c: start and end of manager, logger and keeper. */
 extern struct outbox boxes[PEERS];
-extern char **peer_argv[PEERS];
+extern char **peer_argv[PEERS], *own_words; /* where the kernel keeps our command line, for ps */
+extern size_t own_words_size;
 extern uint64_t ping_timeout;
 bool flush(int who); /* sends its box; false: not all is out */
 void unstall(int who), peer_lost(int who), peer_reaped(int pid, int status);
@@ -173,3 +170,9 @@ enum { WATCH_SIGNALS = PEERS, WATCH_NUDGE, WATCH_SPAWNER }; /* and MANAGER, LOGG
 int watch(int fd, int kind, uint32_t events);
 void unwatch(int fd);
 _Noreturn void mini(char **argv), be_holder(int sock);
+/* machine.c: PID 1 of a machine, before it is the keeper; down.c: after. */
+extern bool machine;
+char **machine_main(int *argc, char **argv);
+void machine_rescue(const char *reason); /* a shell on the console, unless there is one */
+int machine_action(int sig); /* what a signal asks for: 0 poweroff, 1 reboot (and any end), 2 halt, 3 kexec; -1: nothing */
+_Noreturn void machine_end(int action), be_down(int action); /* elsewhere an exit status */

@@ -5,7 +5,8 @@
 #include "keeper.h"
 
 struct outbox boxes[PEERS];
-char **peer_argv[PEERS];
+char **peer_argv[PEERS], *own_words;
+size_t own_words_size;
 uint64_t ping_timeout = 10 * SECOND;
 static enum { RUNNING, POLITE, KILLING, LEAVING } phase;
 static uint64_t phase_end, next_sweep, now, next; /* the last two of the present tick */
@@ -65,6 +66,7 @@ void peer_lost(int who) {
 
 void peer_reaped(int pid, int status) {
     int who = pid == kept.peers[MANAGER].pid ? MANAGER : LOGGER, exited = WIFEXITED(status);
+    bool spoke = kept.greeted;
     if (pid != kept.peers[who].pid) return (void)kept.orphans++;
     kept.peers[who].pid = 0;
     hang_up(who);
@@ -72,10 +74,11 @@ void peer_reaped(int pid, int status) {
     if (phase == RUNNING && status) /* status 0: it makes room for a newer one */
         say(who == MANAGER ? "the manager ended with " : "the logger ended with ", exited ? "status " : "signal ",
             number(exited ? WEXITSTATUS(status) : WTERMSIG(status)), "; starting it again", NULL);
-    if (who == MANAGER && !kept.ever_greeted && !kept.highest && ++kept.early_deaths == 3) {
+    if (who == LOGGER || phase != RUNNING) return;
+    kept.early_deaths = spoke ? 0 : kept.early_deaths + 1;
+    if (kept.early_deaths >= 3 && machine) machine_rescue("the manager ends before it says anything");
+    else if (kept.early_deaths == 3 && !kept.ever_greeted && !kept.highest && end_all(1, true))
         say("the manager ended three times before it said anything; giving up", NULL);
-        end_all(1, true);
-    }
 }
 
 bool flush(int who) {
@@ -97,11 +100,11 @@ void unstall(int who) {
 void life_signal(int sig, int pid, uint32_t uid) {
     const uint32_t passed_on = 1u << SIGTERM | 1u << SIGINT | 1u << SIGHUP | 1u << SIGUSR1 | 1u << SIGUSR2
         | 1u << SIGQUIT | 1u << SIGPWR | 1u << SIGWINCH;
-    if (sig >= 32 || !(passed_on >> sig & 1)) return;
-    kept.signals_owed |= 1u << sig;
+    int end = machine_action(sig); /* -1: it does not ask for the end */
+    if (end < 0 && (sig >= 32 || !(passed_on >> sig & 1))) return;
+    kept.signals_owed |= UINT64_C(1) << sig;
     kept.sender[sig] = (struct sender){sig, pid, uid};
-    if (sig != SIGTERM && sig != SIGINT) return;
-    if ((++kept.stop_signals >= 3 || !kept.ever_greeted) && end_all(1, true))
+    if (end >= 0 && (++kept.stop_signals >= 3 || !kept.ever_greeted || kept.early_deaths >= 3) && end_all(end, true))
         say("asked to stop, and no manager does it; stopping everything", NULL);
 }
 
@@ -150,7 +153,7 @@ static void end_tick(void) {
         if (!boxes[LOGGER].length) hang_up(LOGGER); /* its end of file: it empties the pipes and ends */
         if (!late && (manager || logger || !streams_empty())) return;
         signal_children(SIGKILL, 0, 0);
-        _exit(end_status);
+        machine_end(end_status);
     }
     if (!due(next_sweep)) return;
     next_sweep = now + SECOND / 50;
@@ -176,6 +179,7 @@ uint64_t life_tick(void) {
         say("the manager is silent; replacing it", NULL);
         peer_lost(MANAGER);
     }
+    if (phase == RUNNING && due(kept.exit_by)) end_all(kept.exit_by_status, false);
     if (phase != RUNNING) end_tick();
     for (int who = 0; who < PEERS; who++)
         if (due(boxes[who].stalled)) unstall(who);

@@ -72,6 +72,9 @@ static void prepare(int resume) {
 
 int main(int argc, char **argv) {
     static char version[40] = "UNBOXED_KEEPER_VERSION=";
+    own_words = argv[0]; /* one behind the other */
+    own_words_size = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) - argv[0]);
+    argv = machine_main(&argc, argv);
     const char *word = argc > 1 ? argv[1] : "", *patience = getenv("UNBOXED_PING_TIMEOUT_MS");
     int logger = 3, resume = !strncmp(word, "--resume=", 9);
     if (strcmp(word, "--supervise") && !resume) mini(argv);

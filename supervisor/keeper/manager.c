@@ -52,7 +52,8 @@ static int acknowledge(int row) {
 
 static const char *const FORMATS[] = {
     [OP_HELLO] = "u", [OP_SIGNAL] = "iu", [OP_ACK] = "", [OP_PUT] = "t", [OP_GET] = "t", [OP_DROP] = "t",
-    [OP_STREAM] = "tt", [OP_PONG] = "", [OP_ADOPT] = "i", [OP_EXIT] = "i", [OP_REEXEC] = "t"};
+    [OP_STREAM] = "tt", [OP_PONG] = "", [OP_ADOPT] = "i", [OP_EXIT] = "i", [OP_REEXEC] = "t",
+    [OP_EXIT_BY] = "ii"};
 
 /* An errno, 0 for done, or NO_ANSWER. Descriptors that it takes become -1 in fds. */
 static int request(uint16_t op, uint64_t tag, struct in payload, int *fds, int fd_count) {
@@ -84,6 +85,9 @@ static int request(uint16_t op, uint64_t tag, struct in payload, int *fds, int f
     case OP_PONG: kept.ping_sent = 0; nudge_listen(true); return NO_ANSWER;
     case OP_ADOPT: return adopt(row, word);
     case OP_EXIT: return end_all(word, false) ? NO_ANSWER : EBUSY;
+    case OP_EXIT_BY:
+        kept.exit_by = now_ns() + (word > 0 ? (uint64_t)word : 0) * (SECOND / 1000);
+        return kept.exit_by_status = (int32_t)is.number[1], NO_ANSWER;
     case OP_REEXEC: return reexec_ask(name, tag);
     }
     return EINVAL;
@@ -183,10 +187,10 @@ static void fill(void) {
             stored_flags[row] &= (uint8_t)~OWES_STORED;
         }
     if (kept.owes_ready && has_room(box)) put_ready();
-    for (int sig = 1; kept.greeted && sig < 32 && has_room(box); sig++)
+    for (int sig = 1; kept.greeted && sig < 64 && has_room(box); sig++)
         if (kept.signals_owed >> sig & 1) {
             put(box, OP_SIGNALLED, 0, &kept.sender[sig], sizeof *kept.sender);
-            kept.signals_owed &= ~(1u << sig);
+            kept.signals_owed &= ~(UINT64_C(1) << sig);
         }
 }
 

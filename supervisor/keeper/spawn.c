@@ -31,19 +31,10 @@ static struct order *next_order(int32_t me) {
     }
 }
 
-/* So that `ps` tells it from the keeper: the words of the command line stand one behind the other. */
-static void call_itself(const char *name) {
-    char **argv = peer_argv[MANAGER] - 3, **last = peer_argv[LOGGER];
-    while (last[1]) last++;
-    size_t size = (size_t)(*last + strlen(*last) - *argv);
-    memset(*argv, 0, size);
-    strncpy(*argv, name, size);
-    prctl(PR_SET_NAME, name);
-}
-
 static _Noreturn void serve(int32_t me, int keeper) {
     const uint64_t one = 1;
-    call_itself("unboxed-spawner");
+    strncpy(own_words, "unboxed-spawner", own_words_size); /* so that `ps` tells it from the keeper */
+    prctl(PR_SET_NAME, "unboxed-spawner");
     if (prctl(PR_SET_PDEATHSIG, SIGKILL) || getppid() != keeper) _exit(1);
     for (;;) {
         /* A child that joins a service's namespaces has this memory and ids that are root's there: who is root in

@@ -57,7 +57,7 @@ void close_from(unsigned first) {
 }
 
 /* Not fork(2) of libc, which runs handlers and takes locks. */
-pid_t fork_self(void) { return (pid_t)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); }
+int fork_self(void) { return (int)syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0); }
 
 /* The kernel's own calls, because libc keeps two real-time signals for itself: a keeper that left
  * them unblocked could be killed with them. Its sigaction is handler, flags, restorer, mask. */

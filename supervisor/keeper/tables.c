@@ -5,7 +5,7 @@
 #include <sys/mman.h>
 #include "keeper.h"
 
-enum { TABLES_VERSION = 4 }; /* to be raised with every change of struct tables */
+enum { TABLES_VERSION = 5 }; /* to be raised with every change of struct tables */
 struct tables *tables;
 int tables_fd;
 

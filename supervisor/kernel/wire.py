@@ -23,6 +23,9 @@ TO_KEEPER = {
     "PONG": 9,  # answers PING
     "ADOPT": 10,  # tag = launch; i32 pid: that process is this launch's main one now. RESULT
     "EXIT": 11,  # i32 status: kill and reap what is left, drain the logger, end with status
+    # i32 milliseconds, i32 status: if no EXIT comes within that time, as if it had. A later one
+    # replaces it. No answer
+    "EXIT_BY": 13,
     "REEXEC": 12,  # path\0: become that keeper, keep everything. RESULT from the new one
 }
 

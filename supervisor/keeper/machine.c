@@ -1,0 +1,232 @@
+/* PID 1 of a machine, before it is the keeper: what every program expects to be there, and the keeper's own
+ * arguments, from a file. What fails is said on the console and is no reason to stop: with nothing but
+ * a console there is still the rescue shell. down.c is what comes after the keeper. */
+#include <net/if.h>
+#include <poll.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include "keeper.h"
+
+bool machine;
+enum { MAX_ARGUMENTS = 128, FIRST_SIGNAL = 37, /* glibc's SIGRTMIN+3 */
+     INITIAL_PID_NAMESPACE = (int)0xEFFFFFFC }; /* the kernel's PROC_PID_INIT_INO */
+static char command_line[4096], arguments[16 * 1024], *argument[MAX_ARGUMENTS + 2];
+
+static ssize_t read_text(const char *path, char *text, size_t size) { /* -1: errno says why */
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    size_t had = 0;
+    ssize_t got = fd < 0 ? -1 : 1;
+    while (got > 0 && had < size - 1 && (got = read(fd, text + had, size - 1 - had)) > 0) had += (size_t)got;
+    text[had] = 0;
+    int error = close_for(errno, fd);
+    if (got >= 0 && had == size - 1) got = -1, error = E2BIG;
+    errno = error;
+    return got < 0 ? -1 : (ssize_t)had;
+}
+
+/* The value of `NAME=VALUE` on the kernel's command line, "" for a `NAME` alone, or NULL. */
+static const char *kernel_word(const char *name) {
+    static char value[MAX_PATH + 1];
+    size_t length = strlen(name);
+    for (const char *at = command_line; *(at += strspn(at, " \n")); at += strcspn(at, " \n")) {
+        size_t whole = strcspn(at, " \n");
+        if (whole < length || strncmp(at, name, length) || (at[length] != '=' && whole != length)) continue;
+        size_t size = whole > length ? whole - length - 1 : 0;
+        memcpy(value, at + whole - size, size);
+        value[size] = 0;
+        return value;
+    }
+    return NULL;
+}
+
+/* --- The rescue shell ------------------------------------------------------------------------------------- */
+
+static _Noreturn void be_rescue(const char *reason) { /* leads its session, and takes the console */
+    static char *const shells[][3] = {{"/sbin/sulogin", "--force"}, {"/usr/sbin/sulogin", "--force"}, {"/bin/sh", "-l"},
+        {"/bin/busybox", "sh", "-l"}, {"/usr/bin/busybox", "sh", "-l"}};
+    int console = open("/dev/console", O_RDWR | O_NOCTTY);
+    if (console >= 0) {
+        ioctl(console, TIOCSCTTY, 1); /* fails for a console that is no terminal */
+        for (int fd = 0; fd < 3; fd++) dup2(console, fd);
+    }
+    close_from(3);
+    reset_signals(0);
+    if (!getenv("HOME") || !strcmp(getenv("HOME"), "/")) putenv("HOME=/root");
+    say("rescue shell: ", reason, "; when it ends, the boot goes on", NULL);
+    for (size_t i = 0; i < sizeof shells / sizeof *shells; i++) {
+        char *argv[] = {shells[i][0], shells[i][1], shells[i][2], NULL};
+        execv(argv[0], argv);
+    }
+    say("cannot run a rescue shell: there is no sulogin, sh or busybox; trying again", NULL);
+    _exit(127);
+}
+
+static int begin_rescue(const char *reason) {
+    int pid = fork_self();
+    if (pid == 0) setsid(), be_rescue(reason);
+    if (pid < 0) say("cannot start a rescue shell: ", strerrordesc_np(errno), NULL);
+    return pid;
+}
+
+void machine_rescue(const char *reason) { /* beside the keeper's work; only one at a time */
+    static int shell = -1; /* a pidfd */
+    struct pollfd ended = {shell, POLLIN, 0};
+    if (shell >= 0 && !poll(&ended, 1, 0)) return;
+    close_for(0, shell);
+    int pid = begin_rescue(reason);
+    shell = pid < 0 ? -1 : lift((int)syscall(SYS_pidfd_open, pid, 0));
+}
+
+static void rescue(const char *reason) { /* returns when it has ended */
+    uint64_t began = now_ns();
+    int pid = begin_rescue(reason), ended;
+    while ((ended = waitpid(-1, NULL, 0)) != pid && (ended > 0 || errno == EINTR)) {}
+    if (now_ns() - began < SECOND) poll(NULL, 0, 5000); /* there is no shell, or no console */
+}
+
+/* --- What has to be there --------------------------------------------------------------------------------- */
+
+static bool is_mounted(const char *path) { /* or is not there at all: false */
+    char parent[64];
+    struct stat here, above;
+    strcat(strcpy(parent, path), "/..");
+    return !stat(path, &here) && !stat(parent, &above) && here.st_dev != above.st_dev;
+}
+
+static void make_directory(const char *path) {
+    if (!mkdir(path, 0755) || errno != EROFS || mount(NULL, "/", NULL, MS_REMOUNT, NULL)) return;
+    mkdir(path, 0755); /* what its builder forgot; fsck wants the root as it was */
+    mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
+}
+
+static void mount_all(void) {
+    const unsigned long plain = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+    static const struct { const char *path, *kind, *options; bool devices, programs; } all[] = {
+        {"/proc", "proc", NULL, false, false},
+        {"/sys", "sysfs", NULL, false, false},
+        {"/dev", "devtmpfs", "mode=755", true, true},
+        {"/dev/pts", "devpts", "gid=5,mode=620,ptmxmode=666", true, false},
+        {"/dev/shm", "tmpfs", "mode=1777", false, true},
+        {"/run", "tmpfs", "mode=755", false, true},
+        {"/sys/fs/cgroup", "cgroup2", "nsdelegate,memory_recursiveprot", false, false}};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
+        unsigned long flags = plain & ~(all[i].devices ? MS_NODEV : 0ul) & ~(all[i].programs ? MS_NOEXEC : 0ul);
+        if (is_mounted(all[i].path)) continue;
+        if (access(all[i].path, F_OK)) make_directory(all[i].path);
+        if (mount(all[i].kind, all[i].path, all[i].kind, flags, all[i].options)
+            && (errno != EINVAL || mount(all[i].kind, all[i].path, all[i].kind, flags, NULL)))
+            say("cannot mount ", all[i].path, ": ", strerrordesc_np(errno), "; going on without it", NULL);
+    }
+    static const char *const links[][2] = {{"/proc/self/fd", "/dev/fd"}, {"fd/0", "/dev/stdin"}, {"fd/1", "/dev/stdout"},
+        {"fd/2", "/dev/stderr"}};
+    for (int i = 0; i < 4; i++)
+        if (symlink(links[i][0], links[i][1])) continue; /* it is there */
+}
+
+static void have_console(void) { /* a kernel that found no /dev/console gave us no descriptors */
+    for (int fd = 0; fd < 3; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/console", O_RDWR | O_NOCTTY) < 0) open("/dev/null", O_RDWR);
+}
+
+static void name_host(void) {
+    static char text[256];
+    if (read_text("/etc/hostname", text, sizeof text) <= 0) text[0] = 0;
+    char *name = text + strspn(text, " \t\n"), here[65] = "";
+    name[strcspn(name, " \t\n")] = 0;
+    gethostname(here, sizeof here);
+    if (!*name && !strcmp(here, "(none)")) name = "localhost";
+    if (*name && *name != '#') sethostname(name, strlen(name));
+}
+
+static void loopback_up(void) {
+    struct ifreq lo = {.ifr_name = "lo"};
+    int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    if (sock >= 0 && !ioctl(sock, SIOCGIFFLAGS, &lo)) {
+        lo.ifr_flags |= IFF_UP;
+        ioctl(sock, SIOCSIFFLAGS, &lo); /* not permitted in somebody's container, where it is up */
+    }
+    close_for(0, sock);
+}
+
+/* The arguments, one a line, for the place behind `--supervise`. NULL, or what is wrong. */
+static const char *read_arguments(const char *path) {
+    int count = 2;
+    if (read_text(path, arguments, sizeof arguments) < 0) return strerrordesc_np(errno);
+    for (char *line = arguments, *next; line; line = next) {
+        if ((next = strchr(line, '\n'))) *next++ = 0;
+        if (count > MAX_ARGUMENTS) return "it has too many lines";
+        if (*line) argument[count++] = line;
+    }
+    argument[count] = NULL;
+    return count > 2 && !strcmp(argument[2], "--") ? NULL : "it does not begin with a line that is --";
+}
+
+static bool boots(int argc) { /* whether that is what we were started for */
+    struct stat space;
+    if (getpid() != 1) return false;
+    if (argc < 2) return true; /* also in a container */
+    if (stat("/proc/self/ns/pid", &space)) { /* else the kernel's own, which gives us words of its command line */
+        mkdir("/proc", 0755);
+        if (mount("proc", "/proc", "proc", 0, NULL) || stat("/proc/self/ns/pid", &space)) return false;
+    }
+    return (int)space.st_ino == INITIAL_PID_NAMESPACE;
+}
+
+static char **begin(char **argv) {
+    static const char *const words[] = {"unboxed.rescue", "rescue", "single", "emergency", "s", "S", "1"};
+    const char *path, *wrong, *given;
+    struct stat there;
+    bool asked = false;
+    machine = true;
+    umask(022);
+    setsid();
+    mount_all();
+    have_console();
+    if (chdir("/")) say("cannot enter /: ", strerrordesc_np(errno), NULL);
+    putenv("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+    putenv("UNBOXED_MACHINE=1");
+    if (read_text("/proc/cmdline", command_line, sizeof command_line) < 0) command_line[0] = 0;
+    name_host();
+    loopback_up();
+    write_file(AT_FDCWD, "/proc/sys/net/unix/max_dgram_qlen", "512"); /* before a log socket is made */
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) asked |= kernel_word(words[i]) != NULL;
+    if (asked) rescue("asked for on the kernel's command line");
+    for (;;) {
+        given = kernel_word("unboxed.args");
+        path = given && *given ? given : !stat("/etc/unboxed/boot.args", &there) ? "/etc/unboxed/boot.args"
+            : "/usr/lib/unboxed/boot.args";
+        if (!(wrong = read_arguments(path))) break;
+        static char reason[2 * MAX_PATH];
+        rescue(strcat(strcat(strcat(strcpy(reason, "cannot read "), path), ": "), wrong));
+    }
+    reboot(RB_DISABLE_CAD); /* Ctrl-Alt-Del is SIGINT now; not permitted in a container, where there is none */
+    argument[0] = argv[0];
+    argument[1] = "--supervise";
+    return argument;
+}
+
+/* The arguments that the keeper is to have: those given, unless this is a machine that is to be booted. */
+char **machine_main(int *argc, char **argv) {
+    const char *word = *argc > 1 ? argv[1] : "";
+    if (!strcmp(word, "--rescue")) be_rescue(*argc > 2 ? argv[2] : "asked for");
+    if (getpid() == 1 && !strcmp(word, "--down")) be_down(*argc > 2 ? atoi(argv[2]) : 1);
+    machine = getpid() == 1 && getenv("UNBOXED_MACHINE");
+    bool told = !strcmp(word, "--supervise") || !strncmp(word, "--resume=", strlen("--resume="));
+    if (told || !boots(*argc)) return argv;
+    argv = begin(argv);
+    for (*argc = 0; argv[*argc];) ++*argc;
+    return argv;
+}
+
+int machine_action(int sig) {
+    static const int actions[] = {2, 0, 1, 3}; /* SIGRTMIN+3 and the next, as others number them */
+    if (sig == SIGTERM || sig == SIGINT) return 1;
+    return machine && sig >= FIRST_SIGNAL && sig < FIRST_SIGNAL + 4 ? actions[sig - FIRST_SIGNAL] : -1;
+}
+
+_Noreturn void machine_end(int action) { /* not the program that began, which may be deleted: its file would be busy */
+    char *argv[] = {peer_argv[MANAGER][-3], "--down", (char *)number(action), NULL};
+    if (!machine) _exit(action);
+    execv(argv[0], argv);
+    be_down(action);
+}
