@@ -24,7 +24,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Self
@@ -38,6 +38,7 @@ LINUX = shutil.which("linux.uml")
 # Only a failing test waits so long.
 PATIENCE_S = 300.0  # a whole life of a machine; the longest takes some 70 s of it
 EACH_S = 60  # a test in it; most take less than a second
+HOSTS_ROOT = "root=/dev/root rootfstype=hostfs rootflags=/"
 HOST = Path("/run/host")  # the test's directory, as the machine has it
 MCONSOLE_MAGIC, MCONSOLE_VERSION, MCONSOLE_DATA = 0xCAFEBABE, 2, 512  # the kernel's mconsole.h
 
@@ -70,35 +71,25 @@ def _missing() -> str:
 needs_machine = pytest.mark.skipif(bool(_missing()), reason=_missing() or "there is one")
 
 
-class Machine:
+class Kernel:
+    """A kernel in a process, which boots `init` with `words` of the command line."""
+
     def __init__(
-        self, home: Path, script: str, *, env: Mapping[str, str] | None = None,
-        mebibytes: int = 512, patience_s: float = PATIENCE_S, disk: Path | None = None,
+        self, home: Path, init: Path, words: Sequence[str] = (), *, mebibytes: int = 512,
+        patience_s: float = PATIENCE_S, disk: Path | None = None, root: str = HOSTS_ROOT,
     ) -> None:  # fmt: skip
         self.home = home
         self._patience_s = patience_s
         self._console = home / "console"
         self._mebibytes = mebibytes
-        init = home / "init"
-        variables = {
-            "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
-            "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/run/tmp",
-            "TMPDIR": "/run/tmp", "UNBOXED_INIT": keeper_binary(), "PYTHON": sys.executable,
-            "LC_ALL": "C.UTF-8", **(env or {}),
-        }  # fmt: skip
-        init.write_text(
-            INIT.format(
-                variables=" ".join(f"{name}='{value}'" for name, value in variables.items()),
-                here=home, there=HOST, root=ROOT, script=script,
-            )
-        )  # fmt: skip
-        init.chmod(0o755)
+        self._inherited: list[int] = []
         self._words = [
-            str(LINUX), f"mem={mebibytes}M", "root=/dev/root", "rootfstype=hostfs", "rootflags=/",
-            "ro", f"init={init}", "con=null", "con0=null,fd:1", "umid=machine", "quiet",
+            str(LINUX), f"mem={mebibytes}M", *root.split(), "ro", f"init={init}",
+            "con=null", "con0=null,fd:1", "umid=machine", "quiet",
         ]  # fmt: skip
         if disk:
             self._words.append(f"ubd0={disk}")
+        self._words += words
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -110,6 +101,7 @@ class Machine:
             self.process = subprocess.Popen(
                 [*self._words, f"uml_dir={own}"], stdin=subprocess.DEVNULL, stdout=console,
                 stderr=console, env={**os.environ, "TMPDIR": memory}, start_new_session=True,
+                pass_fds=self._inherited,
             )  # fmt: skip
         self._stack.callback(self._kill)
         self._deadline = time.monotonic() + self._patience_s
@@ -163,6 +155,35 @@ class Machine:
             sock.sendto(request.ljust(12 + MCONSOLE_DATA, b"\0"), self._mconsole)
             (error,) = struct.unpack_from("=I", sock.recv(4096))
             assert not error, "the machine's console refused"
+
+
+class Machine(Kernel):
+    """Its first process is a shell, which mounts what there must be and does `script`."""
+
+    def __init__(
+        self, home: Path, script: str, *, env: Mapping[str, str] | None = None,
+        mebibytes: int = 512, patience_s: float = PATIENCE_S, disk: Path | None = None,
+    ) -> None:  # fmt: skip
+        init = home / "init"
+        variables = {**variables_inside(), **(env or {})}
+        init.write_text(
+            INIT.format(
+                variables=" ".join(f"{name}='{value}'" for name, value in variables.items()),
+                here=home, there=HOST, root=ROOT, script=script,
+            )
+        )  # fmt: skip
+        init.chmod(0o755)
+        super().__init__(home, init, mebibytes=mebibytes, patience_s=patience_s, disk=disk)
+
+
+def variables_inside() -> dict[str, str]:
+    """The environment of tests in a machine."""
+    return {
+        "PATH": f"{Path(sys.executable).parent}:{os.environ.get('PATH', os.defpath)}",
+        "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1", "HOME": "/run/tmp",
+        "TMPDIR": "/run/tmp", "UNBOXED_INIT": keeper_binary(), "PYTHON": sys.executable,
+        "LC_ALL": "C.UTF-8",
+    }  # fmt: skip
 
 
 def names(script: Path) -> list[str]:
