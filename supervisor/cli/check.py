@@ -19,6 +19,7 @@ from supervisor.config.drop_in import load_layered
 from supervisor.config.files import Unreadable, open_folder, read_file, reason
 from supervisor.config.load import Loaded, load_text, read_units
 from supervisor.config.problem import Broken, Problem
+from supervisor.core.graph import ENDS
 from supervisor.core.ports import claims
 from supervisor.model.unit import Needs, Unit
 
@@ -30,6 +31,7 @@ def run(call: Call) -> int:
     found = [load(path) if path else _bad("''", "cannot check it: that is no path; name one")
              for path in call.words]
     everywhere = {name for one in found for name in one.units}
+    machine = call.flag("machine")
     count = len({unit.source for one in found for unit in one.units.values()})
     problems: list[Problem] = []
     warnings: list[Problem] = []
@@ -38,9 +40,9 @@ def run(call: Call) -> int:
         problems += one.problems
         warnings += one.warnings
         if os.path.isdir(path) and not _of_drop_ins(path):
-            wrong, doubtful = relations(one, everywhere)
+            wrong, doubtful = relations(one, everywhere, machine=machine)
         else:
-            wrong, doubtful = _among_neighbours(one, everywhere, neighbours)
+            wrong, doubtful = _among_neighbours(one, everywhere, neighbours, machine=machine)
         problems += wrong
         warnings += doubtful
         warnings += [warning for unit in one.units.values() for warning in unseen(unit)]
@@ -59,18 +61,21 @@ def run(call: Call) -> int:
 
 
 def _among_neighbours(
-    alone: Loaded, everywhere: set[str], known: dict[str, Loaded]
+    alone: Loaded, everywhere: set[str], known: dict[str, Loaded], *, machine: bool
 ) -> tuple[list[Problem], list[Problem]]:
     """What is wrong with the relations of the one unit in `alone`, which is not read again."""
     for name, unit in alone.units.items():
         sliced = unit.limits is not None and unit.limits.slice
-        if unit.needs == Needs() and not sliced and not any(claims(unit)):
+        limit = unit.restart.limit
+        ends = limit is not None and limit.then in ENDS
+        if unit.needs == Needs() and not sliced and not ends and not any(claims(unit)):
             continue
         home = os.path.dirname(unit.source) or "."
         if home not in known:
             known[home] = read_units([home])
         units = {**known[home].units, name: unit}
-        return relations(Loaded(units, known[home].problems, []), everywhere, only=name)
+        return relations(Loaded(units, known[home].problems, []), everywhere, only=name,
+                         machine=machine)
     return [], []
 
 

@@ -14,7 +14,7 @@ from supervisor.config.build import BadText, document
 from supervisor.config.lines import Lines
 from supervisor.config.load import Loaded
 from supervisor.config.problem import Problem
-from supervisor.core.graph import ATTACH_CYCLE, build
+from supervisor.core.graph import ATTACH_CYCLE, ENDS_MACHINE, build
 from supervisor.core.ports import clashes
 from supervisor.core.ports import words as claimed
 
@@ -28,10 +28,11 @@ _AFTER = ("binds_to", "requires", "wants", "after")  # who has one of these goes
 
 
 def relations(
-    loaded: Loaded, elsewhere: set[str], only: str = ""
+    loaded: Loaded, elsewhere: set[str], only: str = "", *, machine: bool = False
 ) -> tuple[list[Problem], list[Problem]]:
     """(errors, warnings). `elsewhere`: units that are somewhere. `only`: what concerns that unit,
-    whose missing needs are no errors, as they may be in a directory that was not looked at."""
+    whose missing needs are no errors, as they may be in a directory that was not looked at.
+    `machine`: as for the supervisor of one."""
     units = loaded.units
     suffix = ".toml"
     wrong = {os.path.basename(one.file).removesuffix(suffix) for one in loaded.problems}
@@ -51,8 +52,12 @@ def relations(
             elif need not in elsewhere:
                 text = f"cannot start {name}: it requires {need}, which has no unit file"
                 broken.append(Problem(file, line, f"needs.{key}", text))
-    lost = sorted(build(units).broken.items())
+    lost = sorted(build(units, machine=machine).broken.items())
     for name, why in lost:
+        if why.startswith(ENDS_MACHINE) and only in {"", name}:
+            where = ("restart", "limit", "then")
+            words = f"cannot start {name}: {why}; `unboxed check --machine` checks those of one"
+            broken.append(Problem(*find(units[name], where), ".".join(where), words))
         if why.startswith(ATTACH_CYCLE) and only in {"", name}:
             file, line = find(units[name], ("attach",))
             words = f"cannot start {name}: {why}; take one of these away, or a need between them"

@@ -167,6 +167,8 @@ COMMANDS = (
     ),
     Command(
         "check", "check", "Check unit files, offline: all errors at once.", JSON,
+        Option("--machine", text="As for a machine that unboxed-init boots: there, a unit may power"
+               " it off or reboot it (restart.limit.then)."),
         words="PATH...", complete="path",
         more="A PATH is a directory of unit files, or one file: that is read with the drop-ins"
         " beside it, and what it needs is looked for in its directory. Exit code 1 if anything is"

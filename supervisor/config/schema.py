@@ -51,23 +51,22 @@ MAX_LISTENERS = 64
 # --- [restart] ---
 
 
-def _restart_then(value: object) -> str:
-    if value in ("reboot", "poweroff"):
-        raise Refused(f'cannot use {show(value)}: not supported yet; write "fail" or a unit')
-    found: str = UNIT_NAME.parse(value)
-    return found
-
-
 LIMIT = Table(
     RestartLimit,
     Key("count", integer(1, 1_000_000), "count", "10", "so many restarts are allowed"),
     Key("within", POSITIVE_DURATION, "within_ns", '"5m"', "in so long"),
     Key(
         "then",
-        Type(_restart_then, "unit", '`"fail"`, or the name of a unit to start'),
+        Type(
+            UNIT_NAME.parse,
+            "unit",
+            '`"fail"`, the name of a unit to start, or `"reboot"`, `"poweroff"`',
+        ),
         "then",
         '"fail"',
-        "what the next one does: the unit fails, and the named unit is started",
+        "what the next one does: the unit fails, and the named unit is started, or the machine "
+        "ended in order (only where unboxed-init boots it; a supervisor on another host does not "
+        "start such a unit)",
     ),
 )
 

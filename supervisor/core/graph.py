@@ -10,9 +10,13 @@ from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 
-from supervisor.model.unit import Needs, Unit, Until, shares
+from supervisor.model.state import Power
+from supervisor.model.unit import BOOT, Needs, Unit, Until, shares
 
 _NONE = Needs()
+# Words of restart.limit.then that are no units.
+ENDS: dict[str, Power] = {"poweroff": "poweroff", "reboot": "reboot"}
+ENDS_MACHINE = "restart.limit.then ends a machine by "
 ATTACH_CYCLE = "its attachments are a cycle: "
 
 
@@ -24,6 +28,7 @@ class Dep(Struct, frozen=True, gc=False):
     bound: bool
     order: bool
     agent: bool = False  # `unit` is an agent of who has this: never waited for
+    patient: bool = False  # waited for also once it failed: somebody is about to repair it
 
 
 class Graph(Struct, gc=False):
@@ -38,9 +43,10 @@ class Graph(Struct, gc=False):
     agents_of: dict[str, tuple[str, ...]] = {}  # the other way round
 
 
-def build(units: Mapping[str, Unit]) -> Graph:
+def build(units: Mapping[str, Unit], *, machine: bool = False) -> Graph:
     """The graph of `units`. `broken`: those in a cycle, that require one that is not there, that
-    share the limits of none, or that claim a port together with another."""
+    share the limits of none, or that claim a port together with another. `machine`: they are those
+    of a machine's supervisor, which boots."""
     deps: dict[str, list[Dep]] = {}
     conflicts: dict[str, set[str]] = {}
     broken: dict[str, str] = {}
@@ -51,6 +57,9 @@ def build(units: Mapping[str, Unit]) -> Graph:
         ports = ports or bool(unit.listen) or unit.network is not None
         attach = attach or bool(unit.attach)
         needs = unit.needs
+        limit = unit.restart.limit
+        if limit is not None and limit.then in ENDS and not machine:
+            broken[name] = f"{ENDS_MACHINE}{limit.then}, and this supervisor boots none"
         if needs is _NONE or needs == _NONE:
             continue
         mine = deps.setdefault(name, [])
@@ -76,6 +85,10 @@ def build(units: Mapping[str, Unit]) -> Graph:
         for name, mine in deps.items()
         if name in units
     }
+    if machine and BOOT in units:
+        from supervisor.core.boot_order import after_boot
+
+        known = after_boot(units, known)
     if slices:
         from supervisor.core.slices import broken as lost  # few hosts have one
 
@@ -133,13 +146,14 @@ def cycles(deps: Mapping[str, Iterable[Dep]]) -> list[list[str]]:
     return found
 
 
-def closure(graph: Graph, names: Iterable[str]) -> list[str]:
-    """`names` and everything that starting them starts, in no order, each once."""
+def closure(graph: Graph, names: Iterable[str], there: str = "") -> list[str]:
+    """`names` and everything that starting them starts, in no order, each once. `there`: a unit
+    that needs no start, nor what only that one pulls in, unless it is among `names`."""
     seen = dict.fromkeys(names)
     todo = list(seen)
     while todo:
         for dep in graph.deps.get(todo.pop(), ()):
-            if dep.pull and dep.unit not in seen:
+            if dep.pull and dep.unit not in seen and dep.unit != there:
                 seen[dep.unit] = None
                 todo.append(dep.unit)
     return list(seen)

@@ -27,8 +27,8 @@ from supervisor.core.turn import Turn
 from supervisor.core.words import CAME, COMES, SKIPPED
 from supervisor.model import action as do
 from supervisor.model import event as ev
-from supervisor.model.state import Instance, Transition
-from supervisor.model.unit import SECOND_NS, Unit
+from supervisor.model.state import Instance, Power, Transition
+from supervisor.model.unit import BOOT, SECOND_NS, Unit
 
 RESTING = frozenset({"down", "failed", "waiting", "backoff"})  # nothing of it runs
 ENDED = frozenset({"down", "failed"})
@@ -55,7 +55,9 @@ def wanted(inst: Instance) -> bool:
 
 
 class World:
-    def __init__(self, seed: int, cores: int) -> None:
+    def __init__(self, seed: int, cores: int, *, machine: bool = False) -> None:
+        """`machine`: its units are those of a whole machine, which boots and is powered off."""
+        self.machine = machine
         self.graph = graphs.build({})
         self.cores = cores
         self.instances: dict[str, Instance] = {}
@@ -67,6 +69,8 @@ class World:
         self._unsettled: deque[Transition] = deque()
         self.history: deque[Transition] = deque(maxlen=HISTORY)
         self.closing_ns = 0  # deadline of the shutdown that is going on
+        self.close_ns = CLOSE_NS
+        self.ending: Power | Literal[""] = ""  # what becomes of the machine then
         self._timers: list[tuple[int, str]] = []
         self._due: dict[str, int] = {}  # key -> its only valid entry in _timers
         self.old: dict[str, Unit] = {}  # key -> definition, of what runs without a unit file
@@ -81,7 +85,7 @@ class World:
         unit that has other instances now, `recheck` starts those and stops the surplus ones. `now`
         0: what is new is as old as the supervisor."""
         old = self.graph.units
-        self.graph = graphs.build(units)
+        self.graph = graphs.build(units, machine=self.machine)
         for unit in units.values():
             self._define(unit, now)
         for name in old:
@@ -194,12 +198,18 @@ class World:
         """Start units (groups: their members) and all that they pull in; in a shutdown, nothing."""
         asked = dict.fromkeys(names)
         keys = [key for name in asked for key in self.keys.get(name, ())]
-        self._start(graphs.closure(self.graph, asked), keys, cause, now)
+        self._start(self._pulled(asked), keys, cause, now)
+
+    def _pulled(self, names: Iterable[str]) -> list[str]:
+        """`names` and what starting them starts. A boot that is done is not done again."""
+        mine = [self.instances[key] for key in self.keys.get(BOOT, ())] if self.machine else []
+        done = mine and all(i.phase == "up" and i.goal == "up" and not i.again for i in mine)
+        return graphs.closure(self.graph, names, BOOT if done else "")
 
     def start_key(self, key: str, cause: str, now: int) -> None:
         """Start one instance, and what its unit needs."""
         name = self.instances[key].unit
-        pulled = [n for n in graphs.closure(self.graph, [name]) if n != name]
+        pulled = [n for n in self._pulled([name]) if n != name]
         self._start(pulled, [key], cause, now)
 
     def _start(
@@ -319,11 +329,18 @@ class World:
             self._release(inst)
         self._settle()
 
-    def shut_down(self, cause: str, now: int) -> None:
-        """Stop everything, in order, within CLOSE_NS. Nothing is started any more."""
-        self.closing_ns = self.closing_ns or now + CLOSE_NS
+    def shut_down(self, cause: str, now: int, within_ns: int = 0) -> None:
+        """Stop everything, in order, within that time (0: `close_ns`). Nothing is started any more.
+        While that goes on it may be asked for again: the first deadline counts."""
+        due = now + (within_ns or self.close_ns)
+        self.closing_ns = min(due, self.closing_ns or due)
         self.turn.now = now
         self._leave_all(list(self.instances), ev.GoDown(cause))
+
+    def end(self, power: Power, cause: str, now: int, within_ns: int = 0) -> None:
+        """Shut a machine down; what is asked for last becomes of it."""
+        self.ending = power
+        self.shut_down(cause, now, within_ns)
 
     def kill_all(self, now: int) -> None:
         """Whatever still runs is killed now, order or not."""
@@ -445,7 +462,11 @@ class World:
                     self._moved(inst, moved)
             wanted, turn.wanted = turn.wanted, []
             for name, cause, cause_id in wanted:
-                names = [n for n in graphs.closure(self.graph, [name]) if not self._spent(n)]
+                if name in graphs.ENDS:
+                    if not self.closing_ns:
+                        self.end(graphs.ENDS[name], cause, turn.now)
+                    continue
+                names = [n for n in self._pulled([name]) if not self._spent(n)]
                 keys = self.keys.get(name, ()) if name in names else ()
                 self._start(names, keys, cause, turn.now, cause_id)
 
@@ -516,7 +537,9 @@ class World:
             if dep.agent:
                 continue
             state = self._status(dep.unit, dep.until)
-            if dep.hard and state in ("failed", "absent"):
+            if dep.patient and state != "met":
+                pending = True
+            elif dep.hard and state in ("failed", "absent"):
                 word = "failed" if state == "failed" else "is not running"
                 last = self._last(dep.unit)
                 self._step(inst, ev.NeedFailed(f"it needs {dep.unit}, which {word}", last))
@@ -559,6 +582,11 @@ class World:
                 worst = "pending"
         return worst
 
+    def _waits(self, dep: graphs.Dep) -> bool:
+        """Whether who has this edge waits for its other end."""
+        state = self._status(dep.unit, dep.until)
+        return state == "pending" or (dep.patient and state != "met")
+
     def _rests(self, name: str) -> bool:
         return all(self.instances[key].phase in RESTING for key in self.all_of(name))
 
@@ -591,7 +619,7 @@ class World:
         found = [
             f"{dep.unit} to {COMES[dep.until]}"
             for dep in self.graph.deps.get(inst.unit, ())
-            if dep.order and not dep.agent and self._status(dep.unit, dep.until) == "pending"
+            if dep.order and not dep.agent and self._waits(dep)
         ]
         rivals = self.graph.conflicts.get(inst.unit, ())
         rivals = (*self._makes_way(inst), *(name for name in rivals if not self._rests(name)))

@@ -32,10 +32,11 @@ def reload_units(sup: Supervisor) -> UnitsReloaded | InvalidUnits:
     problems = [Problem(p.file, p.line, p.key, p.message) for p in loaded.problems]
     unsliced = _unsliced(loaded.units)
     clashing = _clashing(loaded.units)
-    for name, why in graphs.build(loaded.units).broken.items():
+    for name, why in graphs.build(loaded.units, machine=sup.world.machine).broken.items():
         if name in unsliced or name in clashing:
             continue
         key = "attach" if why.startswith(graphs.ATTACH_CYCLE) else "needs"
+        key = "restart.limit.then" if why.startswith(graphs.ENDS_MACHINE) else key
         problems.append(Problem(loaded.units[name].source, 0, key, f"cannot be met: {why}"))
     for name, why in unsliced.items():
         unit = loaded.units[name]

@@ -8,6 +8,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+Power = Literal["poweroff", "reboot", "halt", "kexec"]  # what may end a machine
 Goal = Literal["up", "down"]
 Phase = Literal[
     "down",  # nothing runs, nothing is planned

@@ -20,6 +20,7 @@ When = Literal["always", "on-failure", "on-abnormal", "never"]
 
 SECOND_NS = 1_000_000_000
 AGENT_DRAIN_NS = 5 * SECOND_NS  # for an agent that receives logs, unless it says otherwise
+BOOT, RESCUE = "boot", "rescue"  # units that a machine's supervisor knows by name
 CORES = 0  # `instances = "cores"`: one for each CPU the supervisor may use
 
 
@@ -72,7 +73,7 @@ class Start(Struct, frozen=True, gc=False, omit_defaults=True):
 class RestartLimit(Struct, frozen=True, gc=False, omit_defaults=True):
     """`count` restarts within `within_ns` are allowed; the next one does `then`.
 
-    `then`: "fail", or the name of a unit to start as well.
+    `then`: "fail", the name of a unit to start as well, or what is done with a machine.
     """
 
     count: int = 10

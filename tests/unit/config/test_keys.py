@@ -79,7 +79,7 @@ BAD = {
     "restart.limit": ["5", "false", '"never"', "[]", "{cuont = 1}"],
     "restart.limit.count": ["0", "-1", '"3"', "1.5", "true", "1000001"],
     "restart.limit.within": ['"x"', "0", "-1"],
-    "restart.limit.then": ["5", '"Fail"', '"reboot"', '"poweroff"', '"web"', '""', "[]"],
+    "restart.limit.then": ["5", '"Fail"', '"web"', '""', "[]"],
     "restart.max_age": ['"x"', "-1"],
     "restart.max_age_jitter": ['"x"', "-1", '"1h"'],
     "restart.memory_budget": ['"512M"', "-1", '"x"', "1.5"],

@@ -19,8 +19,8 @@ S = 1_000_000_000
 
 
 class Bench:
-    def __init__(self, *units: Unit, cores: int = 2) -> None:
-        self.world = World(3, cores)
+    def __init__(self, *units: Unit, cores: int = 2, machine: bool = False) -> None:
+        self.world = World(3, cores, machine=machine)
         self.now = START
         self.told: list[Transition] = []
         self.world.define({unit.name: unit for unit in units})
