@@ -1,12 +1,13 @@
 #!/usr/bin/env python3
 """Build the Debian packages `unboxed` and `unboxed-sysv`, without root and without debhelper.
 
-    packaging/deb/build.py [--output DIR] [--keeper FILE] [--version VERSION]
+    packaging/deb/build.py [--output DIR] [--programs DIR] [--version VERSION]
 
-Writes two .deb files and prints their names. --keeper, else UNBOXED_INIT, else the one beside this
-Python (packaging/prepare puts it there) is the static binary that becomes /usr/bin/unboxed-init.
+Writes two .deb files and prints their names. The programs in C are taken from --programs, else from
+where UNBOXED_INIT is, else from beside this Python (packaging/prepare puts them there); what is not
+there is compiled.
 
-unboxed        /usr/bin/unboxed, /usr/bin/unboxed-init
+unboxed        /usr/bin/unboxed, /usr/bin/unboxed-init and other programs in C
                /usr/lib/unboxed/python: our package, and the libraries it needs, as pip gets them:
                Debian 12 has them too old or not at all, and nobody else is to see these
                /usr/lib/unboxed/units, boot.args: what a machine boots with
@@ -14,6 +15,7 @@ unboxed        /usr/bin/unboxed, /usr/bin/unboxed-init
                /usr/share/unboxed/units: agents, presets, the demo, to be copied from
                man pages, completions, docs
 unboxed-sysv   /sbin/init and the other classic names
+Files of packaging/deb/PACKAGE/tree are in it as they are.
 Law: what is in a package is decided here and by the sources alone, not by the machine it is built
 on; the same sources give the same bytes (SOURCE_DATE_EPOCH, else the time of the last change).
 """
@@ -71,7 +73,7 @@ class CannotBuild(Exception):
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the Debian packages.")
     parser.add_argument("--output", type=Path, default=BUILD / "deb", metavar="DIR")
-    parser.add_argument("--keeper", type=Path, default=keeper(), metavar="FILE")
+    parser.add_argument("--programs", type=Path, default=programs(), metavar="DIR")
     parser.add_argument("--version", default=version())
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
@@ -83,6 +85,7 @@ def main() -> int:
                 tree.mkdir()
                 tree.chmod(0o755)
                 stage(tree, given)
+                copy(HERE / name / "tree", tree)
                 print(pack(name, tree, given.output, given.version))
     except (CannotBuild, OSError, subprocess.CalledProcessError) as error:
         print(f"cannot build the packages: {error}; see above for more", file=sys.stderr)
@@ -90,8 +93,8 @@ def main() -> int:
     return 0
 
 
-def keeper() -> Path:
-    return Path(os.environ.get("UNBOXED_INIT") or Path(sys.executable).parent / "unboxed-init")
+def programs() -> Path:
+    return Path(os.environ.get("UNBOXED_INIT") or sys.executable).parent
 
 
 def version() -> str:
@@ -103,11 +106,9 @@ def version() -> str:
 
 
 def unboxed(tree: Path, given: argparse.Namespace) -> None:
-    if not os.access(given.keeper, os.X_OK):
-        raise CannotBuild(f"there is no {given.keeper}; `packaging/prepare run` builds one,"
-                          " --keeper names another")
     write(tree / "usr/bin/unboxed", COMMAND, 0o755)
-    put(given.keeper, tree / "usr/bin/unboxed-init", 0o755)
+    for name in ("init", *(path.stem for path in sorted((ROOT / "programs").glob("*.c")))):
+        binary(f"unboxed-{name}", given.programs, tree / "usr/bin")
     listed = subprocess.run(
         [sys.executable, ROOT / "packaging/package_files.py"], capture_output=True, check=True,
         text=True).stdout.split()
@@ -135,14 +136,32 @@ def unboxed(tree: Path, given: argparse.Namespace) -> None:
     documents(tree, "unboxed")
 
 
+def binary(name: str, place: Path, to: Path) -> None:
+    """A program in C: from there, else compiled as its meson.build says."""
+    built = place / name
+    if not built.is_file():
+        built = BUILD / "programs" / name
+        built.parent.mkdir(parents=True, exist_ok=True)
+        words = ["cc", "-std=c17", "-D_GNU_SOURCE", "-O2", "-o", built]
+        if name == "unboxed-init":
+            sources = ROOT / "supervisor/keeper"
+            subprocess.run(
+                [sys.executable, sources / "gen_wire.py", ROOT / "supervisor/kernel/wire.py",
+                 built.parent / "wire.h"], check=True)
+            words += ["-static", "-I", built.parent, *sorted(sources.glob("*.c"))]
+        else:
+            words.append(ROOT / "programs" / f"{name.removeprefix('unboxed-')}.c")
+        subprocess.run(words, check=True)
+    put(built, to / name, 0o755)
+    subprocess.run(["strip", to / name], check=True)
+
+
 def sysv(tree: Path, _given: argparse.Namespace) -> None:
     links = tree / "sbin"
     links.mkdir()
     (links / "init").symlink_to("/usr/bin/unboxed-init")
     for name in ("poweroff", "reboot", "halt", "shutdown"):
         (links / name).symlink_to("/usr/bin/unboxed")
-    for file in sorted((HERE / "unboxed-sysv").glob("sbin/*")):
-        put(file, links / file.name, 0o755)
     documents(tree, "unboxed-sysv")
 
 
@@ -154,7 +173,8 @@ def libraries() -> Path:
     architecture = os.uname().machine
     platforms = [f"--platform={kind}_{architecture}" for kind in (
         "manylinux_2_36", "manylinux_2_28", "manylinux_2_17", "manylinux2014", "linux")]
-    digest = hashlib.sha256("\n".join([*wanted, *platforms, *NEEDLESS]).encode()).hexdigest()[:16]
+    made_of = "\n".join([*wanted, *platforms, *NEEDLESS, "stripped"])
+    digest = hashlib.sha256(made_of.encode()).hexdigest()[:16]
     place = BUILD / "libraries" / digest
     if place.is_dir():
         return place
@@ -168,6 +188,11 @@ def libraries() -> Path:
         for path in Path(scratch, "all").glob("*"):
             if path.name in NEEDLESS:
                 shutil.rmtree(path)
+        for path in Path(scratch, "all").rglob("*.so"):
+            if path.name.startswith("_cffi."):  # zstandard's, where there is no CPython
+                path.unlink()
+            else:
+                subprocess.run(["strip", "--strip-unneeded", path], check=True)
         try:
             Path(scratch, "all").rename(place)
         except OSError:
@@ -240,8 +265,9 @@ def pack(name: str, tree: Path, output: Path, release: str) -> Path:
     }
     control = (HERE / name / "control").read_text()
     control = re.sub(r"@(\w+)@", lambda found: words[found[1]], control)
-    sums = "".join(f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}  {path.relative_to(tree)}\n"
-                   for path in files)
+    sums = "".join(
+        f"{hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()}  "
+        f"{path.relative_to(tree)}\n" for path in files)
     write(tree / "DEBIAN/control", control)
     write(tree / "DEBIAN/md5sums", sums)
     for script in ("preinst", "postinst", "prerm", "postrm"):
@@ -258,7 +284,7 @@ def libc(files: list[Path]) -> str:
     """The newest version of a symbol of the C library that a compiled library asks for."""
     versions = {(2, 17)}
     for path in files:
-        if ".so" in path.suffixes:
+        if ".so" in path.suffixes or path.match("usr/bin/unboxed-*"):
             versions |= {(2, int(minor))
                          for minor in re.findall(rb"GLIBC_2\.(\d+)\0", path.read_bytes())}
     return ".".join(map(str, max(versions)))
@@ -267,8 +293,10 @@ def libc(files: list[Path]) -> str:
 def epoch() -> str:
     said = os.environ.get("SOURCE_DATE_EPOCH")
     if not said:
-        said = subprocess.run(["git", "-C", ROOT, "log", "-1", "--format=%ct"],
-                              capture_output=True, check=False, text=True).stdout.strip()
+        said = subprocess.run(
+            ["git", "-C", ROOT, "log", "-1", "--format=%ct", "--", "supervisor", "programs",
+             "units", "docs", "packaging/deb"], capture_output=True, check=False, text=True,
+        ).stdout.strip()
     return said or str(int((ROOT / "CHANGELOG.md").stat().st_mtime))
 
 

@@ -24,6 +24,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,8 @@ KERNEL = "linux-image-cloud-amd64"
 BUSYBOX = "busybox-static"
 # Without these the kernel of QEMU's machine finds no disk.
 DISK_MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk")
+MACHINE = "machine"
+KEPT_S = 7200.0  # how long that layer is kept when nobody asks for it: each of our builds makes one
 
 
 class CannotBuild(Exception):
@@ -138,18 +141,22 @@ def installed(packages: Sequence[str]) -> Path:
     if packages:
         below = layer("packages", [below.name, *packages], lambda place: more(place, packages))
     ours = our_packages()
-    return layer("machine", [below.name, *(path.read_bytes() for path in ours)],
+    return layer(MACHINE, [below.name, *(path.read_bytes() for path in ours)],
                  lambda place: finish(place, below, ours))
 
 
 def more(place: Path, packages: Sequence[str]) -> None:
     run("cp", "-a", "--reflink=auto", base(), place)
+    policy = place / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")  # no daemon is started (Debian Policy 9.3.3.1)
+    policy.chmod(0o755)
     install = ("apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages)
     try:
         inside(place, *install)
     except CannotBuild:  # the lists are as old as the layer below
         inside(place, "apt-get", "update", "-qq")
         inside(place, *install)
+    policy.unlink()
 
 
 def finish(place: Path, below: Path, ours: Sequence[Path]) -> None:
@@ -245,6 +252,11 @@ def layer(kind: str, inputs: Sequence[str | bytes], make: Callable[[Path], None]
                 unfinished.rename(place)
             finally:
                 shutil.rmtree(unfinished, ignore_errors=True)
+        place.touch()
+        if kind == MACHINE:
+            for other in CACHE.glob(f"{kind}-*"):
+                if other.stat().st_mtime < time.time() - KEPT_S:
+                    shutil.rmtree(other, ignore_errors=True)
     return place
 
 
@@ -257,11 +269,10 @@ def locked(file: Path) -> Iterator[None]:
 
 def inside(root: Path, *command: str, text: str = "", mounts: dict[str, Path] | None = None) -> str:
     """Run a command with that root, in namespaces of its own: no process and no mount of it stays.
-    Packages are kept for the next tree; daemons that are installed are not started."""
+    Packages that it fetches are kept for the next tree."""
     archives = CACHE / "archives"
     (archives / "partial").mkdir(parents=True, exist_ok=True)
     binds = {"/var/cache/apt/archives": archives, **(mounts or {})}
-    policy = root / "usr/sbin/policy-rc.d"
     script = "".join(f"mount --bind '{there}' '{root}{here}'\n" for here, there in binds.items())
     script += f"""
         mount -t proc proc '{root}/proc'
@@ -269,10 +280,6 @@ def inside(root: Path, *command: str, text: str = "", mounts: dict[str, Path] | 
         ! [ -f /etc/resolv.conf ] || cp /etc/resolv.conf '{root}/etc/resolv.conf'
         exec chroot '{root}' "$@"
     """
-    ours = not policy.exists()
-    if ours:
-        policy.write_text("#!/bin/sh\nexit 101\n")
-        policy.chmod(0o755)
     try:
         return run(
             "unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-ec", script, "sh",
@@ -282,8 +289,6 @@ def inside(root: Path, *command: str, text: str = "", mounts: dict[str, Path] | 
                 **{name: value for name, value in os.environ.items() if "proxy" in name.lower()},
             })
     finally:
-        if ours:
-            policy.unlink(missing_ok=True)
         (root / "etc/resolv.conf").unlink(missing_ok=True)
 
 
