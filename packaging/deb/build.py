@@ -140,19 +140,20 @@ def binary(name: str, place: Path, to: Path) -> None:
     """A program in C: from there, else compiled as its meson.build says."""
     built = place / name
     if not built.is_file():
-        built = BUILD / "programs" / name
-        built.parent.mkdir(parents=True, exist_ok=True)
-        words = ["cc", "-std=c17", "-D_GNU_SOURCE", "-O2", "-o", built]
+        built = to / name
+        words: list[str | Path] = ["cc", "-std=c17", "-D_GNU_SOURCE", "-O2", "-o", built]
         if name == "unboxed-init":
             sources = ROOT / "supervisor/keeper"
             subprocess.run(
                 [sys.executable, sources / "gen_wire.py", ROOT / "supervisor/kernel/wire.py",
-                 built.parent / "wire.h"], check=True)
-            words += ["-static", "-I", built.parent, *sorted(sources.glob("*.c"))]
+                 to / "wire.h"], check=True)
+            words += ["-static", "-I", to, *sorted(sources.glob("*.c"))]
         else:
             words.append(ROOT / "programs" / f"{name.removeprefix('unboxed-')}.c")
         subprocess.run(words, check=True)
-    put(built, to / name, 0o755)
+        (to / "wire.h").unlink(missing_ok=True)
+    else:
+        put(built, to / name, 0o755)
     subprocess.run(["strip", to / name], check=True)
 
 
@@ -270,6 +271,8 @@ def pack(name: str, tree: Path, output: Path, release: str) -> Path:
         f"{path.relative_to(tree)}\n" for path in files)
     write(tree / "DEBIAN/control", control)
     write(tree / "DEBIAN/md5sums", sums)
+    if kept := [f"/{path.relative_to(tree)}\n" for path in files if (tree / "etc") in path.parents]:
+        write(tree / "DEBIAN/conffiles", "".join(kept))  # as the administrator changed them
     for script in ("preinst", "postinst", "prerm", "postrm"):
         if (HERE / name / script).exists():
             put(HERE / name / script, tree / "DEBIAN" / script, 0o755)
