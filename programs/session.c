@@ -2,7 +2,7 @@
  *
  *     pam_exec.so quiet /usr/bin/unboxed-session sshd dropbear     (the hook of PAM; see pam-configs)
  *     unboxed-session ended LINE                                   (before a getty takes LINE again)
- *     unboxed-session end-all                                      (as the machine goes down)
+ *     unboxed-session hold                                         (a service: its stop ends them all)
  *
  * Law: a session of a service that is named here leaves the group of that service for one of its own,
  * /sys/fs/cgroup/sessions/UID/SERVICE-PID, which no supervisor touches: the service may be restarted,
@@ -27,13 +27,14 @@
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/time.h>
+#include <syslog.h>
 #include <unistd.h>
 #include <utmp.h>
 
 static const char SESSIONS[] = "/sys/fs/cgroup/sessions", USERS[] = "/run/user";
 
 static void say(const char *verb, const char *object) {
-    fprintf(stderr, "unboxed-session: cannot %s %s: %s; the session goes on without\n", verb, object, strerror(errno));
+    syslog(LOG_AUTHPRIV | LOG_WARNING, "cannot %s %s: %m; the session goes on without", verb, object);
 }
 
 __attribute__((format(printf, 3, 4)))
@@ -184,7 +185,12 @@ static bool populated(void) {
 }
 
 /* Shells heed HUP, others TERM; who heeds neither within 5 s is killed. */
-static int end_all(void) {
+static int hold(void) {
+    sigset_t ends;
+    int number;
+    sigemptyset(&ends), sigaddset(&ends, SIGTERM), sigaddset(&ends, SIGINT);
+    sigprocmask(SIG_BLOCK, &ends, NULL);
+    sigwait(&ends, &number);
     signal_all(SESSIONS, SIGHUP);
     signal_all(SESSIONS, SIGCONT);
     signal_all(SESSIONS, SIGTERM);
@@ -196,9 +202,10 @@ static int end_all(void) {
 }
 
 int main(int count, char **words) {
+    openlog("unboxed-session", LOG_PID, LOG_AUTHPRIV);
     if (count == 3 && !strcmp(words[1], "ended")) return ended(words[2]);
-    if (count == 2 && !strcmp(words[1], "end-all")) return end_all();
+    if (count == 2 && !strcmp(words[1], "hold")) return hold();
     if (getenv("PAM_TYPE")) return session(words + 1);
-    fputs("usage: unboxed-session ended LINE | end-all; or by pam_exec(8), with the services whose sessions move\n", stderr);
+    fputs("usage: unboxed-session ended LINE | hold; or by pam_exec(8), with the services whose sessions move\n", stderr);
     return 2;
 }
