@@ -49,6 +49,7 @@ class Machine:
             ("unix-datagram:/dev/log", f"unix-datagram:{self.syslog}"),
             ("unix-datagram:/run/systemd/journal/socket", f"unix-datagram:{self.journal}"),
             ("!/run/systemd/system", f"!{self.home}/another"),
+            ("!/usr/sbin/rsyslogd", f"!{self.home}/rsyslogd"),
             ("unboxed-kernel-log", f"{self.home.name}-test"),
         ):
             text = text.replace(old, new)
