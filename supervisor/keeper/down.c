@@ -143,6 +143,14 @@ static void swaps_off(void) {
     }
 }
 
+static void let_go_of_disks(void) {
+    swaps_off();
+    unmount_all();
+    int error = within("making / read-only", "", read_only, "/");
+    if (error > 0) say("cannot make / read-only: ", strerrordesc_np(error), "; going on", NULL);
+    within("writing everything to disk", "", write_all, NULL);
+}
+
 _Noreturn void be_down(int action) {
     static const char *const words[] = {"powering off", "rebooting", "halting", "executing the next kernel"};
     static const unsigned commands[] = {RB_POWER_OFF, RB_AUTOBOOT, RB_HALT_SYSTEM, KEXEC};
@@ -154,11 +162,7 @@ _Noreturn void be_down(int action) {
     kill_all(SIGTERM, 2);
     kill_all(SIGKILL, 3);
     within("writing everything to disk", "", write_all, NULL);
-    swaps_off();
-    unmount_all();
-    int error = within("making / read-only", "", read_only, "/");
-    if (error > 0) say("cannot make / read-only: ", strerrordesc_np(error), "; going on", NULL);
-    within("writing everything to disk", "", write_all, NULL);
+    if (on_hardware) let_go_of_disks();
     say(words[action], NULL);
     reboot((int)commands[action]);
     if (errno == EPERM) _exit(0); /* a container that may not; its end is the end */

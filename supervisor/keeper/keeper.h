@@ -171,8 +171,8 @@ int watch(int fd, int kind, uint32_t events);
 void unwatch(int fd);
 _Noreturn void mini(char **argv), be_holder(int sock);
 /* machine.c: PID 1 of a machine, before it is the keeper; down.c: after. */
-extern bool machine;
+extern bool machine, on_hardware; /* PID 1 that booted one; and no container */
 char **machine_main(int *argc, char **argv);
-void machine_rescue(const char *reason); /* a shell on the console, unless there is one */
+void machine_rescue(const char *reason), machine_reaped(int pid); /* a shell on the console, unless there is one */
 int machine_action(int sig); /* what a signal asks for: 0 poweroff, 1 reboot (and any end), 2 halt, 3 kexec; -1: nothing */
 _Noreturn void machine_end(int action), be_down(int action); /* elsewhere an exit status */

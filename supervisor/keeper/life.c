@@ -67,7 +67,7 @@ void peer_lost(int who) {
 void peer_reaped(int pid, int status) {
     int who = pid == kept.peers[MANAGER].pid ? MANAGER : LOGGER, exited = WIFEXITED(status);
     bool spoke = kept.greeted;
-    if (pid != kept.peers[who].pid) return (void)kept.orphans++;
+    if (pid != kept.peers[who].pid) return machine_reaped(pid);
     kept.peers[who].pid = 0;
     hang_up(who);
     start_again(&kept.peers[who]);

@@ -7,7 +7,7 @@
 #include <sys/reboot.h>
 #include "keeper.h"
 
-bool machine;
+bool machine, on_hardware;
 enum { MAX_ARGUMENTS = 128, FIRST_SIGNAL = 37, /* glibc's SIGRTMIN+3 */
      INITIAL_PID_NAMESPACE = (int)0xEFFFFFFC }; /* the kernel's PROC_PID_INIT_INO */
 static char command_line[4096], arguments[16 * 1024], *argument[MAX_ARGUMENTS + 2];
@@ -68,13 +68,20 @@ static int begin_rescue(const char *reason) {
     return pid;
 }
 
-void machine_rescue(const char *reason) { /* beside the keeper's work; only one at a time */
-    static int shell = -1; /* a pidfd */
-    struct pollfd ended = {shell, POLLIN, 0};
-    if (shell >= 0 && !poll(&ended, 1, 0)) return;
-    close_for(0, shell);
-    int pid = begin_rescue(reason);
-    shell = pid < 0 ? -1 : lift((int)syscall(SYS_pidfd_open, pid, 0));
+static int shell; /* its pid, while the keeper has one */
+
+/* Beside the keeper's work, and only one at a time; the manager is tried again when it ends, and now and then. */
+void machine_rescue(const char *reason) {
+    kept.peers[MANAGER].next_start = now_ns() + 30 * SECOND;
+    if (!shell) shell = begin_rescue(reason);
+    if (shell < 0) shell = 0;
+}
+
+void machine_reaped(int pid) { /* nobody's, as far as the keeper knows */
+    kept.orphans++;
+    if (!machine || pid != shell) return;
+    shell = 0;
+    kept.peers[MANAGER].next_start = 1;
 }
 
 static void rescue(const char *reason) { /* returns when it has ended */
@@ -143,7 +150,7 @@ static void loopback_up(void) {
     int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (sock >= 0 && !ioctl(sock, SIOCGIFFLAGS, &lo)) {
         lo.ifr_flags |= IFF_UP;
-        ioctl(sock, SIOCSIFFLAGS, &lo); /* not permitted in somebody's container, where it is up */
+        ioctl(sock, SIOCSIFFLAGS, &lo); /* perhaps not permitted in a container */
     }
     close_for(0, sock);
 }
@@ -161,11 +168,12 @@ static const char *read_arguments(const char *path) {
     return count > 2 && !strcmp(argument[2], "--") ? NULL : "it does not begin with a line that is --";
 }
 
-static bool boots(int argc) { /* whether that is what we were started for */
+/* Not a container, whose devices, swaps and file systems may be its host's. */
+static bool find_out_where(void) {
     struct stat space;
-    if (getpid() != 1) return false;
-    if (argc < 2) return true; /* also in a container */
-    if (stat("/proc/self/ns/pid", &space)) { /* else the kernel's own, which gives us words of its command line */
+    if (stat("/proc/self/ns/pid", &space)) { /* by what a kernel's own child has in its environment */
+        const char *home = getenv("HOME"), *term = getenv("TERM");
+        if (!home || strcmp(home, "/") || !term || strcmp(term, "linux")) return false;
         mkdir("/proc", 0755);
         if (mount("proc", "/proc", "proc", 0, NULL) || stat("/proc/self/ns/pid", &space)) return false;
     }
@@ -186,9 +194,9 @@ static char **begin(char **argv) {
     putenv("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     putenv("UNBOXED_MACHINE=1");
     if (read_text("/proc/cmdline", command_line, sizeof command_line) < 0) command_line[0] = 0;
-    name_host();
     loopback_up();
-    write_file(AT_FDCWD, "/proc/sys/net/unix/max_dgram_qlen", "512"); /* before a log socket is made */
+    if (on_hardware) name_host(); /* a container has the name that it was given */
+    if (on_hardware) write_file(AT_FDCWD, "/proc/sys/net/unix/max_dgram_qlen", "512"); /* before a log socket is made */
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) asked |= kernel_word(words[i]) != NULL;
     if (asked) rescue("asked for on the kernel's command line");
     for (;;) {
@@ -205,14 +213,16 @@ static char **begin(char **argv) {
     return argument;
 }
 
-/* The arguments that the keeper is to have: those given, unless this is a machine that is to be booted. */
+/* The arguments that the keeper is to have: those given, unless we are to boot: without any, or on a real machine,
+ * whose kernel may give us words of its own command line. */
 char **machine_main(int *argc, char **argv) {
     const char *word = *argc > 1 ? argv[1] : "";
     if (!strcmp(word, "--rescue")) be_rescue(*argc > 2 ? argv[2] : "asked for");
-    if (getpid() == 1 && !strcmp(word, "--down")) be_down(*argc > 2 ? atoi(argv[2]) : 1);
     machine = getpid() == 1 && getenv("UNBOXED_MACHINE");
-    bool told = !strcmp(word, "--supervise") || !strncmp(word, "--resume=", strlen("--resume="));
-    if (told || !boots(*argc)) return argv;
+    if (getpid() != 1 || !strcmp(word, "--supervise") || !strncmp(word, "--resume=", strlen("--resume="))) return argv;
+    on_hardware = find_out_where();
+    if (!strcmp(word, "--down")) be_down(*argc > 2 ? atoi(argv[2]) : 1);
+    if (*argc > 1 && !on_hardware) return argv;
     argv = begin(argv);
     for (*argc = 0; argv[*argc];) ++*argc;
     return argv;

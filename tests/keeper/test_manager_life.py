@@ -18,6 +18,7 @@ from tests.keeper.keeperclient import (
     RUNNING,
     Child,
     Keeper,
+    Peer,
     frame,
     parent_of,
     plan,
@@ -241,3 +242,37 @@ def test_manager_that_does_not_read_gets_everything_later_and_in_order() -> None
         assert set(map(tuple, seen.values())) == {("EXECED", "EXITED")}
         manager.send(*[frame("ACK", n) for n in range(1, count + 1)])
         assert manager.hello()[0] == []
+
+
+def exit_by(manager: Peer, milliseconds: int, status: int) -> None:
+    manager.send(frame("EXIT_BY", 0, struct.pack("<ii", milliseconds, status)))
+
+
+def test_exit_by_ends_the_keeper_whatever_becomes_of_the_manager() -> None:
+    with Keeper() as keeper:
+        manager = keeper.manager()
+        keeper.logger()
+        left = manager.run(1, "left", plan("/bin/sleep", "1000"))
+        began = time.monotonic()
+        exit_by(manager, 1500, 3)
+        os.kill(manager.pid, signal.SIGKILL)
+        keeper.manager()
+        wait_for_end(left)
+        assert time.monotonic() - began >= 1.4
+        assert keeper.finish() == 3
+
+
+def test_a_later_exit_by_replaces_the_earlier_one_and_an_exit_both() -> None:
+    with Keeper() as keeper:
+        manager = keeper.manager()
+        exit_by(manager, 60_000, 3)
+        exit_by(manager, 50_000, 4)
+        assert keeper.end(manager, 5) == 5
+    with Keeper() as keeper:
+        manager = keeper.manager()
+        keeper.logger()
+        left = manager.run(1, "left", plan("/bin/sleep", "1000"))
+        exit_by(manager, 60_000, 3)
+        exit_by(manager, -1, 6)
+        wait_for_end(left)
+        assert keeper.finish() == 6

@@ -1,0 +1,59 @@
+"""PID 1 of a container boots as that of a machine does, and leaves what is the host's alone."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.keeper.keeperclient import keeper_binary
+
+PATIENCE = 30
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="makes a container: needs root")
+LOGGER = ["/bin/sh", "-c", "while read -r _ <&3; do :; done"]
+BEGIN = """
+mount -t tmpfs tmpfs /etc || exit 99
+mkdir /etc/unboxed
+cp "$1" /etc/unboxed/boot.args || exit 98
+cp "$2" /etc/hostname
+exec "$3"
+"""
+HOSTS = ("/proc/swaps", "/proc/mounts")
+
+
+def boot(directory: Path, manager: str) -> subprocess.CompletedProcess[str]:
+    args = directory / "args"
+    args.write_text("\n".join(["--", "/bin/sh", "-c", manager, "--", *LOGGER, ""]))
+    name = directory / "hostname"
+    name.write_text("somebody-else\n")
+    return subprocess.run(
+        ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child",
+         "/bin/sh", "-c", BEGIN, "sh", args, name, keeper_binary()],
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False,
+    )  # fmt: skip
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "number, words, end",
+    [
+        (37, "halting", signal.SIGINT),  # what reboot(2) is to a container: pid_namespaces(7)
+        (38, "powering off", signal.SIGINT),
+        (39, "rebooting", signal.SIGHUP),
+    ],
+)
+def test_a_container_is_booted_and_ends_as_it_was_asked(
+    tmp_path: Path, number: int, words: str, end: signal.Signals
+) -> None:
+    before = [Path(path).read_text() for path in HOSTS], socket.gethostname()
+    done = boot(
+        tmp_path, f'echo "machine=$UNBOXED_MACHINE path=$PATH" >&2; kill -{number} 1; sleep 20'
+    )
+    assert done.returncode in {-end, 128 + end}, done.stderr
+    assert "machine=1 path=/usr/local/sbin:/usr/local/bin:/usr/sbin" in done.stderr
+    assert f"unboxed-init: {words}\n" in done.stderr
+    assert ([Path(path).read_text() for path in HOSTS], socket.gethostname()) == before
