@@ -1,0 +1,129 @@
+"""`unboxed boot network`: make the machine's network as /etc/unboxed/network.toml says.
+
+Law: the difference only, so that it may run at any time; a file with an error changes nothing.
+Without a file there is nothing to do but the loopback: another tool has the network.
+"""
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+
+from supervisor.boot.net.netlink import LINKS, Netlink, NoLibrary
+from supervisor.boot.net.places import Places, places
+from supervisor.config.machine_file import Wrong, json_schema, read
+from supervisor.config.machine_network import MachineNetwork
+
+USAGE = """usage: unboxed boot network [--show | --check | --watch | --schema] [FILE]
+
+Make the network of this machine as FILE says (/etc/unboxed/network.toml).
+  --show    print what would be done, and do nothing
+  --check   read the file only
+  --watch   stay, and do it again when an interface comes or goes
+  --schema  print the JSON Schema of the file, for editors
+"""
+_MODES = ("--show", "--check", "--watch", "--schema", "--help", "-h")
+_LATE_S = 0.05  # what comes together is looked at once
+
+
+def main(arguments: Sequence[str], where: Places | None = None) -> int:
+    mode = arguments[0] if arguments and arguments[0] in _MODES else ""
+    rest = arguments[1:] if mode else arguments
+    if len(rest) > 1 or any(word.startswith("-") for word in rest):
+        _complain(USAGE.rstrip())
+        return 2
+    if mode in {"--help", "-h"}:
+        print(USAGE.rstrip())
+        return 0
+    if mode == "--schema":
+        import json
+
+        print(json.dumps(json_schema(), indent=2))
+        return 0
+    found = where or (places(os.path.abspath(rest[0])) if rest else places())
+    try:
+        return _run(mode, found, named=bool(rest))
+    except Wrong as wrong:
+        for problem in wrong.problems:
+            _complain(str(problem))
+        if mode != "--check":
+            _complain(f"cannot use {found.file}: see above; the network is left as it is")
+        return 1
+    except (NoLibrary, OSError) as error:
+        reason = str(error) if isinstance(error, NoLibrary) else (error.strerror or str(error))
+        _complain(f"cannot set up the network: {reason}")
+        return 1
+
+
+def _run(mode: str, where: Places, *, named: bool) -> int:
+    network = read(where.file)
+    if network is None and (named or mode == "--check"):
+        _complain(f"cannot read {where.file}: there is no such file")
+        return 1
+    if mode == "--check":
+        return 0
+    if network is None:
+        _say(f"there is no {where.file}: only the loopback is set up here")
+        network = MachineNetwork()
+    if mode == "--show":
+        return _show(network, where)
+    with Netlink(LINKS) as events, Netlink() as netlink:
+        code = _settle(network, where, netlink, events)
+        while mode == "--watch":
+            events.drain()
+            time.sleep(_LATE_S)
+            code = _settle(network, where, netlink, None)
+    return code
+
+
+def _show(network: MachineNetwork, where: Places) -> int:
+    from supervisor.boot.net.apply import show
+
+    with Netlink() as netlink:
+        words, outcome = show(network, where, netlink)
+    for line in words:
+        _say(line)
+    for problem in outcome.problems:
+        _complain(problem)
+    for name in outcome.missing:
+        _complain(f"cannot find {name}: it would be waited for")
+    if not (words or outcome.problems or outcome.missing):
+        _say("nothing to do")
+    return 1 if outcome.problems or outcome.missing else 0
+
+
+def _settle(
+    network: MachineNetwork, where: Places, netlink: Netlink, events: Netlink | None
+) -> int:
+    """Apply it, and again as interfaces come, until none is missing or `wait.devices` is over."""
+    from select import select
+
+    from supervisor.boot.net.apply import apply
+
+    deadline = time.monotonic() + network.wait.devices_ns / 1e9
+    while True:
+        outcome = apply(network, where, netlink, _say)
+        left = deadline - time.monotonic()
+        if events is None or not outcome.missing or left <= 0:
+            break
+        if select([events.socket], [], [], left)[0]:
+            events.drain()
+    for problem in outcome.problems:
+        _complain(problem)
+    for name in outcome.missing:
+        _complain(
+            f"cannot find {name}: it is not there after {network.wait.devices_ns / 1e9:g} s; "
+            "the others are set up"
+        )
+    if outcome.dhcp:
+        _say("other addresses are to be asked for by DHCP: unboxed restart dhcp")
+    return 1 if outcome.problems or outcome.missing else 0
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+def _complain(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
