@@ -68,6 +68,7 @@ ANSWERS: dict[str, Any] = {
     "Learn": report.LearnReply(ended="it ended"),
     "ReloadUnits": report.UnitsReloaded(("a",), (), ("b",)), "Try": report.Tried("try-1"),
     "Exec": report.Executed(code=0), "ShutdownNow": report.Done(), "Upgrade": report.Done(),
+    "End": report.Ending(1),
     **dict.fromkeys(
         ("Start", "Stop", "Restart", "Reload", "Kill", "Freeze", "Thaw", "ResetFailed", "Shutdown"),
         OUTCOME,

@@ -112,6 +112,10 @@ class Texts:
             if isinstance(text, _Text)
         )
 
+    def has(self, name: str) -> bool:
+        """Whether there is a file of that unit, right or wrong."""
+        return any(text.name == name for text in self._texts)
+
     def found(self) -> list[_Text | Broken]:
         return self._texts
 

@@ -97,6 +97,7 @@ METHODS: Mapping[str, Method] = {
     "Learn": Method(ADMIN, request.Learn, report.LearnReply, "learn", streams=True),
     "Shutdown": Method(ADMIN, request.Close, report.Outcome, "shut down"),
     "ShutdownNow": Method(ADMIN, request.Nothing, report.Done, "shut down at once"),
+    "End": Method(ADMIN, request.End, report.Ending, "end the machine"),
     "Upgrade": Method(ADMIN, request.Nothing, report.Done, "upgrade"),
 }
 
@@ -128,5 +129,6 @@ def handlers(requests: Requests) -> dict[str, Handler]:
         "Learn": requests.learn,
         "Shutdown": requests.shutdown,
         "ShutdownNow": requests.shutdown_now,
+        "End": requests.end,
         "Upgrade": requests.upgrade,
     }

@@ -12,11 +12,14 @@ from collections.abc import Callable, Sequence
 
 from supervisor.config.load import Texts
 from supervisor.config.problem import Broken, Problem
+from supervisor.core.graph import ENDS
 from supervisor.manager.supervisor import Supervisor
-from supervisor.model.unit import Needs, Unit
+from supervisor.model.unit import BOOT, Edge, Needs, Unit
 
 _BATCH = 16  # units that are started together
 _FREE = Needs()
+# In place of a `boot` whose file has errors: it fails, and whoever waits for it waits on.
+_NO_BOOT = Unit(BOOT, kind="group", needs=Needs(requires=(Edge("boot.toml-without-errors"),)))
 AT_BOOT = "started with the supervisor"
 
 
@@ -27,22 +30,26 @@ def boot(
     definitions are known and nothing was started yet; what it finds to have begun is let be."""
     warnings: list[Problem] = []
     texts = Texts(sup.paths.units, warnings)
+    world = sup.world
     eager = not names and before_start is None and not texts.may_order()
+    if world.machine and texts.has(BOOT):
+        eager = False  # that goes before all others
     units: dict[str, Unit] = {}
     early: list[Unit] = []
     for unit in texts.units():
         if isinstance(unit, Broken):
             for problem in unit.problems:
                 sup.report(f"{problem}; {unit.name or 'the directory'} is left out")
+            if world.machine and unit.name == BOOT:
+                units[BOOT] = _NO_BOOT
             continue
         units[unit.name] = unit
-        if eager and unit.autostart and unit.needs == _FREE and not _shares(unit):
+        if eager and unit.autostart and unit.needs == _FREE and not _looks_around(unit):
             early.append(unit)
             if len(early) == _BATCH:
                 _start_free(sup, early)
     for warning in warnings:
         sup.report(str(warning))
-    world = sup.world
     if early:
         _start_free(sup, early)
     world.define(units)
@@ -67,9 +74,12 @@ def _start_free(sup: Supervisor, units: list[Unit]) -> None:
     sup.commit()
 
 
-def _shares(unit: Unit) -> bool:
-    """Whether it has limits or ports that another one may have too, which is not read yet."""
+def _looks_around(unit: Unit) -> bool:
+    """Whether it has limits or ports that another one may have too, which is not read yet, or the
+    graph may have a word against it."""
     if unit.limits is not None and unit.limits.slice:
+        return True
+    if unit.restart.limit is not None and unit.restart.limit.then in ENDS:
         return True
     return unit.network is not None or any(one.port for one in unit.listen)
 
@@ -81,9 +91,10 @@ def _is_new(sup: Supervisor, name: str) -> bool:
 
 
 def _wanted(sup: Supervisor, names: Sequence[str], units: dict[str, Unit]) -> list[str]:
-    if not names:
-        return [u.name for u in units.values() if u.autostart]
+    known = [name for name in names if name in units]
+    everything = not names or (sup.world.machine and not known)  # that stands there all the same
     for name in names:
         if name not in units:
-            sup.report(f"cannot start {name}: no unit file of that name; the others are started")
-    return [name for name in names if name in units]
+            then = "all that have autostart" if everything else "the others"
+            sup.report(f"cannot start {name}: no unit file of that name; {then} are started")
+    return [u.name for u in units.values() if u.autostart] if everything else known

@@ -24,6 +24,7 @@ _CHUNK = 4096  # PIPE_BUF: what a pipe that is ready takes without waiting
 _QUIET_NS = 2_000_000
 _MANY = 64  # lines that wait for no more
 _SHOWN = frozenset({"up", "down", "failed", "backoff"})
+_WRONG = frozenset({"failed", "backoff"})
 _encode = json.Encoder().encode
 
 
@@ -39,7 +40,10 @@ class _Row(Struct, gc=False, rename={"source": "from", "target": "to"}):
 
 class EventLog:
     def __init__(self, sup: Supervisor, *, quiet: bool) -> None:
+        """`quiet`: nothing on stderr. A machine that is to be quiet tells problems there."""
         self._sup = sup
+        machine = sup.machine
+        self._shown = _WRONG if machine is not None and machine.quiet else _SHOWN
         self._quiet = quiet
         self._fd = -1
         self._lost = 0
@@ -102,11 +106,13 @@ class EventLog:
                 moved.cause, moved.cause_id,
             )  # fmt: skip
             self._keep(_encode(row) + b"\n")
-            if moved.target in _SHOWN:
+            if moved.target in self._shown:
                 same = moved.target == moved.source  # it is frozen, or thawed
                 words = moved.cause if same else f"{moved.target} ({moved.cause})"
                 lines.append(f"{moved.key}: {words}\n")
             elif moved.target == "waiting" and moved.source not in RESTING:  # without a delay
+                if self._shown is _WRONG and moved.source != "finishing":
+                    continue  # a restart that was asked for
                 lines.append(f"{moved.key}: down ({moved.cause}), starting again\n")
         self._lines += lines
         if len(self._waiting) >= _MANY:
@@ -163,8 +169,10 @@ class EventLog:
                 return  # nobody reads; the log stream has it
             try:
                 os.write(2, data[at : at + _CHUNK])
+            except BlockingIOError:
+                return  # a console that was held (^S), which is less patient than poll(2) says
             except OSError:
-                self._quiet = True  # it is closed
+                self._quiet = self._sup.machine is None  # it is closed; a console comes back
                 return
 
 

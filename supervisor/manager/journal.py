@@ -14,11 +14,12 @@ import os
 from _struct import Struct as Layout
 from _struct import error as layout_error  # type: ignore[attr-defined]  # see kernel.keeper
 from binascii import crc32
+from typing import Literal
 
 from msgspec import DecodeError, Struct, ValidationError, msgpack
 
 from supervisor.core.world import HISTORY
-from supervisor.model.state import Instance, Transition
+from supervisor.model.state import Instance, Power, Transition
 from supervisor.model.unit import Unit
 
 VERSION = 1
@@ -40,6 +41,8 @@ class Header(Struct, gc=False, omit_defaults=True):
     tried: int = 0  # the highest number that a unit of `unboxed try` was given
     booted: bool = False  # all unit files were read, and all that was to start is written down
     limited: bool = False  # units with [limits] were run: their groups are to be found again
+    ending: Power | Literal[""] = ""  # what becomes of the machine that is going down
+    exit_by_ns: int = 0  # when the keeper ends that, whatever becomes of managers
 
 
 class Snapshot(Struct, gc=False):

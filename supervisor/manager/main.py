@@ -5,6 +5,7 @@ import gc
 import os
 from collections.abc import Sequence
 from time import time_ns
+from typing import TYPE_CHECKING
 
 from supervisor.core.world import World
 from supervisor.kernel import cgroup, host
@@ -19,8 +20,11 @@ from supervisor.manager.notices import Notices
 from supervisor.manager.observer import Observer, split_key
 from supervisor.manager.performer import Performer
 from supervisor.manager.recover import recover
-from supervisor.manager.supervisor import Supervisor
+from supervisor.manager.supervisor import Supervisor, say
 from supervisor.model.paths import Paths, paths
+
+if TYPE_CHECKING:
+    from supervisor.manager.kernel_line import KernelLine
 
 KEEPER_FD = 3
 _USAGE = """cannot read the command line: {}; it is `unboxed run` that starts this program"""
@@ -34,7 +38,7 @@ class Arguments:
         self.start: list[str] = []
         self.single: dict[str, str] = {}
         self.quiet = False
-        self.machine = False
+        self.machine = False  # all of one is ours: kernel_line.py, machine.py
         words = iter(argv)
         for word in words:
             if word in ("--quiet", "--machine"):
@@ -63,13 +67,23 @@ class Arguments:
 def main(argv: Sequence[str]) -> int:
     """Run until everything is stopped. Exit status 0; 1 if it could not begin."""
     arguments = Arguments(argv)
+    line = None
+    if arguments.machine:
+        from supervisor.manager.machine import begin
+
+        line = begin(arguments)
     where = arguments.paths()
     keeper = Keeper(KEEPER_FD)
     try:
         facts = Facts(keeper)
-        return _run(arguments, where, keeper, facts)
+        return _run(arguments, where, keeper, facts, line)
     except runtime.CannotBegin as exc:
-        os.write(2, f"{exc}\n".encode())
+        say(f"{exc}\n")
+        if line is not None:
+            from supervisor.manager.machine import cannot_begin
+
+            cannot_begin(str(exc), os.getppid())
+            return 1  # and the keeper tries again
         keeper.send("EXIT", 0, (1).to_bytes(4, "little"))
         keeper.flush()
         return 1
@@ -77,7 +91,10 @@ def main(argv: Sequence[str]) -> int:
         return 0
 
 
-def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> int:
+def _run(
+    arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts, line: KernelLine | None
+) -> int:
+    """`line`: the kernel's, of a machine that is ours."""
     gc.disable()  # a start makes many objects and no garbage
     snapshot, journal = _journal(keeper, facts)
     if "lock" not in facts.stored:  # no manager came so far yet: it is not known to be ours
@@ -87,7 +104,7 @@ def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> in
     header = snapshot.header if snapshot else Header(started_ns=time_ns())
     header.seed = header.seed or int.from_bytes(os.urandom(8), "little")
     header.starts += 1
-    world = World(header.seed, host.cores())
+    world = World(header.seed, host.cores(), machine=line is not None)
     launcher = Launcher(
         keeper, tracker, where, facts.stored, tuple(sorted(os.sched_getaffinity(0))),
         runtime.watcher(where),
@@ -100,9 +117,15 @@ def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> in
     sup.perform = performer.perform  # type: ignore[assignment]
     sup.rest_deadline, sup.signal_rest = performer.deadline, performer.signal_rest
     observer = Observer(sup)
+    if line is not None:
+        from supervisor.manager.machine import Machine
+
+        sup.machine = Machine(sup, line)
     if snapshot is not None or facts.highest:
         recover(sup, snapshot, facts, performer, notices, arguments.start)
     else:
+        if sup.machine is not None:
+            sup.machine.prepare()
         boot(sup, arguments.start)
     from supervisor.manager.service import (  # control and event log: after the first starts
         serve,
@@ -120,7 +143,8 @@ def _run(arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts) -> in
         tell_parent("STOPPING=1")
         if sup.limiting is not None:
             sup.limiting.close()
-        runtime.leave(sup.paths, keeper, tracker)
+        status = 0 if sup.machine is None else sup.machine.left()
+        runtime.leave(sup.paths, keeper, tracker, status)
     os._exit(0)  # nothing is left to tidy that the kernel does not
 
 
@@ -154,7 +178,7 @@ def _tracker(
         facts.stored.add("cgroup")
         os.close(fd)
         for key in found.leftovers():
-            os.write(2, f"killing what an earlier supervisor left of {key}\n".encode())
+            say(f"killing what an earlier supervisor left of {key}\n")
             found.end(key)
     return found, "", pids
 

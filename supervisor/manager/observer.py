@@ -176,7 +176,9 @@ class Observer:
             whence = keys.get(number, "outside its pid namespace")
         cause = f"{signal_name(number)} to the supervisor from {whence}"
         sup.current = ""
-        if number in (TERM, INT, QUIT):
+        if sup.machine is not None and number != HUP:
+            sup.machine.signalled(number, cause)
+        elif number in (TERM, INT, QUIT):
             self.stop(cause, number == INT)
         elif number == HUP:
             from supervisor.config.problem import Problem
@@ -194,7 +196,9 @@ class Observer:
     def stop(self, cause: str, again_kills: bool) -> None:
         """Stop everything in order; a second request of the impatient kind kills at once."""
         world = self._sup.world
-        if world.closing_ns and again_kills:
+        if self._sup.machine is not None:
+            self._sup.machine.down(world.ending or "poweroff", cause)
+        elif world.closing_ns and again_kills:
             self._sup.report(f"{cause}: killing what is left")
             world.kill_all(self._sup.now())
         elif not world.closing_ns:

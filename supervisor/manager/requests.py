@@ -378,6 +378,18 @@ class Requests:
         self._sup.commit()
         call.reply(say.Done())
 
+    def end(self, call: Call, what: ask.End) -> None:
+        sup = self._sup
+        if sup.machine is None:
+            words = f"cannot {what.action}: this supervisor boots no machine; nothing was changed"
+            call.fail(say.Failed(words))
+            return
+        cause = f"{what.action} asked for by {call.who}"
+        sup.machine.down(what.action, cause, what.timeout_ns, force=what.now)
+        sup.commit()
+        sup.machine.settle()
+        call.reply(say.Ending(sup.realtime_ns(sup.world.closing_ns)))
+
     def upgrade(self, call: Call, what: ask.Nothing) -> None:
         """The keeper executes what is installed now; then this manager ends, and so the next one
         begins from what is installed now too."""

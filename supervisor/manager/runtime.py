@@ -275,11 +275,11 @@ def _libraries() -> tuple[str, ...]:
     return ("--site", site) if site else ()
 
 
-def leave(where: Paths, keeper: Keeper, tracker: Tracker) -> None:
+def leave(where: Paths, keeper: Keeper, tracker: Tracker, status: int) -> None:
     """Everything is stopped: take our own things away and let the keeper end."""
     tracker.close()
     _forget_tried(where.transient_units)
     _tidy(where)
-    keeper.send("EXIT", 0, (0).to_bytes(4, "little"))
+    keeper.send("EXIT", 0, status.to_bytes(4, "little"))
     while not keeper.flush():
         pass

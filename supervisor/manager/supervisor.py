@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from supervisor.manager.agents import Agents
     from supervisor.manager.execution import Executions
     from supervisor.manager.limiting import Limiting
+    from supervisor.manager.machine import Machine
     from supervisor.manager.violations import Violations
 
 _BATCH = 64  # actions that are sent together
@@ -83,7 +84,9 @@ class Supervisor:
         self.limits_ns = 0  # limiting: when to look again, 0 for never
         self.attending: Agents | None = None  # agents
         self.feeds_ns = self.doors_ns = self.endpoints_ns = 0  # attending: the same
-        self.leave_soon = False  # requests: end this manager, so that a new one begins
+        self.machine: Machine | None = None  # main
+        self.machine_ns = 0  # machine: as limits_ns
+        self.leave_soon = False  # machine, requests: end this manager, so that a new one begins
         self.started_early: set[str] = set()  # boot
         self.current = ""  # key of the instance that is being worked for
         self.perform: Callable[[object], None] = lambda _action: None
@@ -118,7 +121,7 @@ class Supervisor:
         times = (
             soonest, due, self.rest_deadline(), self.log_due_ns, self.retry_ns, self.put_state_ns,
             self.forget_ns, self.look_ns, self.limits_ns, self.feeds_ns, self.doors_ns,
-            self.endpoints_ns,
+            self.endpoints_ns, self.machine_ns,
         )  # fmt: skip
         return min((t for t in times if t), default=0)
 
@@ -209,6 +212,8 @@ class Supervisor:
             self.limiting.look(now)
         if self.attending is not None:
             self.attending.look(now)
+        if 0 < self.machine_ns <= now and self.machine is not None:
+            self.machine.look(now)
         self.commit()
         self.current = ""
         for settle in self.settled:
@@ -270,7 +275,7 @@ class Supervisor:
         world, header = self.world, self.header
         header.next_launch = world.turn.next_launch
         header.next_transition = world.turn.next_transition
-        header.closing_ns = world.closing_ns
+        header.closing_ns, header.ending = world.closing_ns, world.ending
         records: list[tuple[bytes, object]] = [(b"H", header)]
         records += [(b"U", unit) for unit in self.defined]
         records += [(b"R", name) for name in self.gone]
@@ -349,7 +354,7 @@ class Supervisor:
 
     def _keep_report(self, text: str) -> None:
         self.early_words.append(text)
-        os.write(2, f"unboxed: {text}\n".encode())
+        say(f"unboxed: {text}\n")
 
     def ask_descriptor(self, op: str, text: str, answered: Callable[[int], None]) -> None:
         """A request that is answered with a descriptor, which is then `answered`'s to close; if it
@@ -399,6 +404,14 @@ class Supervisor:
         for launch in (inst.job, inst.launch) if inst is not None else ():
             if launch and launch not in self.launches:
                 self.world.deliver(key, ev.LaunchFailed(launch, words, False), monotonic_ns())
+
+
+def say(text: str) -> None:
+    """On standard error; a console that takes no more loses it, the event log has it."""
+    try:
+        os.write(2, text.encode(errors="replace"))
+    except BlockingIOError:
+        pass
 
 
 def _place(exc: BaseException) -> str:

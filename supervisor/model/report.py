@@ -437,6 +437,12 @@ class LearnReply(Struct, frozen=True, gc=False, omit_defaults=True):
     ended: str | None = None
 
 
+class Ending(Struct, frozen=True, gc=False):
+    """When everything that still runs is killed."""
+
+    deadline_ns: int
+
+
 class Done(Struct, frozen=True, gc=False):
     """Nothing to tell but that it is done."""
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any, Protocol
 from msgspec import Meta, Struct
 
 from supervisor.model.report import Refusal
+from supervisor.model.state import Power
+from supervisor.model.unit import SECOND_NS
 
 # A unit name, an instance key (web/1), a group, or a glob of names (web*).
 Pattern = Annotated[str, Meta(min_length=1, max_length=128)]
@@ -92,6 +94,14 @@ class Close(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
     wait: bool = True
 
 
+class End(Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    """`timeout_ns` 0: as usual."""
+
+    action: Power
+    timeout_ns: Annotated[int, Meta(ge=0, le=86_400 * SECOND_NS)] = 0
+    now: bool = False
+
+
 class Call(Protocol):
     """One call of one client, to be answered once, at any later time.
 
@@ -152,4 +162,5 @@ class Requests(Protocol):
     def learn(self, call: Call, ask: Learn) -> None: ...
     def shutdown(self, call: Call, ask: Close) -> None: ...
     def shutdown_now(self, call: Call, ask: Nothing) -> None: ...
+    def end(self, call: Call, ask: End) -> None: ...
     def upgrade(self, call: Call, ask: Nothing) -> None: ...

@@ -42,7 +42,7 @@ NEEDS: dict[str, Role] = {
     "Start": OPERATE, "Stop": OPERATE, "Restart": OPERATE, "Reload": OPERATE, "Kill": OPERATE,
     "Freeze": OPERATE, "Thaw": OPERATE, "ResetFailed": OPERATE,
     "ReloadUnits": ADMIN, "Set": ADMIN, "Exec": ADMIN, "Try": ADMIN, "Learn": ADMIN,
-    "Shutdown": ADMIN, "ShutdownNow": ADMIN, "Upgrade": ADMIN,
+    "Shutdown": ADMIN, "ShutdownNow": ADMIN, "End": ADMIN, "Upgrade": ADMIN,
 }  # fmt: skip
 UIDS = {NONE: 2000, OBSERVE: 2001, OPERATE: 2002, ADMIN: 2003}
 ACCESS = Access(900, None, tuple(
