@@ -77,8 +77,10 @@ def kernel_cmdline() -> list[str]:
 
 
 def first_boot() -> bool:
-    """As systemd tells it: no machine id yet, or it says "uninitialized"."""
-    return read("/etc/machine-id").strip() in ("", "uninitialized")
+    """As systemd tells it: no machine id yet, or it says "uninitialized"; or so it was when this
+    machine's boot began, which has made one since (boot step identity)."""
+    return os.path.exists("/run/unboxed/first-boot") or read("/etc/machine-id").strip() in (
+        "", "uninitialized")
 
 
 def cores() -> int:

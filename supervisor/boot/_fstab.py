@@ -1,0 +1,127 @@
+"""/etc/fstab as Debian users know it (fstab(5)), with what systemd added to it.
+
+Law: a line that cannot be understood is told and left out; it never ends the boot.
+"""
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+# Types whose files come over the network (systemd's fstype_is_network).
+NETWORK = frozenset((
+    "afs", "ceph", "cifs", "davfs", "gfs", "gfs2", "glusterfs", "lustre", "ncp", "ncpfs", "nfs",
+    "nfs4", "ocfs2", "pvfs2", "smb3", "smbfs", "sshfs",
+))
+DEVICE_S = 90.0  # for a device to appear, unless x-systemd.device-timeout says otherwise
+MOUNT_S = 90.0  # for a mount, unless x-systemd.mount-timeout does
+NOFAIL_S = 3.0  # for a device that nobody insists on: the bus was asked before
+_TAGS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID=")
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
+_UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+class Entry(NamedTuple):
+    """`target` "": none (swap). `checked`: in which turn fsck does it, 0 for never."""
+
+    spec: str
+    target: str
+    type: str
+    options: tuple[str, ...]
+    checked: int = 0
+
+    def has(self, option: str) -> bool:
+        return option in self.options
+
+    def value(self, option: str) -> str | None:
+        """Of NAME=VALUE; the last one counts."""
+        found = [each[len(option) + 1 :] for each in self.options if each.startswith(option + "=")]
+        return found[-1] if found else None
+
+    @property
+    def swap(self) -> bool:
+        return self.type == "swap"
+
+    @property
+    def automatic(self) -> bool:
+        """An automount of systemd's is mounted at boot."""
+        return not self.has("noauto") or self.has("x-systemd.automount")
+
+    @property
+    def insisted(self) -> bool:
+        """Whether a boot without it fails."""
+        return not (self.has("nofail") or self.has("x-systemd.automount"))
+
+    @property
+    def network(self) -> bool:
+        return self.has("_netdev") or self.type.removeprefix("fuse.") in NETWORK
+
+    @property
+    def device(self) -> bool:
+        """Whether it is on a device that can be waited for."""
+        return self.spec.startswith((*_TAGS, "/dev/")) and not self.bind
+
+    @property
+    def bind(self) -> bool:
+        return self.has("bind") or self.has("rbind")
+
+    @property
+    def device_s(self) -> float:
+        """How long its device is waited for."""
+        given = span_s(self.value("x-systemd.device-timeout"))
+        usual = DEVICE_S if self.insisted else NOFAIL_S
+        return usual if given is None else given
+
+    @property
+    def mount_s(self) -> float:
+        """How long its mount may take."""
+        given = span_s(self.value("x-systemd.mount-timeout"))
+        return MOUNT_S if given is None else given
+
+
+def span_s(text: str | None) -> float | None:
+    """"90", "1min 30s", "500ms" or "infinity" in seconds; None if it is no time. 0 is what systemd
+    has for no limit."""
+    if text is None:
+        return None
+    if text in ("0", "infinity"):
+        return float("inf")
+    total, rest = 0.0, text.replace(" ", "")
+    while rest:
+        found = _SPAN.match(rest)
+        if not found or found[2] not in _UNITS:
+            return None
+        total += float(found[1]) * _UNITS[found[2]]
+        rest = rest[found.end() :]
+    return total
+
+
+def parse(text: str) -> tuple[list[Entry], list[str]]:
+    """The entries, and what was wrong with others."""
+    entries, wrong = [], []
+    for number, line in enumerate(text.splitlines(), 1):
+        words = [_ESCAPE.sub(lambda m: chr(int(m[1], 8)), word) for word in line.split()]
+        if not words or words[0].startswith("#"):
+            continue
+        if len(words) < 3:
+            wrong.append(f"/etc/fstab:{number}: cannot use this line: it has no file system type;"
+                         " it is left out")
+            continue
+        spec, target, kind = words[:3]
+        options = tuple(words[3].split(",")) if len(words) > 3 else ("defaults",)
+        checked = int(words[5]) if len(words) > 5 and words[5].isdigit() else 0
+        if kind == "swap" or target in ("none", "swap"):
+            target = ""
+        elif not target.startswith("/"):
+            wrong.append(f"/etc/fstab:{number}: cannot mount on {target}: it is no absolute path;"
+                         " it is left out")
+            continue
+        entries.append(Entry(_unquote(spec), "/" + target.strip("/") if target else "", kind,
+                             options, checked))
+    return [each for each in entries if each.type != "ignore"], wrong
+
+
+def _unquote(spec: str) -> str:
+    """UUID="x" is written so by some."""
+    name, sign, value = spec.partition("=")
+    return f"{name}={value.strip(chr(34))}" if sign and value.startswith('"') else spec

@@ -1,0 +1,75 @@
+"""Mounts what fstab says, in the order that directories ask for, and as many at a time as can be.
+
+Law: a mount that nobody insists on (nofail) never fails a boot, and one that hangs is killed when
+its time is over. Each is one mount(8) by its directory, which looks up the rest in fstab itself and
+knows all types and their helpers; so each that fails is named with what mount said of it.
+"""
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+
+from supervisor.boot._fstab import Entry
+from supervisor.boot._machine import Machine
+from supervisor.boot._mounted import seen
+from supervisor.boot._tools import Child, wait
+
+_TELL_S = 10.0
+
+
+def mount_all(machine: Machine, entries: Sequence[Entry]) -> tuple[list[Entry], dict[Entry, str]]:
+    """(what was mounted now, why others were not). What is mounted already is left as it is."""
+    there = seen(machine)
+    todo = [each for each in entries if machine.real(each.target) not in there]
+    running: dict[Entry, Child] = {}
+    done: list[Entry] = []
+    failed: dict[Entry, str] = {}
+    told = machine.now()
+    while todo or running:
+        ready = [each for each in todo if not _waits(each, [*todo, *running])]
+        if not ready and not running:  # they wait for each other: in the order of the file
+            ready = todo[:1]
+        for entry in ready:
+            todo.remove(entry)
+            lacking = next((each for each in failed if _needs(entry, each)), None)
+            if lacking:
+                failed[entry] = f"{lacking.target} is not mounted"
+                continue
+            _make_directory(machine, entry)
+            running[entry] = machine.tools.start("mount", entry.target, timeout_s=entry.mount_s)
+        wait(list(running.values()), 1.0)
+        late = machine.now() - told >= _TELL_S
+        for entry, child in list(running.items()):
+            ended = child.poll()
+            if ended:
+                del running[entry]
+                if ended.code:
+                    failed[entry] = ended.words()
+                else:
+                    done.append(entry)
+            elif late:
+                machine.show(f"filesystems: still mounting {entry.spec} on {entry.target}")
+        if late:
+            told = machine.now()
+    return done, failed
+
+
+def _waits(entry: Entry, others: Sequence[Entry]) -> bool:
+    return any(_needs(entry, each) for each in others if each is not entry)
+
+
+def _needs(entry: Entry, other: Entry) -> bool:
+    """Whether its directory, or what it is made of, is inside of the other."""
+    inside = other.target.rstrip("/") + "/"
+    return entry.target.startswith(inside) or (
+        entry.spec.startswith("/") and f"{entry.spec}/".startswith(inside))
+
+
+def _make_directory(machine: Machine, entry: Entry) -> None:
+    """As systemd does. That it cannot be made, mount tells."""
+    if entry.bind and not os.path.isdir(machine.path(entry.spec)):
+        return
+    try:
+        os.makedirs(machine.path(entry.target), 0o755, exist_ok=True)
+    except OSError:
+        pass

@@ -1,0 +1,157 @@
+"""Step `filesystems`: checks and mounts what fstab says, then does `identity`.
+
+In this order: the clock is not before our own release (fsck looks at it); devices are waited for;
+fsck of the root file system and of all others; root as fstab says; all local mounts; swap. What is
+on the network waits for that (step network-filesystems). Nothing of a machine can start before
+`identity` either, so both are one process.
+
+Fails, which opens the rescue shell, if a file system that the boot insists on cannot be checked or
+mounted. A root file system that stays read-only is no such failure, nor is missing swap.
+"""
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Sequence
+
+from supervisor.boot import _clock, _fsck, _root, identity
+from supervisor.boot._devices import wait_for
+from supervisor.boot._fstab import Entry, parse
+from supervisor.boot._machine import Machine, step
+from supervisor.boot._mounted import device, seen
+from supervisor.boot._mounting import mount_all
+
+_REBOOT_S = 300.0  # for a reboot that was asked for to end this step
+_SWAPON_S = 90.0
+
+
+def main(argv: Sequence[str]) -> int:
+    return step("filesystems", argv, {"": _both})
+
+
+def _both(machine: Machine) -> int:
+    try:
+        code = run(machine)
+    except OSError as error:
+        machine.warn(f"cannot set up file systems: {error}; the boot fails")
+        code = 1
+    return code or identity.run(machine)
+
+
+def run(machine: Machine) -> int:
+    """0, or 1 if the boot cannot go on."""
+    _clock.early(machine)
+    entries, wrong = parse(machine.read("/etc/fstab"))
+    for line in wrong:
+        machine.warn(line)
+    local = [each for each in entries if each.automatic and not each.network]
+    found, missing = _devices(machine, local)
+    problems = [f"{each.target}: its device {each.spec} did not appear in {each.device_s:.0f} s"
+                for each in missing if each.insisted and not each.swap]
+    for each in missing:
+        machine.tell(f"{each.spec} ({each.target or 'swap'}) is not there")
+    bad = _check(machine, local, found, problems)
+    if bad is None:
+        return 1  # a new boot was asked for, and did not come
+    for line in _root.remount(machine, entries):
+        machine.tell(line)
+    _forget_wishes(machine)
+    problems += _mount(machine, local, {*missing, *bad})
+    _swap(machine, local)
+    for line in problems:
+        machine.warn(f"cannot mount {line}")
+    if problems:
+        machine.warn(f"file systems that the boot insists on are not there"
+                     f" ({len(problems)}); the boot fails. Entries of /etc/fstab with the option"
+                     " nofail never do that")
+    return bool(problems)
+
+
+def _devices(machine: Machine, local: Sequence[Entry]) -> tuple[dict[Entry, str], list[Entry]]:
+    there = seen(machine)
+    wanted = [each for each in local if each.device and machine.real(each.target) not in there]
+    return wait_for(machine, wanted) if wanted else ({}, [])
+
+
+def _check(
+    machine: Machine, local: Sequence[Entry], found: dict[Entry, str], problems: list[str],
+) -> list[Entry] | None:
+    """Entries that are not fit to be mounted; None if a new boot was asked for, and did not come.
+    Problems with those that the boot insists on are added to `problems`."""
+    how = _fsck.mode(machine)
+    root = seen(machine).get("/")
+    checks: dict[_fsck.Check, Entry] = {}
+    for entry in local:
+        if entry.checked and entry.target == "/" and root and root.read_only:
+            path = device(machine, root) or entry.spec
+            checks[_fsck.Check(path, "/", root.type)] = entry
+        elif entry.checked and entry in found and not entry.swap:
+            checks[_fsck.Check(found[entry], entry.target, entry.type)] = entry
+    if not checks:
+        return []
+    first = [each for each in checks if each.target == "/"]
+    results = _fsck.check(machine, first, how)
+    results += _fsck.check(machine, [each for each in checks if each not in first], how)
+    bad = []
+    for each in results:
+        if each.reboot:
+            _reboot(machine, each)
+            return None
+        if not each.failed:
+            done = "corrected" if each.ended.code & _fsck.CORRECTED else "clean"
+            machine.tell(f"fsck {each.check.target}: {done}")
+            continue
+        entry = checks[each.check]
+        bad.append(entry)
+        words = (f"fsck of {each.check.device} left errors: {each.ended.words()}"
+                 if each.ended.code & 4 else f"fsck of {each.check.device}: {each.ended.words()}")
+        if entry.insisted:
+            problems.append(f"{entry.target}: {words}; run `fsck {each.check.device}`")
+        else:
+            machine.warn(f"{entry.target} is not mounted: {words}")
+    return bad
+
+
+def _reboot(machine: Machine, result: _fsck.Result) -> None:
+    """The check changed the root file system, which is mounted: only a new boot is safe."""
+    machine.show(f"fsck changed {result.check.device}, the root file system: rebooting")
+    try:
+        machine.reboot()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+    else:
+        time.sleep(_REBOOT_S)  # the shutdown ends this step
+        reason = f"the machine still runs after {_REBOOT_S:.0f} s"
+    machine.warn(f"cannot reboot after fsck changed the root file system: {reason}; the boot"
+                 " fails: run `reboot -f`")
+
+
+def _forget_wishes(machine: Machine) -> None:
+    """/forcefsck and /fastboot are for one boot."""
+    for path in ("/forcefsck", "/fastboot"):
+        try:
+            os.unlink(machine.path(path))
+        except OSError:
+            pass  # not there, or on a root file system that stays read-only
+
+
+def _mount(machine: Machine, local: Sequence[Entry], out: set[Entry]) -> list[str]:
+    """Those that the boot insists on and that could not be mounted, in words."""
+    wanted = [each for each in local if each.target not in ("", "/") and each not in out]
+    done, failed = mount_all(machine, wanted)
+    if done:
+        machine.tell(f"mounted {', '.join(each.target for each in done)}")
+    for entry, words in failed.items():
+        if not entry.insisted:
+            machine.tell(f"cannot mount {entry.target}: {words}; nobody insists on it (nofail)")
+    return [f"{entry.target}: {words}" for entry, words in failed.items() if entry.insisted]
+
+
+def _swap(machine: Machine, local: Sequence[Entry]) -> None:
+    if not any(each.swap for each in local):
+        return
+    ended = machine.tools.run("swapon", "-a", timeout_s=_SWAPON_S)
+    used = max(0, len(machine.read("/proc/swaps").splitlines()) - 1)
+    machine.tell(f"swap areas in use: {used}")
+    if ended.code:
+        machine.warn(f"cannot use all swap: {ended.words()}; the boot goes on without it")
