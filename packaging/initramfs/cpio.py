@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Write an initramfs: a cpio archive (newc, gzip) as the kernel unpacks it.
+"""Write an initramfs: a cpio archive (newc) as the kernel unpacks it.
 
-    packaging/initramfs/cpio.py OUTPUT --add FILE:/PLACE...
+    packaging/initramfs/cpio.py OUTPUT --add FILE:/PLACE... [--compress gzip|zstd|none]
 
 A folder is added with all that is in it. Needs no root: everything in it belongs to root, and the
 two device nodes that a kernel without devtmpfs mounted wants are written, not made.
@@ -36,9 +36,9 @@ class Archive:
         if source.is_symlink():
             self.link(name, os.readlink(source))
         elif source.is_dir():
-            self._folders(f"{name}/x")
+            self.folder(name)
             for path in sorted(source.iterdir()):
-                self.add(path, f"{name}/{path.name}")
+                self.add(path, f"{name}/{path.name}")  # a name of "" is the root itself
         else:
             self.file(name, source.read_bytes(), 0o755 if os.access(source, os.X_OK) else 0o644)
 
@@ -86,13 +86,24 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Write an initramfs.")
     parser.add_argument("output", type=Path)
     parser.add_argument("--add", action="append", default=[], metavar="FILE:/PLACE")
+    parser.add_argument("--compress", choices=("gzip", "zstd", "none"), default="gzip")
     given = parser.parse_args()
     archive = Archive()
     for words in given.add:
         source, _, place = words.rpartition(":")
         archive.add(Path(source), place)
-    given.output.write_bytes(gzip.compress(archive.data(), 6, mtime=0))
+    given.output.write_bytes(compressed(archive.data(), given.compress))
     return 0
+
+
+def compressed(data: bytes, how: str) -> bytes:
+    if how == "gzip":
+        return gzip.compress(data, 6, mtime=0)
+    if how == "zstd":
+        import zstandard  # not of the standard library, so only who asks for it needs it
+
+        return zstandard.ZstdCompressor(level=12).compress(data)
+    return data
 
 
 if __name__ == "__main__":
