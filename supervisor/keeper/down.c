@@ -170,3 +170,16 @@ _Noreturn void be_down(int action) {
     reboot(RB_AUTOBOOT);
     for (;;) pause_until(UINT64_MAX);
 }
+
+static int is_keeper(const char *path) { return bears_mark(path) ? 0 : -1; }
+
+/* By the program of our name, not the one that began: that file may be deleted, and would keep / busy. */
+_Noreturn void machine_end(int action) {
+    char *argv[] = {peer_argv[MANAGER][-3], "--down", (char *)number(action), NULL};
+    if (!machine) _exit(action);
+    errno = ENOEXEC; /* what a child finds that is no keeper */
+    deadline = now_ns() + ALL_S * SECOND;
+    if (!within("looking for ", argv[0], is_keeper, argv[0])) execv(argv[0], argv);
+    say("cannot end by ", argv[0], ": it is no keeper; ending by the one that began", NULL);
+    be_down(action);
+}

@@ -160,7 +160,7 @@ bool flush(int who); /* sends its box; false: not all is out */
 void unstall(int who), peer_lost(int who), peer_reaped(int pid, int status);
 void life_signal(int sig, int pid, uint32_t uid), life_reaped(void), life_nudged(void), nudge_listen(bool on);
 uint64_t life_tick(void); /* does what is due; when next (monotonic ns, 0: never) */
-bool end_all(int status, bool by_itself), life_ending(void); /* end_all: false if it is under way already */
+bool end_all(int status, bool by_itself), life_ending(void), bears_mark(const char *path); /* end_all: false if it is under way already */
 /* reexec.c: one keeper becoming another. */
 int reexec_ask(const char *path, uint64_t tag); /* -1: answered later */
 void reexec_tick(void), reexec_take_over(const char *fds), reexec_watch(void); /* fds: "TABLES,OLD" */

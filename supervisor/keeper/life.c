@@ -21,7 +21,9 @@ static _Noreturn void become_peer(char **argv, int sock) {
     _exit(127);
 }
 
-/* At once the first time, then after 0.1 s, doubling up to 5 s; at once after a life of 10 s. */
+/* The first logger is started once the first launches are done: pipes hold what is written until then, and it
+ * would take its interpreter's start from them. At the latest after a second (tables_make).
+ * Later: at once the first time, then after 0.1 s, doubling up to 5 s; at once after a life of 10 s. */
 static void start_again(struct peer *peer) {
     uint64_t ended = now_ns();
     if (ended - peer->started >= 10 * SECOND) peer->delay_ms = 0;
@@ -66,7 +68,6 @@ void peer_lost(int who) {
 
 void peer_reaped(int pid, int status) {
     int who = pid == kept.peers[MANAGER].pid ? MANAGER : LOGGER, exited = WIFEXITED(status);
-    bool spoke = kept.greeted;
     if (pid != kept.peers[who].pid) return machine_reaped(pid);
     kept.peers[who].pid = 0;
     hang_up(who);
@@ -75,8 +76,7 @@ void peer_reaped(int pid, int status) {
         say(who == MANAGER ? "the manager ended with " : "the logger ended with ", exited ? "status " : "signal ",
             number(exited ? WEXITSTATUS(status) : WTERMSIG(status)), "; starting it again", NULL);
     if (who == LOGGER || phase != RUNNING) return;
-    kept.early_deaths = spoke ? 0 : kept.early_deaths + 1;
-    if (kept.early_deaths >= 3 && machine) machine_rescue("the manager ends before it says anything");
+    if (++kept.early_deaths >= 3 && machine) machine_rescue("the manager ends before it says anything");
     else if (kept.early_deaths == 3 && !kept.ever_greeted && !kept.highest && end_all(1, true))
         say("the manager ended three times before it said anything; giving up", NULL);
 }
@@ -168,6 +168,7 @@ static void end_tick(void) {
 uint64_t life_tick(void) {
     now = now_ns();
     next = 0;
+    if (!kept.peers[LOGGER].starts && kept.highest && !kept.given) kept.peers[LOGGER].next_start = 1;
     for (int who = 0; who < PEERS; who++)
         if (!kept.peers[who].pid && (phase == RUNNING || (who == LOGGER && !streams_empty()))
             && due(kept.peers[who].next_start))

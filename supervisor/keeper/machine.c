@@ -233,10 +233,3 @@ int machine_action(int sig) {
     if (sig == SIGTERM || sig == SIGINT) return 1;
     return machine && sig >= FIRST_SIGNAL && sig < FIRST_SIGNAL + 4 ? actions[sig - FIRST_SIGNAL] : -1;
 }
-
-_Noreturn void machine_end(int action) { /* not the program that began, which may be deleted: its file would be busy */
-    char *argv[] = {peer_argv[MANAGER][-3], "--down", (char *)number(action), NULL};
-    if (!machine) _exit(action);
-    execv(argv[0], argv);
-    be_down(action);
-}

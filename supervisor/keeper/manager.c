@@ -21,7 +21,7 @@ static int give(uint64_t tag, const char *name, int fd) { /* takes fd; -1: errno
 
 static int greet(int64_t version) {
     if (version != WIRE_VERSION) return EPROTONOSUPPORT;
-    kept.greeted = kept.ever_greeted = kept.owes_ready = 1;
+    kept.greeted = kept.ever_greeted = kept.owes_ready = 1, kept.early_deaths = 0;
     if (kept.exits_told) kept.exits_told = now_ns();
     spawners_tick(); /* the pids of those that are on their way */
     for (int row = (int)keys.count - 1; row >= 0; row--)

@@ -7,7 +7,7 @@ static const char MARK[] = "unboxed-init can take over from another";
 static char wanted[MAX_PATH + 1]; /* empty: nothing is under way */
 static char *own_name;
 
-static bool bears_mark(const char *path) {
+bool bears_mark(const char *path) {
     char chunk[sizeof MARK + 8192] = ""; /* begins with the end of the chunk before: it may lie across */
     bool found = false;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);

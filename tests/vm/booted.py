@@ -24,6 +24,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+import pytest
+
 from tests.keeper.keeperclient import build
 from tests.stack import ROOT, keeper_binary
 from tests.vm.machine import HOSTS_ROOT, PATIENCE_S, Kernel
@@ -39,8 +41,13 @@ sandbox.level = "off"
 # What a machine with a root of its own has itself.
 OWN = ("dev", "etc", "lost+found", "proc", "run", "sys", "var")
 FSTAB = "/dev/ubda / ext4 defaults 0 1\n"
+NO_LOGIN = 'command = "/bin/true"\nautostart = false\n'  # the console is the test's
 PANIC = "Kernel panic"
+SIGNALS = {"off": 38, "halt": 37}  # SIGRTMIN+4 and +3, as systemd numbers them
 DOWN = {"off": "powering off", "halt": "halting"}
+
+
+needs_disk = pytest.mark.skipif(MKFS is None, reason="there is no mkfs.ext4 (Debian: e2fsprogs)")
 
 
 class Lost(Exception):
@@ -52,22 +59,23 @@ class Booted(Kernel):
         self, home: Path, units: Mapping[str, str], *, disk: Path | None = None,
         root: Path | None = None, kill: str = "", args: Sequence[str] = (),
         words: Sequence[str] = (), edit: Callable[[list[str]], list[str]] = list,
-        mebibytes: int = 256, patience_s: float = PATIENCE_S,
+        mebibytes: int = 256, patience_s: float = PATIENCE_S, own_init: str = "",
     ) -> None:  # fmt: skip
-        """`units`: name -> TOML. `root`: an image as `root_image` makes it, for its root.
+        """`units`: name -> TOML. `root`: an image as `root_image` makes it, for its root;
+        `own_init`: a file of it that is the first process instead of the host's unboxed-init.
         `kill`: when the manager is killed, as first.c has it. `args`: of `unboxed boot args`.
         `edit`: changes its lines. `words`: of the kernel's command line."""
         home.mkdir(exist_ok=True)
         self.units = home / "units"
         self.units.mkdir(exist_ok=True)
-        for name, text in {"agent": AGENT_UNIT, **units}.items():
+        for name, text in {"agent": AGENT_UNIT, "getty-tty0": NO_LOGIN, **units}.items():
             self.write(name, text)
         self.args = home / "boot.args"
         self.args.write_text("\n".join([*edit(boot_args(self.units, args)), ""]))
         words = [f"unboxed.args={self.args}", *words]
         init = Path(keeper_binary())
         if root or kill:
-            words.append(f"INIT={init}")
+            words.append(f"INIT={own_init or init}")
             init = Path(first_program())
         if kill:
             words.append(f"KILL={kill}")
@@ -126,15 +134,13 @@ class Booted(Kernel):
         assert PANIC not in console, console
         return console
 
-    def kill_managers(self, when: str) -> None:
-        """As first.c has it, from now on."""
-        self.sh(f"{first_program()} --kill {when} >/dev/null 2>&1 &")
-
-    def power(self, how: str = "off") -> str:
-        """Ask for it, wait for it, and return what the console said."""
-        self.ask({"sh": f"{UNBOXED} {'poweroff' if how == 'off' else how} --no-wait"}, lost=True)
+    def power(self, how: str = "off", *, kill: str = "") -> str:
+        """Ask for it, wait for it, and return what the console said. `kill`: when managers are
+        killed from then on, as first.c has it."""
+        killer = f"{first_program()} --kill {kill} >/dev/null 2>&1 & " if kill else ""
+        self.ask({"sh": f"{killer}kill -{SIGNALS[how]} 1"}, lost=True)
         console = self.ended()
-        assert DOWN[how] in console, console
+        assert f"unboxed-init: {DOWN[how]}" in console, console
         return console
 
     # --- what the agent does --------------------------------------------------------------------
@@ -251,8 +257,14 @@ def image(path: Path, mebibytes: int = 32, tree: Path | None = None) -> Path:
     return path
 
 
-def root_image(home: Path, files: Mapping[str, str] | None = None) -> Path:
-    """A root file system with an /etc and /var of its own and `files`; programs are the host's."""
+def on_disk() -> list[str]:
+    """Arguments for logs and state where a machine has them that has a root of its own."""
+    return ["--log-dir", "/var/log/unboxed", "--state-dir", "/var/lib/unboxed"]
+
+
+def root_image(home: Path, files: Mapping[str, str | Path] | None = None) -> Path:
+    """A root file system with an /etc and /var of its own and `files`, texts or copies of the
+    host's; programs are the host's."""
     tree = home / "tree"
     for name in [*OWN, *shown()]:
         (tree / name).mkdir(parents=True)
@@ -263,7 +275,10 @@ def root_image(home: Path, files: Mapping[str, str] | None = None) -> Path:
     for name in ("passwd", "group", "ld.so.cache", "ld.so.conf"):
         if Path("/etc", name).exists():
             shutil.copy(Path("/etc", name), tree / "etc" / name)
-    for name, text in {"etc/hostname": "machine\n", "etc/fstab": FSTAB, **(files or {})}.items():
+    for name, what in {"etc/hostname": "machine\n", "etc/fstab": FSTAB, **(files or {})}.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
-        (tree / name).write_text(text)
+        if isinstance(what, Path):
+            shutil.copy(what, tree / name)
+        else:
+            (tree / name).write_text(what)
     return image(home / "root.img", tree=tree)
