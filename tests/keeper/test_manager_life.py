@@ -137,8 +137,24 @@ def test_stop_signal_before_any_manager_spoke_stops_everything() -> None:
     with Keeper() as keeper:
         keeper.silent_manager()
         os.kill(keeper.pid, signal.SIGINT)
-        keeper.logger()
         assert keeper.finish() == 1
+
+
+def test_the_logger_is_started_after_the_first_launch_and_soon_without_one() -> None:
+    with Keeper() as keeper:
+        manager = keeper.manager()
+        began = time.monotonic()
+        assert not keeper.waiting["logger"]
+        manager.run(1, "service", plan("/bin/sleep", "1000"))
+        keeper.logger()
+        at_once = time.monotonic() - began
+        assert keeper.end(manager, 0) == 0
+    with Keeper() as keeper:
+        began = time.monotonic()
+        manager = keeper.manager()
+        keeper.logger()
+        assert time.monotonic() - began > max(0.7, at_once)
+        assert keeper.end(manager, 0) == 0
 
 
 def test_exit_kills_what_is_left_and_gives_the_status() -> None:
