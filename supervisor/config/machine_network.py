@@ -117,7 +117,7 @@ class Interface(Struct, frozen=True):
         """Whether a machine without it counts as not online."""
         if self.online is not None:
             return self.online
-        return self.up and self.name != "lo" and bool(
+        return self.up and not self.optional and self.name != "lo" and bool(
             self.addresses or self.dhcp or self.accept_ra
         )
 

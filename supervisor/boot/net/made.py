@@ -53,12 +53,12 @@ def store(folder: str, made: Made) -> None:
     replace_file(f"{folder}/made.json", msgspec.json.encode(made))
 
 
-def replace_file(path: str, data: bytes) -> None:
+def replace_file(path: str, data: bytes, mode: int = 0o644) -> None:
     """The whole file or none of it, also after a power failure. Raises OSError."""
     new = f"{path}.new"
     fd = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
     try:
-        os.fchmod(fd, 0o644)  # readable for all, whatever the umask
+        os.fchmod(fd, mode)  # whatever the umask
         os.write(fd, data)
         os.fsync(fd)
     finally:

@@ -85,7 +85,7 @@ def want(network: MachineNetwork, chosen: Mapping[str, str]) -> Wanted:
             wanted.dhcp[link] = one.metric
     return Wanted(
         wanted.order, wanted.devices, members, tuple(addresses),
-        tuple(sorted(ways, key=_nearest_first)),
+        tuple(sorted(ways, key=nearest_first)),
         frozenset(way for way, onlink in ways.items() if onlink),
         up, wanted.mtu, wanted.mac, wanted.settings, wanted.dhcp,
     )  # fmt: skip
@@ -153,6 +153,6 @@ def _way(link: str, route: Route) -> Way:
     return Way(link, to, route.via, metric, route.table, route.source)
 
 
-def _nearest_first(way: Way) -> tuple[bool, int]:
+def nearest_first(way: Way) -> tuple[bool, int]:
     """A router must be reachable when its route is made."""
     return bool(way.via), -int(way.to.rpartition("/")[2])
