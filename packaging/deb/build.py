@@ -119,6 +119,9 @@ def unboxed(tree: Path, given: argparse.Namespace) -> None:
     for kind in sorted(path.name for path in (ROOT / "units").iterdir() if path.is_dir()):
         if kind != "system":
             copy(ROOT / "units" / kind, tree / UNITS / kind)
+    for example in (tree / UNITS).rglob("*.toml"):
+        moved = example.read_text().replace("/opt/unboxed/share/unboxed/units", f"/{UNITS}")
+        example.write_text(moved)
     (tree / "etc/unboxed/units").mkdir(parents=True)
 
     def say(*words: str) -> str:
@@ -271,6 +274,9 @@ def pack(name: str, tree: Path, output: Path, release: str) -> Path:
         f"{path.relative_to(tree)}\n" for path in files)
     write(tree / "DEBIAN/control", control)
     write(tree / "DEBIAN/md5sums", sums)
+    settings = [f"/{path.relative_to(tree)}\n" for path in files if tree / "etc" in path.parents]
+    if settings:
+        write(tree / "DEBIAN/conffiles", "".join(settings))
     if kept := [f"/{path.relative_to(tree)}\n" for path in files if (tree / "etc") in path.parents]:
         write(tree / "DEBIAN/conffiles", "".join(kept))  # as the administrator changed them
     for script in ("preinst", "postinst", "prerm", "postrm"):

@@ -3,7 +3,7 @@
 
     packaging/initramfs/build.py --units DIR... --add FILE[:/PLACE]... --output FILE
                                  [--busybox FILE] [--init FILE] [--log-budget SIZE]
-                                 [--compress gzip|zstd|none]
+                                 [--compress zstd|gzip|none]
 
 Needs no root and fetches nothing: everything is taken from this host. In it are unboxed-init as
 /init (--init, else UNBOXED_INIT, else the one beside this Python); the Python that runs this, with
@@ -89,7 +89,7 @@ def main() -> int:
     parser.add_argument("--init", type=Path, metavar="FILE",
                         default=Path(os.environ.get("UNBOXED_INIT") or beside))
     parser.add_argument("--log-budget", default="16MiB", metavar="SIZE")
-    parser.add_argument("--compress", choices=("gzip", "zstd", "none"), default="gzip")
+    parser.add_argument("--compress", choices=("zstd", "gzip", "none"), default="zstd")
     given = parser.parse_args()
     os.umask(0o022)
     try:

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Write an initramfs: a cpio archive (newc) as the kernel unpacks it.
 
-    packaging/initramfs/cpio.py OUTPUT --add FILE:/PLACE... [--compress gzip|zstd|none]
+    packaging/initramfs/cpio.py OUTPUT --add FILE:/PLACE... [--compress zstd|gzip|none]
 
 A folder is added with all that is in it. Needs no root: everything in it belongs to root, and the
 two device nodes that a kernel without devtmpfs mounted wants are written, not made.
@@ -86,7 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Write an initramfs.")
     parser.add_argument("output", type=Path)
     parser.add_argument("--add", action="append", default=[], metavar="FILE:/PLACE")
-    parser.add_argument("--compress", choices=("gzip", "zstd", "none"), default="gzip")
+    parser.add_argument("--compress", choices=("zstd", "gzip", "none"), default="zstd")
     given = parser.parse_args()
     archive = Archive()
     for words in given.add:

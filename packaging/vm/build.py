@@ -41,8 +41,9 @@ SOURCES = (
 )
 # What a machine has beside Debian's essential packages: udev, and tools that boot steps call.
 BASE = (
-    "ca-certificates", "iproute2", "kmod", "less", "login", "netbase", "procps", "python3", "udev",
-    "systemd-standalone-tmpfiles", "systemd-standalone-sysusers", "util-linux-extra",
+    "ca-certificates", "dhcpcd-base", "iproute2", "kmod", "less", "login", "netbase", "procps",
+    "python3", "systemd-standalone-sysusers", "systemd-standalone-tmpfiles", "udev",
+    "util-linux-extra",
 )
 EXCLUDED = ("/usr/share/man/*", "/usr/share/doc/*", "/usr/share/locale/*", "/usr/share/info/*")
 INCLUDED = ("/usr/share/doc/*/copyright",)
@@ -198,7 +199,8 @@ def add_kernel(root: Path, output: Path) -> None:
     adds = [f"--add={root}/lib/modules/{release}/{name}:/modules/{Path(name).name}"
             for name in modules]
     (output / "order").write_text("".join(f"/modules/{Path(name).name}\n" for name in modules))
-    run(sys.executable, ROOT / "packaging/initramfs/cpio.py", output / "initrd", *adds,
+    run(sys.executable, ROOT / "packaging/initramfs/cpio.py", output / "initrd", "--compress=gzip",
+        *adds,
         f"--add={place}/bin/busybox:/bin/busybox", f"--add={HERE}/initrd-init:/init",
         f"--add={output}/order:/modules/order")
     (output / "order").unlink()

@@ -1,0 +1,129 @@
+#!/usr/bin/env python3
+"""`make vm`: build a Debian machine with the demo stack and boot it, its console on this terminal.
+
+    packaging/vm/run.py [--build-only] [--keep] [--kvm] [--memory MiB] [--size SIZE]
+                        [--packages NAME,...] [--append WORDS]
+
+--build-only  build it, print how it would be run, and end
+--keep        boot the disk of the last time as it was left, if there is one; else it is made anew
+--kvm         use the host's KVM instead of emulating a processor (where /dev/kvm works)
+--append      more words for the kernel's command line, such as unboxed.rescue
+
+Law: nobody else can log in. root's password and the key are made here, for this disk, and kept in
+build/vm/demo, which only root may read; the ports are on loopback.
+"""
+from __future__ import annotations
+
+import argparse
+import os
+import secrets
+import shlex
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+PLACE = ROOT / "build" / "vm" / "demo"
+PACKAGES = "openssh-server"
+# Of the machine, and from where on a free port of the host is looked for.
+PORTS = {"ssh": (22, 2222), "the shop": (8080, 8080)}
+TRIES = 100
+ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # what cannot be mistaken for another
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Build and boot a machine with the demo stack.")
+    parser.add_argument("--build-only", action="store_true")
+    parser.add_argument("--keep", action="store_true")
+    parser.add_argument("--kvm", action="store_true")
+    parser.add_argument("--memory", type=int, default=1024, metavar="MiB")
+    parser.add_argument("--size", default="2G")
+    parser.add_argument("--packages", default="", metavar="NAME,...")
+    parser.add_argument("--append", default="", metavar="WORDS")
+    given = parser.parse_args()
+    if os.geteuid():
+        print("cannot build a machine: its files belong to root, so root must make them; try:"
+              " sudo make vm", file=sys.stderr)
+        return 1
+    PLACE.mkdir(parents=True, exist_ok=True)
+    PLACE.chmod(0o700)
+    disk = PLACE / "disk.img"
+    if not (given.keep and disk.exists()):
+        password = "".join(secrets.choice(ALPHABET) for _ in range(12))
+        code = build(disk, password, given)
+        if code:
+            return code
+        (PLACE / "password").write_text(password + "\n")
+    ports = {name: (there, free_port(here)) for name, (there, here) in PORTS.items()}
+    command = qemu(disk, ports, given)
+    if given.build_only:
+        print(f"\nBuilt {disk}. It boots with\n\n    {shlex.join(command)}\n")
+        print(how(ports))
+        return 0
+    if not shutil.which(command[0]):
+        print(f"cannot boot it: there is no {command[0]}; `apt-get install qemu-system-x86`",
+              file=sys.stderr)
+        return 1
+    print(how(ports), flush=True)
+    return subprocess.run(command, check=False).returncode
+
+
+def build(disk: Path, password: str, given: argparse.Namespace) -> int:
+    print("building the machine: the first time fetches some 100 MB of Debian packages", flush=True)
+    key = PLACE / "key"
+    for old in (key, key.with_suffix(".pub")):
+        old.unlink(missing_ok=True)
+    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "make vm", "-f", key],
+                   check=True)
+    units = "/etc/unboxed/units"
+    adds = [f"{key}.pub:/root/.ssh/authorized_keys"]
+    adds += [f"{file}:{units}/{file.name}" for file in (ROOT / "units/demo").glob("*.toml")]
+    adds += [f"{file}:{units}/{file.name}.d/vm.toml" for file in (HERE / "demo").glob("*.toml")]
+    packages = ",".join(filter(None, (PACKAGES, given.packages)))
+    return subprocess.run(
+        [sys.executable, HERE / "build.py", f"--packages={packages}", f"--password={password}",
+         f"--image={disk}", f"--size={given.size}", f"--kernel={PLACE}",
+         *(f"--add={add}" for add in sorted(adds))], check=False).returncode
+
+
+def qemu(disk: Path, ports: dict[str, tuple[int, int]], given: argparse.Namespace) -> list[str]:
+    forward = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in ports.values())
+    speed = ["-accel", "kvm", "-cpu", "host"] if given.kvm else [
+        "-accel", "tcg,thread=multi", "-cpu", "max"]
+    words = "console=ttyS0 quiet panic=10 root=/dev/vda ro " + given.append
+    return [
+        "qemu-system-x86_64", *speed, "-smp", str(min(2, os.cpu_count() or 1)), "-m",
+        str(given.memory), "-nographic", "-kernel", str(PLACE / "linux"), "-initrd",
+        str(PLACE / "initrd"), "-append", words.strip(), "-drive",
+        f"file={disk},format=raw,if=virtio", "-nic", f"user,model=virtio-net-pci{forward}",
+        "-object", "rng-random,filename=/dev/urandom,id=rng", "-device", "virtio-rng-pci,rng=rng",
+    ]
+
+
+def how(ports: dict[str, tuple[int, int]]) -> str:
+    password = (PLACE / "password").read_text().strip()
+    return f"""
+  Log in here       root, with the password  {password}
+  Log in by ssh     ssh -i {PLACE}/key -p {ports['ssh'][1]} -o UserKnownHostsFile={PLACE}/known \
+root@127.0.0.1
+  The shop          http://127.0.0.1:{ports['the shop'][1]}/
+  Leave             poweroff, in it; or Ctrl-A X, which is pulling the plug
+"""
+
+
+def free_port(wanted: int) -> int:
+    for port in range(wanted, wanted + TRIES):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
