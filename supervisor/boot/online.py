@@ -21,6 +21,7 @@ from supervisor.config.machine_file import Wrong, read
 from supervisor.config.machine_network import MachineNetwork
 
 USAGE = "usage: unboxed boot online"
+_SOON_S = 2.0  # between an address by DHCP and its route
 
 
 def main(arguments: Sequence[str], where: Places | None = None) -> int:
@@ -62,9 +63,12 @@ def _wait(network: MachineNetwork, where: Places) -> list[Lacking]:
             seen = look(netlink)
             chosen = choose(network, seen, earlier)
             missing = lacking(network, chosen, want(network, chosen), seen)
-            left = deadline - time.monotonic()
+            now = time.monotonic()
+            if all(one.maybe for one in missing):
+                deadline = min(deadline, now + _SOON_S)
+            left = deadline - now
             if not missing or left <= 0 or any(one.final for one in missing):
-                return missing
+                return [one for one in missing if not one.maybe]
             for one in missing:
                 if one not in told:
                     print(f"waiting: {one.words}", flush=True)

@@ -19,6 +19,7 @@ _DHCPCD = """# Written by unboxed boot dhcp.
 ipv4only
 noipv4ll
 noarp
+nodelay
 persistent
 option subnet_mask, routers, classless_static_routes, interface_mtu
 option domain_name_servers, domain_name, domain_search

@@ -14,10 +14,11 @@ _ANYWHERE = ("0.0.0.0/0", "::/0")
 
 
 class Lacking(Struct, frozen=True):
-    """`final`: waiting will not help."""
+    """`final`: waiting will not help. `maybe`: it may not come at all, and comes soon if it does."""
 
     words: str
     final: bool = False
+    maybe: bool = False
 
 
 def lacking(
@@ -37,6 +38,9 @@ def lacking(
         else:
             held = [row for row in seen.addresses if row.link == name]
             found += [*_addresses(one, name, held), *_routes(name, wanted, seen)]
+            # A lease without a router is none of our business, one whose route comes behind it is.
+            if one.dhcp and not any(w.link == name and w.to in _ANYWHERE for w in seen.dhcp_ways):
+                found.append(Lacking(f"{name} has no default route by DHCP", maybe=True))
     return found
 
 
