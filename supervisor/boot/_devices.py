@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 
 from supervisor.boot._fstab import Entry
 from supervisor.boot._machine import Machine
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _FOLDERS = {"UUID": "by-uuid", "LABEL": "by-label", "PARTUUID": "by-partuuid",
             "PARTLABEL": "by-partlabel", "ID": "by-id"}
@@ -19,6 +22,7 @@ _PAUSE_S = 0.05
 _LOOK_S = 1.0  # between two searches by findfs, which reads from every disk
 _TELL_S = 10.0
 _FINDFS_S = 20.0
+_SETTLE_S = 5  # for udev to name the devices that it knows of
 
 
 def find(machine: Machine, spec: str, *, search: bool = True) -> str:
@@ -37,6 +41,9 @@ def find(machine: Machine, spec: str, *, search: bool = True) -> str:
 
 def wait_for(machine: Machine, entries: Sequence[Entry]) -> tuple[dict[Entry, str], list[Entry]]:
     """(device by entry, entries without one when their time was over)."""
+    if machine.exists("/run/udev/control") and not all(
+            find(machine, each.spec, search=False) for each in entries):
+        machine.tools.run("udevadm", "settle", f"--timeout={_SETTLE_S}")
     began = machine.now()
     found: dict[Entry, str] = {}
     missing = list(entries)

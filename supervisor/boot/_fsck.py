@@ -7,11 +7,13 @@ check may take hours. Who is checked, and how far that is, is told on the consol
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from typing import NamedTuple
 
 from supervisor.boot._machine import Machine
 from supervisor.boot._tools import Child, Ended, wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 CORRECTED, REBOOT = 1, 2  # fsck(8)
 _PROGRESS_FD = 9
@@ -21,15 +23,19 @@ _PASSES = (0, 70, 90, 92, 95, 100)
 _REPAIR = {"preen": "-a", "yes": "-y", "no": "-n"}
 
 
-class Check(NamedTuple):
-    device: str
-    target: str
-    type: str
+class Check:
+    """One that is to be done."""
+
+    def __init__(self, device: str, target: str, kind: str) -> None:
+        self.device = device
+        self.target = target
+        self.type = kind
 
 
-class Result(NamedTuple):
-    check: Check
-    ended: Ended
+class Result:
+    def __init__(self, checked: Check, ended: Ended) -> None:
+        self.check = checked
+        self.ended = ended
 
     @property
     def failed(self) -> bool:

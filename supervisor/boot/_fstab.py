@@ -4,9 +4,6 @@ Law: a line that cannot be understood is told and left out; it never ends the bo
 """
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
-
 # Types whose files come over the network (systemd's fstype_is_network).
 NETWORK = frozenset((
     "afs", "ceph", "cifs", "davfs", "gfs", "gfs2", "glusterfs", "lustre", "ncp", "ncpfs", "nfs",
@@ -14,21 +11,22 @@ NETWORK = frozenset((
 ))
 DEVICE_S = 90.0  # for a device to appear, unless x-systemd.device-timeout says otherwise
 MOUNT_S = 90.0  # for a mount, unless x-systemd.mount-timeout does
-NOFAIL_S = 3.0  # for a device that nobody insists on: the bus was asked before
+NOFAIL_S = 1.0  # for a device that nobody insists on, once udev has seen all that there are
 _TAGS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID=")
-_ESCAPE = re.compile(r"\\([0-7]{3})")
-_SPAN = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z]*)")
 _UNITS = {"": 1.0, "s": 1.0, "sec": 1.0, "ms": 0.001, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
-class Entry(NamedTuple):
+class Entry:
     """`target` "": none (swap). `checked`: in which turn fsck does it, 0 for never."""
 
-    spec: str
-    target: str
-    type: str
-    options: tuple[str, ...]
-    checked: int = 0
+    def __init__(
+        self, spec: str, target: str, kind: str, options: tuple[str, ...], checked: int = 0,
+    ) -> None:
+        self.spec = spec
+        self.target = target
+        self.type = kind
+        self.options = options
+        self.checked = checked
 
     def has(self, option: str) -> bool:
         return option in self.options
@@ -88,19 +86,31 @@ def span_s(text: str | None) -> float | None:
         return float("inf")
     total, rest = 0.0, text.replace(" ", "")
     while rest:
-        found = _SPAN.match(rest)
-        if not found or found[2] not in _UNITS:
+        after = rest.lstrip("0123456789.")
+        following = after.lstrip("abcdefghijklmnopqrstuvwxyz")
+        number, unit = rest[: len(rest) - len(after)], after[: len(after) - len(following)]
+        if unit not in _UNITS or number.count(".") > 1 or not number.strip("."):
             return None
-        total += float(found[1]) * _UNITS[found[2]]
-        rest = rest[found.end() :]
+        total += float(number) * _UNITS[unit]
+        rest = following
     return total
+
+
+def unescaped(word: str) -> str:
+    r"""As the kernel and fstab write words with blanks: \040 is one."""
+    first, *rest = word.split("\\")
+    for part in rest:
+        octal = part[:3]
+        known = len(octal) == 3 and not octal.strip("01234567")
+        first += chr(int(octal, 8)) + part[3:] if known else "\\" + part
+    return first
 
 
 def parse(text: str) -> tuple[list[Entry], list[str]]:
     """The entries, and what was wrong with others."""
     entries, wrong = [], []
     for number, line in enumerate(text.splitlines(), 1):
-        words = [_ESCAPE.sub(lambda m: chr(int(m[1], 8)), word) for word in line.split()]
+        words = [unescaped(word) for word in line.split()]
         if not words or words[0].startswith("#"):
             continue
         if len(words) < 3:

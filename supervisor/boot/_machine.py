@@ -7,12 +7,14 @@ at the console, too.
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
 
 from supervisor.boot._tools import Tools
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
 
 _REBOOT_SIGNAL = 39  # SIGRTMIN+5, as systemd has it
 _CONSOLE_FLAGS = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
@@ -78,6 +80,10 @@ class Machine:
     def cmdline(self) -> list[str]:
         """The words of the kernel command line, quotes undone."""
         text = self.read("/proc/cmdline")
+        if '"' not in text:
+            return text.split()
+        import shlex
+
         try:
             return shlex.split(text)
         except ValueError:

@@ -40,17 +40,17 @@ def load(machine: Machine) -> str:
     if not machine.exists("/proc/modules"):
         return ""  # this kernel has none
     plain = [each[0] for each in new if len(each) == 1]
-    calls = [("-a", "-b", *plain)] if plain else []
+    calls: list[tuple[str, ...]] = [("-a", "-b", *plain)] if plain else []
     calls += [("-b", *each) for each in new if len(each) > 1]
     bad = 0
     for call in calls:
         ended = machine.tools.run("modprobe", *call, timeout_s=_MODPROBE_S)
         if ended.code:
             bad += 1
-            machine.warn(f"cannot load all of {' '.join(call[1:])}: {ended.words()};"
+            names_here = plain if call[0] == "-a" else [call[1]]
+            machine.warn(f"cannot load all of {', '.join(names_here)}: {ended.words()};"
                          " the boot goes on without")
-    loaded = ", ".join(each[0] for each in new)
-    return f"modules: {loaded}" + (" (not all)" if bad else "")
+    return f"modules: {', '.join(each[0] for each in new)}" + (" (not all)" if bad else "")
 
 
 def static_nodes(machine: Machine) -> int:

@@ -1,22 +1,22 @@
 """What is mounted: /proc/self/mountinfo, of which the last entry of a directory is what is seen."""
 from __future__ import annotations
 
-import re
-from typing import NamedTuple
-
+from supervisor.boot._fstab import unescaped
 from supervisor.boot._machine import Machine
 
-_ESCAPE = re.compile(r"\\([0-7]{3})")
 
+class Mount:
+    """`options`: of the mount and of its file system, both as the kernel tells them. `number`: of
+    its device, "MAJOR:MINOR"."""
 
-class Mount(NamedTuple):
-    """`options`: of the mount and of its file system, both as the kernel tells them."""
-
-    number: str  # MAJOR:MINOR
-    target: str
-    type: str
-    source: str
-    options: frozenset[str]
+    def __init__(
+        self, number: str, target: str, kind: str, source: str, options: frozenset[str],
+    ) -> None:
+        self.number = number
+        self.target = target
+        self.type = kind
+        self.source = source
+        self.options = options
 
     @property
     def read_only(self) -> bool:
@@ -33,7 +33,7 @@ def mounts(machine: Machine) -> list[Mount]:
             continue
         own = words[5].split(",")
         of_system = rest[2].split(",") if len(rest) > 2 else []
-        found.append(Mount(words[2], _plain(words[4]), rest[0], _plain(rest[1]),
+        found.append(Mount(words[2], unescaped(words[4]), rest[0], unescaped(rest[1]),
                            frozenset((*own, *of_system))))
     return found
 
@@ -50,6 +50,3 @@ def device(machine: Machine, mount: Mount) -> str:
             return "/dev/" + line.removeprefix("DEVNAME=")
     return mount.source if mount.source.startswith("/dev/") else ""
 
-
-def _plain(word: str) -> str:
-    return _ESCAPE.sub(lambda found: chr(int(found[1], 8)), word)

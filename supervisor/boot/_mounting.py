@@ -7,12 +7,15 @@ knows all types and their helpers; so each that fails is named with what mount s
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 
 from supervisor.boot._fstab import Entry
 from supervisor.boot._machine import Machine
 from supervisor.boot._mounted import seen
 from supervisor.boot._tools import Child, wait
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _TELL_S = 10.0
 

@@ -7,18 +7,18 @@ it would say that systemd runs this machine.
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
 
 from supervisor.boot._machine import Machine
 
 TMPFILES = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
 
 
-class Place(NamedTuple):
-    path: str
-    mode: int
-    owner: str = "root"
-    group: str = "root"
+class Place:
+    def __init__(self, path: str, mode: int, owner: str = "root", group: str = "root") -> None:
+        self.path = path
+        self.mode = mode
+        self.owner = owner
+        self.group = group
 
 
 _ALWAYS = (

@@ -6,11 +6,13 @@ its type.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from supervisor.boot._fstab import Entry
 from supervisor.boot._machine import Machine
 from supervisor.boot._mounted import Mount, seen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Types that cannot be written to, or are whatever somebody outside of this machine decided.
 _AS_IT_IS = frozenset((

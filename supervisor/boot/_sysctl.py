@@ -26,6 +26,7 @@ def apply(machine: Machine) -> str:
                                   timeout_s=_SYSCTL_S)
     else:
         ended = machine.tools.run("sysctl", "-q", "--system", timeout_s=_SYSCTL_S)
-    if ended.code:
+    bad = bool(ended.code or ended.text.strip())  # told to be quiet, it says what is wrong
+    if bad:
         machine.warn(f"cannot set all sysctls: {ended.words()}; those are as they were")
-    return f"sysctl: {len(paths)} files" + (" (not all of it)" if ended.code else "")
+    return f"sysctl: {len(paths)} files" + (" (not all of it)" if bad else "")

@@ -3,34 +3,38 @@
 Law: nothing here raises for what a program does; that it is missing, fails, hangs or is killed is
 an `Ended` with a code as a shell gives it (127: not there, 128 + N: died of signal N). Children
 read from nothing, and what they print is kept up to 64 KiB, so none of them waits for a reader.
-No subprocess module: it costs as much time as the rest of a step.
+Quick to import: no subprocess module, which costs as much time as the rest of a step.
 """
 from __future__ import annotations
 
 import os
 import select
-import signal
 import time
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 NOT_FOUND, TIMED_OUT = 127, 124  # 124: as timeout(1)
 _KEPT_BYTES = 65536
+_SIGKILL, _SIGPIPE, _SIGTERM, _LAST_SIGNAL = 9, 13, 15, 64  # the module signal costs milliseconds
 _KILL_S = 2.0  # after SIGTERM
 
 
-class Ended(NamedTuple):
+class Ended:
     """`text`: what it printed, both streams in their order."""
 
-    code: int
-    text: str
+    __slots__ = ("code", "text")
+
+    def __init__(self, code: int, text: str) -> None:
+        self.code = code
+        self.text = text
 
     def words(self) -> str:
         """Why it failed, in one line."""
         said = "; ".join(line.strip() for line in self.text.splitlines() if line.strip())
-        if self.code > 128:
-            number = self.code - 128
-            how = f"killed by {_signal_name(number)}"
+        if 128 < self.code <= 128 + _LAST_SIGNAL:
+            how = f"killed by {_signal_name(self.code - 128)}"
         else:
             how = {NOT_FOUND: "there is no such program", TIMED_OUT: "it took too long"}.get(
                 self.code, f"exit code {self.code}")
@@ -58,7 +62,7 @@ class Child:
         try:
             self.pid = os.posix_spawnp(
                 self.words[0], self.words, os.environ, file_actions=actions, setpgroup=0,
-                setsigmask=[], setsigdef=[signal.SIGPIPE])
+                setsigmask=[], setsigdef=[_SIGPIPE])
             self._fd = os.pidfd_open(self.pid)
         except OSError as error:
             self.pid = self._fd = 0
@@ -99,7 +103,7 @@ class Child:
 
     def _kill(self) -> bool:
         """Its whole process group. Whether it is gone then."""
-        for number in (signal.SIGTERM, signal.SIGKILL):
+        for number in (_SIGTERM, _SIGKILL):
             try:
                 os.killpg(self.pid, number)
             except ProcessLookupError:
@@ -159,6 +163,8 @@ def wait(children: Sequence[Child], longest_s: float) -> None:
 
 
 def _signal_name(number: int) -> str:
+    import signal
+
     try:
         return signal.Signals(number).name
     except ValueError:

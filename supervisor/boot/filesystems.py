@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 
 from supervisor.boot import _clock, _fsck, _root, identity
 from supervisor.boot._devices import wait_for
@@ -20,6 +19,10 @@ from supervisor.boot._fstab import Entry, parse
 from supervisor.boot._machine import Machine, step
 from supervisor.boot._mounted import device, seen
 from supervisor.boot._mounting import mount_all
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _REBOOT_S = 300.0  # for a reboot that was asked for to end this step
 _SWAPON_S = 90.0

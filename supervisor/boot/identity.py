@@ -6,11 +6,15 @@ shutdown. None of these fails a boot: what cannot be done is told, and the machi
 from __future__ import annotations
 
 import os
-import signal
-from collections.abc import Callable, Sequence
 
 from supervisor.boot import _clock, _machine_id, _places, _seed, _utmp
 from supervisor.boot._machine import Machine, step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_SIGTERM = 15
 
 
 def main(argv: Sequence[str]) -> int:
@@ -45,7 +49,7 @@ def release() -> None:
     pid = os.environ.get("MAINPID", "")
     if pid.isdigit() and int(pid) > 1:
         try:
-            os.kill(int(pid), signal.SIGTERM)
+            os.kill(int(pid), _SIGTERM)
         except ProcessLookupError:
             pass
 

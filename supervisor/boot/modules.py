@@ -6,10 +6,12 @@ by now; those for all of them (net.ipv4.conf.default) always.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from supervisor.boot import _modules, _sysctl
 from supervisor.boot._machine import Machine, step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 def main(argv: Sequence[str]) -> int:

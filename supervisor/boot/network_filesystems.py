@@ -6,13 +6,15 @@ fails the unit, which tries again; entries with nofail never do.
 """
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from supervisor.boot._fstab import NETWORK, parse
 from supervisor.boot._machine import Machine, step
 from supervisor.boot._mounted import mounts
 from supervisor.boot._mounting import mount_all
 from supervisor.boot.identity import release
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _UMOUNT_S = 5.0
 
