@@ -135,8 +135,8 @@ int main(int count, char **words) {
     } while (!told_to_end(each_ms));
     /* The word that a shutdown is under way is the manager's; without an answer, rather armed. */
     int known = ask(socket_path, "{\"method\":\"io.unboxed.Supervisor.Status\",\"parameters\":{\"units\":[\"watchdog\"]}}", 2000, answer, sizeof answer);
-    bool down = known != 1 || strstr(answer, "\"going_down\":\"");
-    if (down && !strstr(answer, "\"going_down\":\"halt\"")) {
+    bool down = known != 1 || strstr(answer, "\"ending\":\"");
+    if (down && !strstr(answer, "\"ending\":\"halt\"")) {
         int down_s = DOWN_S;
         ioctl(fd, WDIOC_SETTIMEOUT, &down_s); /* one that cannot is as it was */
         ioctl(fd, WDIOC_KEEPALIVE, 0);

@@ -91,6 +91,8 @@ def _row(
 def notes(supervisor: dict[str, Any]) -> list[str]:
     """What an operator should know about the supervisor itself before trusting the rest."""
     found = []
+    if supervisor.get("ending"):
+        found.append(f"note: the machine is going down: {supervisor['ending']}")
     if supervisor.get("tracking") == "session":
         found.append(
             "note: no cgroup is usable here, so processes are tracked by session: one that leaves"

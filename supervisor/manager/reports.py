@@ -102,6 +102,7 @@ class Reports:
             version=__version__, pid=os.getpid(), keeper_pid=sup.keeper_pid,
             manager_starts=sup.header.starts, tracking=sup.tracker.name,  # type: ignore[arg-type]
             started_ns=sup.header.started_ns, units=len(sup.world.graph.units),
+            ending=sup.world.ending or None,
         )  # fmt: skip
 
     def progress(self, inst: Instance) -> report.Progress:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from supervisor.model.state import Goal, Phase
+from supervisor.model.state import Goal, Phase, Power
 
 # The coarse public map of goal, phase and flags.
 State = Literal[
@@ -102,7 +102,8 @@ class InstanceStatus(Struct, frozen=True, gc=False):
 
 
 class SupervisorStatus(Struct, frozen=True, gc=False):
-    """`pid` is the manager's. `manager_starts` 1: it was never replaced."""
+    """`pid` is the manager's. `manager_starts` 1: it was never replaced. `ending`: what becomes of
+    the machine that is going down, None as long as it is not."""
 
     version: str
     pid: int
@@ -111,6 +112,7 @@ class SupervisorStatus(Struct, frozen=True, gc=False):
     tracking: Tracking
     started_ns: int
     units: int
+    ending: Power | None = None
 
 
 class ProcessStatus(Struct, frozen=True, gc=False):
