@@ -40,7 +40,8 @@ def mount_all(machine: Machine, entries: Sequence[Entry]) -> tuple[list[Entry], 
                 continue
             _make_directory(machine, entry)
             running[entry] = machine.tools.start("mount", entry.target, timeout_s=entry.mount_s)
-        wait(list(running.values()), 1.0)
+        if running:
+            wait(list(running.values()), 1.0)
         late = machine.now() - told >= _TELL_S
         for entry, child in list(running.items()):
             ended = child.poll()
