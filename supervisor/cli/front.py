@@ -138,10 +138,12 @@ def _callback(command: Command) -> Callable[..., Call]:
 
 def _options(options: Sequence[Option], given: dict[str, Any]) -> dict[str, Any]:
     """What was really given, under its own key; click names parameters in its own way."""
-    found = {}
+    found: dict[str, Any] = {}
     for option in options:
         value = given[_parameter(option)]
-        if value is not None and value is not False and value != ():
+        if option.many and not option.value:
+            found |= {option.key: value} if value else {}
+        elif value is not None and value is not False and value != ():
             found[option.key] = list(value) if option.many else value
     return found
 
@@ -150,6 +152,8 @@ def _option(option: Option) -> click.Option:
     kind = _Whole() if option.kind == "int" else click.STRING
     declared = [_parameter(option), *option.names]
     if not option.value:
+        if option.many:
+            return click.Option(declared, count=True, help=option.text)
         return click.Option(declared, is_flag=True, help=option.text)
     value = f"[{option.value}]" if option.bare else option.value
     return click.Option(

@@ -12,6 +12,8 @@ from supervisor.cli.call import DONE, FAILED, INTERRUPTED, Call, Failure
 from supervisor.cli.parse import parse
 from supervisor.cli.table import BY_NAME
 
+CLASSIC = ("poweroff", "reboot", "halt", "shutdown", "telinit")  # other names of this program
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command line (without the program's name; None: this process's). Never raises."""
     try:
-        code = _run(sys.argv[1:] if argv is None else argv)
+        code = _named() if argv is None else _run(argv)
         sys.stdout.flush()
     except Failure as failure:
         code = _report(failure)
@@ -36,12 +38,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _run(argv: Sequence[str]) -> int:
+def _named() -> int:
+    """By the name that this program was called by."""
+    name = os.path.basename(sys.argv[0])
+    if name not in CLASSIC:
+        return _run(sys.argv[1:])
+    _have_standard()
+    from supervisor.cli.classic import run
+
+    return run(name, sys.argv[1:])
+
+
+def _have_standard() -> None:
     if sys.stdout is None or sys.stderr is None:
         _open_standard()
     if sys.stdout.encoding != "utf-8":  # a character that the locale lacks is no reason to fail
         for stream in (sys.stdout, sys.stderr):
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+
+
+def _run(argv: Sequence[str]) -> int:
+    _have_standard()
     call = parse(argv)
     if call is None:
         from supervisor.cli.front import understand

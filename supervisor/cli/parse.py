@@ -81,7 +81,8 @@ def _take(
     if option is None or (equals and name[:2] != "--"):
         return False
     if not option.value:
-        options[option.key] = True
+        given = options.get(option.key, 0)
+        options[option.key] = int(given) + 1 if option.many and isinstance(given, int) else True
         return not equals
     if option.bare and not equals:
         options[option.key] = option.bare

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 class Option:
     """`names`: the long name first ("--follow", "-f"). `value` names what follows it ("" for a
-    flag); `kind` "int" takes a whole number from 0; `many` may be repeated. `bare`: the value if
-    none follows after `=`; then the next word is none either."""
+    flag); `kind` "int" takes a whole number from 0; `many` may be repeated, and of a flag it is
+    counted how often. `bare`: the value if none follows after `=`; then the next word is none
+    either."""
 
     def __init__(
         self, *names: str, text: str, value: str = "", kind: str = "text", many: bool = False,
@@ -82,6 +83,22 @@ def _change(name: str, text: str, *options: Option, words: str = "UNIT...", more
             ) -> Command:
     return Command(
         name, "lifecycle", text, *options, NO_WAIT, words=words, complete="unit", more=more)
+
+
+def _power(name: str, text: str, more: str = "") -> Command:
+    return Command(
+        name, "power", text,
+        Option("--timeout", value="TIME",
+               text="How long services may take to stop (default: 90s, or"
+               " unboxed.shutdown_timeout of the kernel's command line); then they are killed."),
+        Option("--force", "-f", many=True,
+               text="Kill what runs at once; twice: reboot(2) at once, without asking a"
+               " supervisor. What is written is on the disk, nothing is stopped or unmounted."),
+        Option("--message", "-m", value="TEXT", text="Tell it to all who are logged in."),
+        more=f"{more}For a machine that unboxed-init boots. Stops everything in reverse order,"
+        " what boot needs last, unmounts, and does it by a deadline whatever happens. Asked for"
+        " again, the last command counts, and the earliest deadline. Where the supervisor does not"
+        " answer, PID 1 is asked by a signal. Takes the role admin.")
 
 
 COMMANDS = (
@@ -248,6 +265,11 @@ COMMANDS = (
         "upgrade", "upgrade", "Replace the running supervisor by the installed version, in place.",
         more="No service is restarted, no descriptor lost.",
     ),
+    _power("poweroff", "Stop everything and power the machine off."),
+    _power("reboot", "Stop everything and reboot the machine."),
+    _power("halt", "Stop everything and halt the machine, with its power on."),
+    _power("kexec", "Stop everything and boot the kernel that was loaded for that.",
+           "`kexec -l` loads one. "),
     Command(
         "agent", "agent", "Run an agent that comes with the package.", words="NAME...", whole=True,
         more="They are dashboard, metrics, receive and shipper, and mostly run as units. What"
@@ -278,8 +300,4 @@ LATER = {
     "rollout": "`unboxed restart UNIT/0`, UNIT/1 ... restarts one instance at a time",
     "import": "docs/units.md has every key",
     "boot-report": "`unboxed events` shows changes with their times",
-    "poweroff": "use the machine's own command",
-    "reboot": "use the machine's own command",
-    "halt": "use the machine's own command",
-    "kexec": "use the machine's own command",
 }
