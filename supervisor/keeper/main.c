@@ -71,16 +71,17 @@ static void prepare(int resume) {
 }
 
 int main(int argc, char **argv) {
-    static char version[40] = "UNBOXED_KEEPER_VERSION=";
+    static char version[40] = "UNBOXED_KEEPER_VERSION=", times[64] = "UNBOXED_KEEPER_NS=";
     own_words = argv[0]; /* one behind the other */
     own_words_size = (size_t)(argv[argc - 1] + strlen(argv[argc - 1]) - argv[0]);
-    argv = machine_main(&argc, argv);
+    strcat(times, number((int64_t)now_ns())), argv = machine_main(&argc, argv);
     const char *word = argc > 1 ? argv[1] : "", *patience = getenv("UNBOXED_PING_TIMEOUT_MS");
     int logger = 3, resume = !strncmp(word, "--resume=", 9);
     if (strcmp(word, "--supervise") && !resume) mini(argv);
     while (logger < argc && strcmp(argv[logger], "--")) logger++;
-    strcat(version, number(WIRE_VERSION));
-    if (logger < 4 || logger + 1 >= argc || strcmp(argv[2], "--") || putenv(version)) {
+    /* When it began, and when what comes before the keeper was done. */
+    strcat(version, number(WIRE_VERSION)), strcat(strcat(times, " "), number((int64_t)now_ns()));
+    if (logger < 4 || logger + 1 >= argc || strcmp(argv[2], "--") || putenv(version) || putenv(times)) {
         say("usage: unboxed-init --supervise -- MANAGER... -- LOGGER...", NULL);
         return 2;
     }

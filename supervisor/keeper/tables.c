@@ -21,8 +21,8 @@ bool tables_make(void) {
     int fd = lift(memfd_create("unboxed-tables", MFD_CLOEXEC));
     if (fd < 0 || ftruncate(fd, sizeof *tables) || write(fd, head, sizeof head) < 0 || !tables_map(fd)) return false;
     kept.answers = lift(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    kept.peers[MANAGER] = kept.peers[LOGGER] = (struct peer){.sock = -1, .next_start = 1};
-    kept.peers[LOGGER].next_start = now_ns() + SECOND;
+    kept.peers[MANAGER] = (struct peer){.sock = -1, .next_start = 1};
+    kept.peers[LOGGER] = (struct peer){.sock = -1, .next_start = now_ns() + SECOND};
     return true;
 }
 const char *name_of(const struct names *names, int row) { return names->text + names->at[row]; }

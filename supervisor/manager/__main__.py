@@ -3,6 +3,9 @@
 Run by path and without `site`, because both cost start-up time; so the import path is set here.
 """
 import sys
+from time import monotonic_ns
+
+_BEGAN_NS = monotonic_ns()
 
 
 def _import_path() -> None:
@@ -17,4 +20,4 @@ if __name__ == "__main__":
     _import_path()
     from supervisor.manager.main import main
 
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], _BEGAN_NS))

@@ -30,6 +30,7 @@ def boot(
     definitions are known and nothing was started yet; what it finds to have begun is let be."""
     warnings: list[Problem] = []
     texts = Texts(sup.paths.units, warnings)
+    sup.mark("read")
     world = sup.world
     eager = not names and before_start is None and not texts.may_order()
     if world.machine and texts.has(BOOT):
@@ -53,6 +54,7 @@ def boot(
     if early:
         _start_free(sup, early)
     world.define(units)
+    sup.mark("planned")
     sup.defined = [u for u in units.values() if u.name not in sup.started_early]
     if before_start is not None:
         before_start()

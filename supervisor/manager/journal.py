@@ -14,6 +14,7 @@ import os
 from _struct import Struct as Layout
 from _struct import error as layout_error  # type: ignore[attr-defined]  # see kernel.keeper
 from binascii import crc32
+from collections.abc import Iterator
 from typing import Literal
 
 from msgspec import DecodeError, Struct, ValidationError, msgpack
@@ -77,7 +78,7 @@ class Journal:
     def append(self, records: list[tuple[bytes, object]]) -> None:
         """Write records in one system call. Kinds: H Header, U Unit, R name of a unit removed,
         I Instance, X key of an instance removed, O and L [key, Unit] (Snapshot.old, .launched),
-        T [Transition, ...]."""
+        T [Transition, ...], B BootTimes (in parts: those that are in it)."""
         parts = []
         for kind, value in records:
             body = kind + _encode(value)
@@ -91,6 +92,14 @@ class Journal:
     def cut(self) -> None:
         """Remove what lies after the last record, or a longer log could make it readable again."""
         os.ftruncate(self.fd, self._size)
+
+    def records(self) -> Iterator[tuple[bytes, bytes]]:
+        """The kind and text of each, as they were written. Raises OSError."""
+        data, at = os.pread(self.fd, self._size, 0), 0
+        while at < len(data):
+            end = at + 8 + _PREFIX.unpack_from(data, at)[0]
+            yield data[at + 8 : at + 9], data[at + 9 : end]
+            at = end
 
     def settle(self) -> None:
         """What has been written so far is the base that growth is measured against."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 import gc
 import os
 from collections.abc import Sequence
-from time import time_ns
+from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING
 
 from supervisor.core.world import World
@@ -37,6 +37,7 @@ class Arguments:
         self.units: list[str] = []
         self.start: list[str] = []
         self.single: dict[str, str] = {}
+        self.marks: dict[str, int] = {}  # when which step of the start was done
         self.quiet = False
         self.machine = False  # all of one is ours: kernel_line.py, machine.py
         words = iter(argv)
@@ -64,9 +65,16 @@ class Arguments:
         )  # fmt: skip
 
 
-def main(argv: Sequence[str]) -> int:
-    """Run until everything is stopped. Exit status 0; 1 if it could not begin."""
+def main(argv: Sequence[str], began_ns: int = 0) -> int:
+    """Run until everything is stopped. Exit status 0; 1 if it could not begin. `began_ns`: when the
+    program's own code began (monotonic)."""
+    imported_ns = monotonic_ns()
     arguments = Arguments(argv)
+    arguments.marks = {"interpreter": began_ns or imported_ns, "imports": imported_ns}
+    for step, when in zip(
+        ("keeper", "machine"), os.environ.pop("UNBOXED_KEEPER_NS", "").split(), strict=False
+    ):
+        arguments.marks[step] = int(when)
     line = None
     if arguments.machine:
         from supervisor.manager.machine import begin
@@ -112,6 +120,8 @@ def _run(
     sup = Supervisor(where, keeper, tracker, world, journal, launcher, header, facts.stored)
     sup.pids = pids
     sup.tracking_note = why_not
+    sup.marks = arguments.marks
+    sup.mark("prepared")
     notices = Notices(sup)
     performer = Performer(sup, notices)
     sup.perform = performer.perform  # type: ignore[assignment]
@@ -126,6 +136,7 @@ def _run(
     else:
         if sup.machine is not None:
             sup.machine.prepare()
+        journal.append([(b"B", {"marks": sup.marks})])  # this manager may not live to tell more
         boot(sup, arguments.start)
     from supervisor.manager.service import (  # control and event log: after the first starts
         serve,

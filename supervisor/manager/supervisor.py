@@ -104,6 +104,7 @@ class Supervisor:
         self._wants = 0  # what the keeper's socket is watched for
         self.keeper_pid = os.getppid()
         self.tracking_note = ""  # main: why there are no cgroups, "" if there are
+        self.marks: dict[str, int] = {}  # main, boot: the start's own steps, until they are written
         self.inherited = 0  # recover: the last transition that the manager before us wrote down
         self._offset_ns = time_ns() - monotonic_ns()
 
@@ -309,7 +310,9 @@ class Supervisor:
 
     def rewrite(self) -> None:
         """Write the whole state anew into a fresh memfd and give that to the keeper instead."""
-        world = self.world
+        from supervisor.manager.boot_times import read
+
+        world, times = self.world, read(self.journal)
         fresh = Journal.create()
         records: list[tuple[bytes, object]] = [(b"H", self.header)]
         records += [(b"U", unit) for unit in world.graph.units.values()]
@@ -320,6 +323,7 @@ class Supervisor:
             for key, unit in self.launched.items()
             if key in world.instances and world.graph.units.get(world.instances[key].unit) != unit
         ]
+        records.append((b"B", times))
         records.append((b"T", list(world.history)))
         try:
             fresh.append(records)
@@ -338,7 +342,13 @@ class Supervisor:
     def booted(self) -> None:
         """All that was to start is in the journal: the next manager need not see to it."""
         self.header.booted = True
-        self.journal.append([(b"H", self.header)])
+        self.mark("begun")
+        times = {"marks": self.marks, "begun": True}
+        self.journal.append([(b"H", self.header), (b"B", times)])
+
+    def mark(self, step: str) -> None:
+        """A step of the start is done now."""
+        self.marks[step] = monotonic_ns()
 
     def _acknowledge(self) -> None:
         for launch in self.acks:

@@ -167,11 +167,11 @@ def _unboxed(root: Path) -> list[str]:
         (units / f"s{i}.toml").write_text(f'command = [{words}]\n[restart]\nwhen = "always"\n')
     there, python = f"/{site.relative_to(root)}", [f"/usr/bin/{name}", "-I", "-S"]
     where = ["--runtime-dir", "/run/unboxed", "--log-dir", "/var/log/unboxed"]
-    return [
-        "/bin/unboxed-init", "--supervise",
-        "--", *python, f"{there}/supervisor/manager/__main__.py", "--site", there, *where,
-        "--", *python, f"{there}/supervisor/logger/__main__.py", *where,
-    ]  # fmt: skip
+    (root / "etc/unboxed/boot.args").write_text("\n".join([
+        "--", *python, f"{there}/supervisor/manager/__main__.py", "--machine", "--site", there, *where,
+        "--", *python, f"{there}/supervisor/logger/__main__.py", *where, "",
+    ]))  # fmt: skip
+    return ["/bin/unboxed-init"]
 
 
 def _unboxed_udev(root: Path) -> list[str]:
