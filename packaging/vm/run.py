@@ -30,6 +30,7 @@ PLACE = ROOT / "build" / "vm" / "demo"
 PACKAGES = "openssh-server"
 # Of the machine, and from where on a free port of the host is looked for.
 PORTS = {"ssh": (22, 2222), "the shop": (8080, 8080)}
+MOVED = ("/opt/unboxed/share/", "/usr/share/")  # where the demo is, in a package
 TRIES = 100
 ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # what cannot be mistaken for another
 
@@ -78,15 +79,21 @@ def build(disk: Path, password: str, given: argparse.Namespace) -> int:
         old.unlink(missing_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "make vm", "-f", key],
                    check=True)
-    units = "/etc/unboxed/units"
-    adds = [f"{key}.pub:/root/.ssh/authorized_keys"]
-    adds += [f"{file}:{units}/{file.name}" for file in (ROOT / "units/demo").glob("*.toml")]
-    adds += [f"{file}:{units}/{file.name}.d/vm.toml" for file in (HERE / "demo").glob("*.toml")]
+    units = PLACE / "units"
+    shutil.rmtree(units, ignore_errors=True)
+    units.mkdir()
+    for file in (ROOT / "units/demo").glob("*.toml"):
+        (units / file.name).write_text(file.read_text().replace(*MOVED))
+    for file in (HERE / "demo").glob("*.toml"):
+        drop_in = units / f"{file.name}.d" / "vm.toml"
+        drop_in.parent.mkdir()
+        shutil.copy(file, drop_in)
+    adds = [f"{key}.pub:/root/.ssh/authorized_keys", f"{units}:/etc/unboxed/units"]
     packages = ",".join(filter(None, (PACKAGES, given.packages)))
     return subprocess.run(
         [sys.executable, HERE / "build.py", f"--packages={packages}", f"--password={password}",
          f"--image={disk}", f"--size={given.size}", f"--kernel={PLACE}",
-         *(f"--add={add}" for add in sorted(adds))], check=False).returncode
+         *(f"--add={add}" for add in adds)], check=False).returncode
 
 
 def qemu(disk: Path, ports: dict[str, tuple[int, int]], given: argparse.Namespace) -> list[str]:
