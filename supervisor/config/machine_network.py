@@ -319,7 +319,7 @@ def _interfaces(value: object) -> tuple[Interface, ...]:
 DNS = _Keys(
     Dns,
     Key(
-        "servers", at_most(HOST, 3, "programs ask the first three only"), "servers", "[]",
+        "servers", at_most(HOST, 3, "programs ask the first three only"), "servers", "",
         "whom to ask, in this order",
     ),
     Key("search", listed(DOMAIN, 32), "search", "[]", "domains that short names may be in"),
