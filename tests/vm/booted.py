@@ -135,10 +135,16 @@ class Booted(Kernel):
         return console
 
     def power(self, how: str = "off", *, kill: str = "") -> str:
-        """Ask for it, wait for it, and return what the console said. `kill`: when managers are
-        killed from then on, as first.c has it."""
-        killer = f"{first_program()} --kill {kill} >/dev/null 2>&1 & " if kill else ""
+        """Ask for it, wait for it, and return what the console said."""
+        self.ask_power(how, kill=kill)
+        return self.went(how)
+
+    def ask_power(self, how: str, *, kill: str = "") -> None:
+        """`kill`: when managers are killed from then on, as first.c has it."""
+        killer = f"{first_program()} --kill {kill} >/dev/null 2>&1; " if kill else ""
         self.ask({"sh": f"{killer}kill -{SIGNALS[how]} 1"}, lost=True)
+
+    def went(self, how: str) -> str:
         console = self.ended()
         assert f"unboxed-init: {DOWN[how]}" in console, console
         return console

@@ -61,9 +61,9 @@ static void rest(int ms) {
 static void kill_managers(const char *words) {
     int at = 0, every = 0, times = 1, killed = 0;
     sscanf(words, "%d,%d,%d", &at, &every, &times);
-    setsid();
     int group = open("/sys/fs/cgroup/cgroup.procs", O_WRONLY); /* whoever stops our unit is not to end us */
-    if (group >= 0 && write(group, "0", 1) > 0) close(group);
+    if (group >= 0 && write(group, "0", 1) > 0 && fork()) return; /* it is out of reach */
+    setsid();
     for (rest(at); !times || killed < times;) {
         int pid = manager();
         if (!pid || kill(pid, SIGKILL)) {
@@ -82,6 +82,7 @@ static void kill_managers(const char *words) {
 int main(int argc, char **argv) {
     char *host = getenv("HOST"), *words = getenv("KILL"), *init = getenv("INIT"), *name;
     if (argc == 3 && !strcmp(argv[1], "--kill")) return kill_managers(argv[2]), 0;
+    puts("<first>"), fflush(stdout);
     for (name = host ? strtok(host, ":") : NULL; name; name = strtok(NULL, ":")) {
         char path[300];
         snprintf(path, sizeof path, "/%s", name);
