@@ -91,7 +91,7 @@ def test_nodes_of_modules_that_load_when_opened_are_asked_for(
 ) -> None:
     made: list[tuple[str, int, int]] = []
     machine.write(f"/lib/modules/{os.uname().release}/modules.devname",
-                  "# Device nodes\nfuse fuse c10:229\ntun net/tun c10:200\nodd odd x1:2\nbad x c1\n")
+                  "# Device nodes\nfuse fuse c10:229\ntun net/tun c10:200\nodd odd x1:2\nbad x 1\n")
 
     def mknod(path: str, mode: int, device: int) -> None:
         made.append((path.removeprefix(machine.root), mode & 0o777, device))
