@@ -16,7 +16,9 @@ from supervisor.core.world import World
 from supervisor.kernel import wire
 from supervisor.kernel.keeper import Keeper
 from supervisor.manager.journal import Header, Journal
+from supervisor.manager.kernel_line import KernelLine
 from supervisor.manager.launcher import Launcher
+from supervisor.manager.machine import Machine
 from supervisor.manager.notices import Notices
 from supervisor.manager.observer import Observer
 from supervisor.manager.performer import Performer
@@ -60,7 +62,12 @@ class Tracked:
 
 
 class Bench:
-    def __init__(self, home: Path, *units: Unit) -> None:
+    def __init__(
+        self, home: Path, *units: Unit, line: KernelLine | None = None,
+        header: Header | None = None,
+    ) -> None:  # fmt: skip
+        """`line`: the kernel's, of a machine whose manager this is. `header`: of the manager before
+        this one."""
         mine, self.keeper = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self.keeper.setblocking(False)
         where = paths({}, os.geteuid(), str(home), str(home / "state"), units=[str(home / "u")])
@@ -70,8 +77,9 @@ class Bench:
         tracker: Any = self.tracker  # all of a Tracker that is needed here
         end = Keeper(mine.detach())
         launcher = Launcher(end, tracker, where, set(), (0,), ("/bin/true",))
-        header = Header(seed=1, booted=True)
-        world = World(1, 1)
+        header = header or Header(seed=1, booted=True)
+        world = World(1, 1, machine=line is not None)
+        world.closing_ns = header.closing_ns
         self.sup = Supervisor(
             where, end, tracker, world, Journal.create(), launcher, header,
             launcher.descriptors.stored,
@@ -83,6 +91,8 @@ class Bench:
         self.observer = Observer(self.sup)
         self.reports: list[str] = []
         self.sup.report = self.reports.append
+        if line is not None:
+            self.sup.machine = Machine(self.sup, line)
         self.errors: list[BaseException] = []
         self.sup.loop._on_error = self.errors.append
         world.define({unit.name: unit for unit in units})
