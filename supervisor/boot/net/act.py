@@ -2,7 +2,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from errno import EBUSY, EEXIST
+from errno import EBUSY, EEXIST, ENODEV
 from typing import Any
 
 from supervisor.boot.net.netlink import (
@@ -46,7 +46,10 @@ def _index(name: str) -> int:
     """Raises OSError, of a link that is not there."""
     from socket import if_nametoindex
 
-    return if_nametoindex(name)
+    try:
+        return if_nametoindex(name)
+    except OSError:
+        raise OSError(ENODEV, f"there is no interface {name}") from None
 
 
 def _set(netlink: Netlink, name: str, attributes: Attributes, up: bool | None = None) -> None:
@@ -73,7 +76,12 @@ def _info(kind: str, data: Any) -> tuple[str, Any]:
 
 
 def _delete(row: Row, netlink: Netlink) -> None:
-    netlink.do(DELLINK, 0, {"index": _index(row.link)}, [])
+    """One that went with what it stood on is gone, too."""
+    try:
+        netlink.do(DELLINK, 0, {"index": _index(row.link)}, [])
+    except OSError as error:
+        if error.errno != ENODEV:
+            raise
 
 
 def _change(row: Row, netlink: Netlink) -> None:

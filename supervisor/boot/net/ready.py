@@ -14,7 +14,7 @@ _ANYWHERE = ("0.0.0.0/0", "::/0")
 
 
 class Lacking(Struct, frozen=True):
-    """`final`: waiting will not help. `maybe`: it may not come at all, and comes soon if it does."""
+    """`final`: waiting will not help. `maybe`: it comes soon if it comes at all."""
 
     words: str
     final: bool = False

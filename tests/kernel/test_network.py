@@ -1,0 +1,419 @@
+"""network.toml applied to a real kernel, in a network namespace of its own."""
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from supervisor.boot import network as step
+from supervisor.boot import online
+from supervisor.boot.net.netlink import LINKS, Netlink, NoLibrary, Refusal
+from supervisor.boot.net.places import Places
+
+pyroute2 = pytest.importorskip("pyroute2")
+CLONE_NEWNET = 0x40000000
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a network namespace")
+
+
+class Place:
+    """A namespace with two cables: a0-b0 and a1-b1. `ip` is another's library, as a witness."""
+
+    def __init__(self, home: Path) -> None:
+        self.ip: Any = pyroute2.IPRoute()
+        self.where = Places(f"{home}/network.toml", f"{home}/run", f"{home}/resolv.conf")
+        self.home = home
+
+    def cable(self, number: int) -> None:
+        self.ip.link("add", ifname=f"a{number}", kind="veth", peer={"ifname": f"b{number}"})
+
+    def index(self, name: str) -> int:
+        (found,) = self.ip.link_lookup(ifname=name)
+        return int(found)
+
+    def apply(self, text: str) -> int:
+        Path(self.where.file).write_text(text)
+        return step.main([], self.where)
+
+    def link(self, name: str) -> Any:
+        return self.ip.link("get", index=self.index(name))[0]
+
+    def addresses(self, name: str) -> set[str]:
+        found = self.ip.get_addr(index=self.index(name))
+        rows = {f"{row.get_attr('IFA_ADDRESS')}/{row['prefixlen']}" for row in found}
+        return {row for row in rows if not row.startswith("fe80")}
+
+    def routes(self, name: str) -> set[str]:
+        """DESTINATION via ROUTER, without the kernel's own."""
+        found = set()
+        for family in (2, 10):
+            for row in self.ip.get_routes(family=family, oif=self.index(name)):
+                if row["proto"] != 2:
+                    to = f"{row.get_attr('RTA_DST')}/{row['dst_len']}" if row["dst_len"] else "all"
+                    found.add(f"{to} via {row.get_attr('RTA_GATEWAY')}")
+        return found
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    libc = ctypes.CDLL(None, use_errno=True)
+    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    if libc.unshare(CLONE_NEWNET):
+        os.close(home)
+        pytest.skip(f"no network namespace: {os.strerror(ctypes.get_errno())}")
+    made = None
+    try:
+        made = Place(tmp_path)
+        yield made
+    finally:
+        if made:
+            made.ip.close()
+        assert libc.setns(home, CLONE_NEWNET) == 0
+        os.close(home)
+
+
+@pytest.fixture
+def cables(place: Place) -> Place:
+    try:
+        place.cable(0)
+        place.cable(1)
+    except pyroute2.NetlinkError as error:
+        pytest.skip(f"this kernel has no veth: {error}")
+    for name in ("b0", "b1"):
+        place.ip.link("set", index=place.index(name), state="up")
+    return place
+
+
+def needs(place: Place, kind: str) -> None:
+    """Skip where the kernel has no such link."""
+    more = {"link": place.index("a0"), "vlan_id": 9} if kind == "vlan" else {}
+    try:
+        place.ip.link("add", ifname="probe", kind=kind, **more)
+    except pyroute2.NetlinkError as error:
+        pytest.skip(f"this kernel has no {kind}: {error}")
+    place.ip.link("del", index=place.index("probe"))
+
+
+STATIC = """
+[interface.a0]
+addresses = ["192.0.2.10/24", "2001:db8::10/64"]
+gateway = ["192.0.2.1", "2001:db8::1"]
+mtu = 1400
+mac = "52:54:00:12:34:56"
+accept_ra = false
+[[interface.a0.routes]]
+to = "10.0.0.0/8"
+via = "192.0.2.254"
+metric = 7
+[dns]
+servers = ["192.0.2.53"]
+search = ["example.org"]
+"""
+
+
+def test_a_static_interface_is_made_once_and_taken_away_again(
+    cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    before = cables.link("a0")
+    cables.ip.addr("add", index=cables.index("a0"), address="10.99.0.1", prefixlen=16)  # a stranger
+    assert cables.apply(STATIC) == 0
+    said = capfd.readouterr()
+    assert said.err == ""
+    assert said.out.splitlines()[0] == "set lo up"
+    assert cables.addresses("a0") == {"192.0.2.10/24", "2001:db8::10/64", "10.99.0.1/16"}
+    routes = {"all via 192.0.2.1", "all via 2001:db8::1", "10.0.0.0/8 via 192.0.2.254"}
+    assert cables.routes("a0") == routes
+    link = cables.link("a0")
+    assert link["state"] == "up"
+    assert (link.get_attr("IFLA_MTU"), link.get_attr("IFLA_ADDRESS")) == (1400, "52:54:00:12:34:56")
+    assert Path("/proc/sys/net/ipv6/conf/a0/accept_ra").read_text() == "0\n"
+    assert Path(cables.where.resolv).read_text().splitlines()[1:] == [
+        "nameserver 192.0.2.53", "search example.org",
+    ]
+
+    with Netlink(0x10 | 0x100 | LINKS) as events:  # again: nothing at all
+        assert cables.apply(STATIC) == 0
+        assert capfd.readouterr().out == ""
+        events.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            events.socket.recv(1)
+
+    assert step.main(["--show"], Places("/nonexistent", cables.where.folder, "/none")) == 0
+    assert "remove 192.0.2.10/24 from a0" in capfd.readouterr().out
+    assert cables.apply("") == 0
+    assert cables.addresses("a0") == {"10.99.0.1/16"}  # the stranger's
+    assert cables.routes("a0") == set()
+    link = cables.link("a0")
+    assert link["state"] == "down"
+    for name in ("IFLA_MTU", "IFLA_ADDRESS"):
+        assert link.get_attr(name) == before.get_attr(name)
+    assert Path("/proc/sys/net/ipv6/conf/a0/accept_ra").read_text() == "1\n"
+    assert not Path(cables.where.resolv).exists()
+
+
+def test_what_changed_in_the_file_changes_and_nothing_else(
+    cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cables.apply(STATIC) == 0
+    capfd.readouterr()
+    assert cables.apply(STATIC.replace("192.0.2.10/24", "192.0.2.11/24")) == 0
+    said = capfd.readouterr().out.splitlines()
+    assert said[:2] == ["remove 192.0.2.10/24 from a0", "add 192.0.2.11/24 to a0"]
+    assert cables.addresses("a0") == {"192.0.2.11/24", "2001:db8::10/64"}
+    # The kernel takes routes along with the last address of their network; they come back.
+    assert "all via 192.0.2.1" in cables.routes("a0")
+
+
+@pytest.mark.parametrize("text", [
+    "[interface.a0]\naddresses = '192.0.2.10'\n", "[interface.a0", "[interface.a0]\nmtuu = 5\n",
+])  # fmt: skip
+def test_a_broken_file_changes_nothing(
+    text: str, cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cables.apply(STATIC) == 0
+    capfd.readouterr()
+    assert cables.apply(text) == 1
+    said = capfd.readouterr()
+    assert "network.toml:" in said.err
+    assert "the network is left as it is" in said.err
+    assert said.out == ""
+    assert "192.0.2.10/24" in cables.addresses("a0")
+
+
+def test_what_the_kernel_refuses_is_told_and_the_rest_is_done(
+    cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = STATIC.replace("mtu = 1400", "mtu = 65536")
+    assert cables.apply(text) == 1
+    error = capfd.readouterr().err
+    assert error.startswith("cannot set the MTU of a0 to 65536: invalid argument (")  # its words
+    assert error.count("\n") == 1
+    assert "192.0.2.10/24" in cables.addresses("a0")
+
+
+def test_a_bridge_joins_its_ports_and_lets_them_go(cables: Place) -> None:
+    needs(cables, "bridge")
+    text = '[interface.br0]\nbridge = {ports = ["a0", "a1"]}\naddresses = "10.0.0.1/24"\n'
+    assert cables.apply(text) == 0
+    bridge = cables.index("br0")
+    assert cables.link("a0").get_attr("IFLA_MASTER") == bridge
+    assert cables.link("a1").get_attr("IFLA_MASTER") == bridge
+    assert cables.apply(text.replace('"a0", ', "")) == 0
+    assert cables.index("br0") == bridge  # the same one
+    assert cables.link("a0").get_attr("IFLA_MASTER") is None
+    assert cables.apply("") == 0
+    assert not cables.ip.link_lookup(ifname="br0")
+    assert cables.link("a1")["state"] == "down"
+
+
+def test_a_stack_of_bond_vlan_and_bridge(
+    cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for kind in ("bond", "vlan", "bridge"):
+        needs(cables, kind)
+    cables.ip.link("set", index=cables.index("a0"), state="up")
+    text = """
+[interface.bond0]
+bond = {members = ["a0", "a1"], mode = "active-backup", primary = "a1", updelay = "200ms"}
+mtu = 1450
+[interface.guests]
+vlan = {link = "bond0", id = 20}
+[interface.br0]
+bridge = {ports = ["guests"], stp = true, forward_delay = "4s"}
+addresses = "10.20.0.1/24"
+[interface."bond0.10"]
+vlan = {link = "bond0", id = 10}
+addresses = "10.10.0.2/24"
+gateway = "10.10.0.1"
+"""
+    assert cables.apply(text) == 0, capfd.readouterr()
+    bond = cables.link("bond0")
+    data = bond.get_attr("IFLA_LINKINFO").get_attr("IFLA_INFO_DATA")
+    assert data.get_attr("IFLA_BOND_MODE") == 1
+    assert data.get_attr("IFLA_BOND_MIIMON") == 100
+    assert data.get_attr("IFLA_BOND_UPDELAY") == 200
+    assert data.get_attr("IFLA_BOND_PRIMARY") == cables.index("a1")
+    for member in ("a0", "a1"):
+        assert cables.link(member).get_attr("IFLA_MASTER") == bond["index"]
+        assert cables.link(member).get_attr("IFLA_MTU") == 1450
+        assert cables.link(member)["state"] == "up"
+    vlan = cables.link("bond0.10")
+    assert vlan.get_attr("IFLA_LINK") == bond["index"]
+    assert cables.routes("bond0.10") == {"all via 10.10.0.1"}
+    assert cables.link("guests").get_attr("IFLA_MASTER") == cables.index("br0")
+    capfd.readouterr()
+    assert cables.apply(text) == 0
+    assert capfd.readouterr().out == ""
+
+    # Another mode: the bond is made anew, and all that stands on it with it.
+    assert cables.apply(text.replace("active-backup", "balance-tlb")) == 0, capfd.readouterr()
+    assert cables.link("bond0")["index"] != bond["index"]
+    assert cables.routes("bond0.10") == {"all via 10.10.0.1"}
+    assert cables.link("a0").get_attr("IFLA_MASTER") == cables.index("bond0")
+    assert cables.link("guests").get_attr("IFLA_MASTER") == cables.index("br0")
+    assert cables.apply("") == 0, capfd.readouterr()
+    links = {link.get_attr("IFLA_IFNAME") for link in cables.ip.get_links()}
+    assert {"a0", "a1", "b0", "b1", "lo"} <= links
+    assert not links & {"bond0", "guests", "br0", "bond0.10"}
+
+
+def test_a_dummy(place: Place) -> None:
+    needs(place, "dummy")
+    assert place.apply('[interface.d0]\ndummy = true\naddresses = "10.5.0.1/32"\n') == 0
+    assert place.addresses("d0") == {"10.5.0.1/32"}
+    assert place.apply("") == 0
+    assert not place.ip.link_lookup(ifname="d0")
+
+
+def test_a_link_that_cannot_be_made_is_said_once(
+    place: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    needs(place, "bridge")
+    place.ip.link("add", ifname="br0", kind="bridge")
+    text = "[interface.br0]\ndummy = true\naddresses = '10.5.0.1/24'\ngateway = '10.5.0.2'\n"
+    assert place.apply(text) == 1
+    why = "there is another of that name (bridge), and not from here"
+    error = capfd.readouterr().err
+    assert error == f"cannot make br0: {why}; remove or rename one of the two\n"
+
+
+def test_an_interface_that_comes_late_is_waited_for(
+    cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = STATIC + '[interface.late]\naddresses = "10.1.1.1/24"\n[wait]\ndevices = "20s"\n'
+    own = threading.Timer(0.3, lambda: rename(cables, "a1", "late"))
+    own.start()
+    assert cables.apply(text) == 0
+    own.join()
+    assert cables.addresses("late") == {"10.1.1.1/24"}
+    said = capfd.readouterr().out.splitlines()
+    assert said.index("add 192.0.2.10/24 to a0") < said.index("add 10.1.1.1/24 to late")
+
+
+def rename(place: Place, old: str, new: str) -> None:
+    place.ip.link("set", index=place.index(old), ifname=new)
+
+
+def test_one_that_does_not_come_is_named_and_an_optional_one_is_not(
+    cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    more = "[interface.x]\noptional = true\n[interface.y]\n[wait]\ndevices = '100ms'\n"
+    assert cables.apply(STATIC + more) == 1
+    assert capfd.readouterr().err == (
+        "cannot find interface y: it is not there after 0.1 s; the others are set up\n"
+    )
+    assert "192.0.2.10/24" in cables.addresses("a0")
+
+
+def test_without_a_file_the_loopback_is_up_and_nothing_else(
+    cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert step.main([], cables.where) == 0
+    said = capfd.readouterr().out
+    assert said == f"there is no {cables.where.file}: only the loopback is set up here\nset lo up\n"
+    assert cables.link("a0")["state"] == "down"
+
+
+def test_check_and_show_change_nothing(cables: Place, capfd: pytest.CaptureFixture[str]) -> None:
+    Path(cables.where.file).write_text(STATIC)
+    assert step.main(["--check"], cables.where) == 0
+    assert capfd.readouterr().out == ""
+    assert step.main(["--show"], cables.where) == 0
+    assert "add 192.0.2.10/24 to a0\n" in capfd.readouterr().out
+    assert cables.link("a0")["state"] == "down"
+    assert not Path(cables.where.folder).exists()
+    assert cables.apply(STATIC) == 0
+    capfd.readouterr()
+    assert step.main(["--show"], cables.where) == 0
+    assert capfd.readouterr().out == "nothing to do\n"
+    assert step.main(["--check", "/nonexistent.toml"]) == 1
+    assert "there is no such file" in capfd.readouterr().err
+    assert step.main(["--no-such"]) == 2
+
+
+def test_another_resolvers_link_is_left_alone_and_ours_is_followed(
+    cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    resolv = Path(cables.where.resolv)
+    resolv.symlink_to("../systemd/resolve/stub-resolv.conf")
+    assert cables.apply(STATIC) == 0
+    assert "is left alone: it is a link to ../systemd/resolve" in capfd.readouterr().out
+    assert resolv.is_symlink()
+    resolv.unlink()
+    resolv.symlink_to(f"{cables.where.folder}/resolv.conf")
+    assert cables.apply(STATIC) == 0
+    assert resolv.is_symlink()
+    assert "nameserver 192.0.2.53" in resolv.read_text()
+
+
+def test_online_waits_for_carrier_and_for_duplicate_address_detection(
+    cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cables.ip.link("set", index=cables.index("b0"), state="down")
+    assert cables.apply(STATIC) == 0
+    own = threading.Timer(
+        0.3, lambda: cables.ip.link("set", index=cables.index("b0"), state="up")
+    )
+    own.start()
+    assert online.main([], cables.where) == 0
+    own.join()
+    said = capfd.readouterr().out
+    assert "waiting: a0 has no carrier\n" in said
+    assert "waiting: it is not known yet if another host has 2001:db8::10/64 of a0\n" in said
+    assert said.endswith("online: a0\n")
+    (row,) = [row for row in cables.ip.get_addr(index=cables.index("a0"), family=10)
+              if row.get_attr("IFA_ADDRESS") == "2001:db8::10"]  # fmt: skip
+    assert not row.get_attr("IFA_FLAGS") & 0x40  # IFA_F_TENTATIVE
+
+
+def test_an_address_that_another_host_has_ends_the_wait_at_once(
+    cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    text = '[interface.a0]\naddresses = "2001:db8::77/64"\n'
+    other = pyroute2.NetNS(f"ub-test-{os.getpid()}", flags=os.O_CREAT)
+    try:
+        cables.ip.link("set", index=cables.index("b0"), net_ns_fd=f"ub-test-{os.getpid()}")
+        far = other.link_lookup(ifname="b0")[0]
+        other.link("set", index=far, state="up")
+        other.addr("add", index=far, address="2001:db8::77", prefixlen=64, flags=0x02)  # NODAD
+        assert cables.apply(text) == 0
+        assert online.main([], cables.where) == 1
+    finally:
+        other.close()
+        other.remove()
+    assert "2001:db8::77/64 of a0 is in use by another host" in capfd.readouterr().err
+
+
+def test_online_says_what_was_lacking_in_the_end(
+    cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert cables.apply("[interface.a1]\ndhcp = true\n[wait]\nonline = '100ms'\n") == 0
+    assert online.main([], cables.where) == 1
+    assert capfd.readouterr().err == "cannot call this machine online: a1 has no address by DHCP\n"
+
+
+def test_the_kernels_reason_is_in_the_refusal(place: Place) -> None:
+    with Netlink() as netlink, pytest.raises(Refusal) as caught:
+        netlink.do(16, 0x600, {}, [("IFLA_IFNAME", "x"), ("IFLA_LINKINFO", {"attrs": [
+            ("IFLA_INFO_KIND", "no-such-kind")]})])  # fmt: skip
+    assert caught.value.errno == 95
+    assert "Unknown device type" in str(caught.value)
+
+
+def test_without_the_library_it_says_how_to_get_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    import importlib.util
+    import sys
+
+    monkeypatch.delitem(sys.modules, "pyroute2", raising=False)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(NoLibrary, match="pip install pyroute2"):
+        Netlink()
+    where = Places(f"{tmp_path}/none", f"{tmp_path}/run")
+    assert step.main([], where) == 1
+    assert "cannot set up the network: it needs the library pyroute2" in capfd.readouterr().err
