@@ -39,7 +39,7 @@ BUILD = ROOT / "build"
 LIBRARIES = "usr/lib/unboxed/python"
 # Whose Python the packages are for; `control` depends on that.
 PYTHON = "3.11"
-EXTRAS = ("private-network", "metrics", "dashboard", "top")
+EXTRAS = ("private-network", "machine", "metrics", "dashboard", "top")
 # Of wheels: nothing runs these.
 NEEDLESS = ("bin", "tests", "test", "__pycache__", "include", "share")
 
@@ -136,6 +136,12 @@ def unboxed(tree: Path, given: argparse.Namespace) -> None:
     service = (ROOT / "packaging/unboxed.service").read_text()
     write(tree / "lib/systemd/system/unboxed.service",
           service.replace("/opt/unboxed/bin/unboxed", "/usr/bin/unboxed"))
+    pages = tree.parent / "man"
+    subprocess.run([sys.executable, ROOT / "docs/generate_man.py", pages], check=True,
+                   env={**os.environ, "SOURCE_DATE_EPOCH": epoch()})
+    for page in sorted(pages.iterdir()):
+        write(tree / f"usr/share/man/man{page.suffix[1:]}/{page.name}.gz",
+              gzip.compress(page.read_bytes(), mtime=0))
     documents(tree, "unboxed")
 
 
