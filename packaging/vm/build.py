@@ -11,8 +11,8 @@ The tree is made in layers, each kept in build/vm under a name that is the check
 into it: a minimal Debian (no docs, no other languages); the packages asked for; unboxed and
 unboxed-sysv as packaging/deb/build.py makes them. The same call again costs a copy.
 --kernel DIR writes `linux` and `initrd` there, for QEMU; their modules are then in the tree.
---add FILE:PLACE copies a file or folder of this host over it; --password is root's (else root
-has none, and can log in with a key only).
+--add FILE:PLACE copies a file or folder of this host over it; --password is root's, "-": read it
+from standard input, where no other user sees it (without one, root can log in with a key only).
 """
 from __future__ import annotations
 
@@ -104,7 +104,9 @@ def configure(root: Path, given: argparse.Namespace) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         run("cp", "-a", "--no-preserve=ownership", "-T", source, target)
     if given.password:
-        inside(root, "chpasswd", text=f"root:{given.password}\n")
+        said = given.password
+        word = sys.stdin.read().strip() if said == "-" else said  # noqa: S105 - no password, a dash
+        inside(root, "chpasswd", text=f"root:{word}\n")
 
 
 def image(root: Path, file: Path, size: str) -> None:

@@ -2,15 +2,16 @@
 """`make vm`: build a Debian machine with the demo stack and boot it, its console on this terminal.
 
     packaging/vm/run.py [--build-only] [--keep] [--kvm] [--memory MiB] [--size SIZE]
-                        [--packages NAME,...] [--append WORDS]
+                        [--packages NAME,...] [--append WORDS] [--place DIR]
 
 --build-only  build it, print how it would be run, and end
 --keep        boot the disk of the last time as it was left, if there is one; else it is made anew
 --kvm         use the host's KVM instead of emulating a processor (where /dev/kvm works)
 --append      more words for the kernel's command line, such as unboxed.rescue
+--place       where disk, kernel, key and password are (build/vm/demo)
 
-Law: nobody else can log in. root's password and the key are made here, for this disk, and kept in
-build/vm/demo, which only root may read; the ports are on loopback.
+Law: nobody else can log in. root's password and the key are made here, for this disk, and kept in a
+directory that only root may read; the ports are on loopback.
 """
 from __future__ import annotations
 
@@ -23,10 +24,10 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
-PLACE = ROOT / "build" / "vm" / "demo"
 PACKAGES = "openssh-server"
 # Of the machine, and from where on a free port of the host is looked for.
 PORTS = {"ssh": (22, 2222), "the shop": (8080, 8080)}
@@ -44,42 +45,49 @@ def main() -> int:
     parser.add_argument("--size", default="2G")
     parser.add_argument("--packages", default="", metavar="NAME,...")
     parser.add_argument("--append", default="", metavar="WORDS")
+    parser.add_argument("--place", type=Path, default=ROOT / "build/vm/demo", metavar="DIR")
     given = parser.parse_args()
     if os.geteuid():
         print("cannot build a machine: its files belong to root, so root must make them; try:"
               " sudo make vm", file=sys.stderr)
         return 1
-    PLACE.mkdir(parents=True, exist_ok=True)
-    PLACE.chmod(0o700)
-    disk = PLACE / "disk.img"
+    place: Path = given.place.absolute()
+    place.mkdir(parents=True, exist_ok=True)
+    place.chmod(0o700)
+    disk = place / "disk.img"
     if not (given.keep and disk.exists()):
         password = "".join(secrets.choice(ALPHABET) for _ in range(12))
-        code = build(disk, password, given)
+        code = build(place, password, given)
         if code:
             return code
-        (PLACE / "password").write_text(password + "\n")
+        (place / "password").write_text(password + "\n")
     ports = {name: (there, free_port(here)) for name, (there, here) in PORTS.items()}
-    command = qemu(disk, ports, given)
+    command = qemu(place, ports, given)
     if given.build_only:
         print(f"\nBuilt {disk}. It boots with\n\n    {shlex.join(command)}\n")
-        print(how(ports))
+        print(how(place, ports))
         return 0
     if not shutil.which(command[0]):
         print(f"cannot boot it: there is no {command[0]}; `apt-get install qemu-system-x86`",
               file=sys.stderr)
         return 1
-    print(how(ports), flush=True)
-    return subprocess.run(command, check=False).returncode
+    print(how(place, ports), flush=True)
+    return become(command)
 
 
-def build(disk: Path, password: str, given: argparse.Namespace) -> int:
+def become(command: list[str]) -> NoReturn:
+    """Whoever ends this then ends the machine."""
+    os.execvp(command[0], command)
+
+
+def build(place: Path, password: str, given: argparse.Namespace) -> int:
     print("building the machine: the first time fetches some 100 MB of Debian packages", flush=True)
-    key = PLACE / "key"
+    key = place / "key"
     for old in (key, key.with_suffix(".pub")):
         old.unlink(missing_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "make vm", "-f", key],
                    check=True)
-    units = PLACE / "units"
+    units = place / "units"
     shutil.rmtree(units, ignore_errors=True)
     units.mkdir()
     for file in (ROOT / "units/demo").glob("*.toml"):
@@ -91,30 +99,31 @@ def build(disk: Path, password: str, given: argparse.Namespace) -> int:
     adds = [f"{key}.pub:/root/.ssh/authorized_keys", f"{units}:/etc/unboxed/units"]
     packages = ",".join(filter(None, (PACKAGES, given.packages)))
     return subprocess.run(
-        [sys.executable, HERE / "build.py", f"--packages={packages}", f"--password={password}",
-         f"--image={disk}", f"--size={given.size}", f"--kernel={PLACE}",
-         *(f"--add={add}" for add in adds)], check=False).returncode
+        [sys.executable, HERE / "build.py", f"--packages={packages}", "--password=-",
+         f"--image={place}/disk.img", f"--size={given.size}", f"--kernel={place}",
+         *(f"--add={add}" for add in adds)], input=password, text=True, check=False).returncode
 
 
-def qemu(disk: Path, ports: dict[str, tuple[int, int]], given: argparse.Namespace) -> list[str]:
+def qemu(place: Path, ports: dict[str, tuple[int, int]], given: argparse.Namespace) -> list[str]:
     forward = "".join(f",hostfwd=tcp:127.0.0.1:{here}-:{there}" for there, here in ports.values())
     speed = ["-accel", "kvm", "-cpu", "host"] if given.kvm else [
         "-accel", "tcg,thread=multi", "-cpu", "max"]
     words = "console=ttyS0 quiet panic=10 root=/dev/vda ro " + given.append
     return [
         "qemu-system-x86_64", *speed, "-smp", str(min(2, os.cpu_count() or 1)), "-m",
-        str(given.memory), "-nographic", "-kernel", str(PLACE / "linux"), "-initrd",
-        str(PLACE / "initrd"), "-append", words.strip(), "-drive",
-        f"file={disk},format=raw,if=virtio", "-nic", f"user,model=virtio-net-pci{forward}",
+        str(given.memory), "-nographic", "-kernel", str(place / "linux"), "-initrd",
+        str(place / "initrd"), "-append", words.strip(), "-drive",
+        f"file={place}/disk.img,format=raw,if=virtio",
+        "-nic", f"user,model=virtio-net-pci{forward}",
         "-object", "rng-random,filename=/dev/urandom,id=rng", "-device", "virtio-rng-pci,rng=rng",
     ]
 
 
-def how(ports: dict[str, tuple[int, int]]) -> str:
-    password = (PLACE / "password").read_text().strip()
+def how(place: Path, ports: dict[str, tuple[int, int]]) -> str:
+    password = (place / "password").read_text().strip()
     return f"""
   Log in here       root, with the password  {password}
-  Log in by ssh     ssh -i {PLACE}/key -p {ports['ssh'][1]} -o UserKnownHostsFile={PLACE}/known \
+  Log in by ssh     ssh -i {place}/key -p {ports['ssh'][1]} -o UserKnownHostsFile={place}/known \
 root@127.0.0.1
   The shop          http://127.0.0.1:{ports['the shop'][1]}/
   Leave             poweroff, in it; or Ctrl-A X, which is pulling the plug
