@@ -276,6 +276,14 @@ COMMANDS = (
         " follows NAME is for the agent: `unboxed agent NAME --help` tells it.",
     ),
     Command(
+        "boot-report", "boot_report", "Show what a boot took, and what was waited for.", JSON,
+        Option("--plot", value="FILE", text="Draw it instead, as an SVG picture."),
+        more="The steps of the supervisor's own start, the units that took longest from their"
+        " launch until they were ready, and the critical chain: who came last, and whom each in it"
+        " had waited for. Times are since the kernel began; of a supervisor that boots no machine,"
+        " since that began. They stay until it ends, also when its manager is replaced.",
+    ),
+    Command(
         "boot", "boot", "Do one step of a machine's boot.", words="STEP...", whole=True,
         more="The units in units/system run these, each as a task of its own. What follows STEP is"
         " for the step: `unboxed boot STEP --help` tells it. `unboxed boot args` is none: it prints"
@@ -299,5 +307,4 @@ LATER = {
     "scale": "set `instances` in the unit file, then `unboxed reload`",
     "rollout": "`unboxed restart UNIT/0`, UNIT/1 ... restarts one instance at a time",
     "import": "docs/units.md has every key",
-    "boot-report": "`unboxed events` shows changes with their times",
 }

@@ -81,6 +81,7 @@ METHODS: Mapping[str, Method] = {
     "Relations": Method(
         OBSERVE, request.Named, report.RelationsReply, "show relations", _as_it_is
     ),
+    "BootReport": Method(OBSERVE, request.Nothing, report.BootReportReply, "report the boot"),
     "Rights": Method(OBSERVE, request.Nothing, report.RightsReply, "show rights", _as_it_is),
     "Start": Method(*_OPERATE, "start"),
     "Stop": Method(*_OPERATE, "stop"),
@@ -114,6 +115,7 @@ def handlers(requests: Requests) -> dict[str, Handler]:
         "Audit": requests.audit,
         "Ports": requests.ports,
         "Relations": requests.relations,
+        "BootReport": requests.boot_report,
         "Start": requests.start,
         "Stop": requests.stop,
         "Restart": requests.restart,

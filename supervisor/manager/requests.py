@@ -114,6 +114,14 @@ class Requests:
             names = dict.fromkeys(inst.unit for inst in found)
             call.reply(relations(self._sup.world.graph, names))
 
+    def boot_report(self, call: Call, _what: ask.Nothing) -> None:
+        from supervisor.manager.boot_report import boot_report
+
+        try:
+            call.reply(boot_report(self._sup, call.permits))
+        except OSError as exc:
+            call.fail(say.Failed(f"cannot report the boot: reading the journal: {exc.strerror}"))
+
     def _seen(self, call: Call, what: ask.Named) -> list[Instance] | None:
         """Those of the instances named (or of all) that the peer may see. None: answered."""
         every = self._chosen(call, what)

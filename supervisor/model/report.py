@@ -308,6 +308,45 @@ class Causes(Struct, frozen=True, gc=False):
     status: InstanceStatus
 
 
+class BootStep(Struct, frozen=True, gc=False):
+    """`done_ns` is monotonic, as all times of a boot. Names: keeper (it runs; before that it was
+    the kernel's time), machine (file systems and console are there), interpreter (runs the manager's
+    own code), imports, prepared (sockets and groups), read (the unit files), planned, begun."""
+
+    name: str
+    done_ns: int
+
+
+class BootWait(Struct, frozen=True, gc=False):
+    """`until`: ready, started or finished."""
+
+    unit: str
+    until: str
+
+
+class BootUnit(Struct, frozen=True, gc=False):
+    """When an instance was first what; 0: never. `ended_ns`: has ended, failed or was skipped."""
+
+    key: str
+    unit: str
+    waiting_ns: int
+    launching_ns: int
+    starting_ns: int
+    up_ns: int
+    ended_ns: int
+    failed: bool
+    waits: tuple[BootWait, ...]
+
+
+class BootReportReply(Struct, frozen=True, gc=False):
+    """`done_ns` 0: some are still under way."""
+
+    machine: bool
+    done_ns: int
+    steps: tuple[BootStep, ...]
+    units: tuple[BootUnit, ...]
+
+
 class Explanation(Struct, frozen=True, gc=False):
     steps: tuple[Step, ...]
     keys: tuple[Mechanism, ...]

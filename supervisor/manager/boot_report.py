@@ -1,0 +1,33 @@
+"""The times of the start for whoever asks: the journal's, with what each unit was ordered after."""
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from supervisor.manager.boot_times import read
+from supervisor.manager.supervisor import Supervisor
+from supervisor.model.report import BootReportReply, BootStep, BootUnit, BootWait
+from supervisor.model.state import Phase
+
+_ENDED: tuple[Phase, ...] = ("down", "failed", "backoff")
+
+
+def boot_report(sup: Supervisor, sees: Callable[[str], bool]) -> BootReportReply:
+    """Of the units that `sees` lets through. Raises OSError: the journal cannot be read."""
+    times, deps = read(sup.journal), sup.world.graph.deps
+    units = []
+    for key, came in times.came.items():
+        name = key.partition("/")[0]
+        if not sees(name):
+            continue
+        waits = (BootWait(dep.unit, dep.until) for dep in deps.get(name, ()) if dep.order)
+        first = {phase: came.get(phase, 0) for phase in came}
+        begun = first.get("waiting") or first.get("launching") or first.get("starting") or 0
+        ended = [first[phase] for phase in _ENDED if first.get(phase, 0) >= begun]
+        units.append(BootUnit(
+            key, name, first.get("waiting", 0), first.get("launching", 0),
+            first.get("starting", 0), first.get("up", 0), min(ended, default=0),
+            "failed" in first, tuple(waits),
+        ))  # fmt: skip
+    order = sorted(times.marks.items(), key=lambda mark: mark[1])
+    steps = tuple(BootStep(name, done) for name, done in order)
+    return BootReportReply(sup.world.machine, times.done_ns, steps, tuple(units))
