@@ -68,10 +68,11 @@ def body(text: str) -> Iterator[str]:
     for kind, lines in _blocks(text):
         if kind == "heading":
             marks, _, words = lines[0].partition(" ")
-            macro = ".SS" if len(marks) > 2 else ".SH"
             if len(marks) == 1 and not begun:
                 words = "DESCRIPTION"
-            yield f'{macro} "{inline(words).upper() if macro == ".SH" else inline(words)}"'
+            elif len(marks) < 3 and "`" not in words:
+                words = words.upper()
+            yield f'{".SS" if len(marks) > 2 else ".SH"} "{_escaped(words.replace("`", ""))}"'
         elif kind == "code":
             if not headed:
                 yield ".PP"
@@ -110,16 +111,16 @@ def _blocks(text: str) -> Iterator[tuple[str, list[str]]]:
             yield "code", [one[4:] for one in lines[start:at]]
         elif line.startswith("#"):
             yield "heading", [line]
-        elif line.startswith("|"):
-            while at < len(lines) and lines[at].startswith("|"):
+        elif line.strip().startswith("|"):
+            while at < len(lines) and lines[at].strip().startswith("|"):
                 at += 1
-            yield "table", lines[start:at]
+            yield "table", [one.strip() for one in lines[start:at]]
         else:
-            item = re.match(r"(- |\d+\. )", line)
+            item = re.match(r" {,3}(- |\d+\. )", line)
             while at < len(lines) and lines[at].strip() and not re.match(
-                    r"(- |\d+\. |#|\||```)", lines[at]):
+                    r" *(- |\d+\. |#|\||```)", lines[at]):
                 at += 1
-            first = line[item.end():] if item else line
+            first = line[item.end():] if item else line.strip()
             yield "item" if item else "text", [first, *(one.strip() for one in lines[start + 1:at])]
 
 

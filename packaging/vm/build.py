@@ -105,7 +105,7 @@ def configure(root: Path, given: argparse.Namespace) -> None:
         run("cp", "-a", "--no-preserve=ownership", "-T", source, target)
     if given.password:
         said = given.password
-        word = sys.stdin.read().strip() if said == "-" else said  # noqa: S105 - no password, a dash
+        word = sys.stdin.read().strip() if said == "-" else said
         inside(root, "chpasswd", text=f"root:{word}\n")
 
 
