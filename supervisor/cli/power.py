@@ -52,9 +52,8 @@ def end(verb: str, timeout_ns: int = 0, *, force: bool = False, runtime: str = "
         if error.code == NOT_PERMITTED:
             raise Failure(error.message, error.code) from None
         first_process.signal(verb)  # which means the same, and shortens no time
-        print(f"the supervisor does not answer ({error.message}): PID 1 was sent signal"
-              f" {first_process.SIGNALS[verb]} instead, it is going to {DOING[verb]}",
-              file=sys.stderr)
+        print(f"{error.message.partition('; ')[0]}: PID 1 was sent signal"
+              f" {first_process.SIGNALS[verb]} instead, to {DOING[verb]}", file=sys.stderr)
         return DONE
     except ControlError as error:
         if error.code == 1:

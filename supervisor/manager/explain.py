@@ -9,7 +9,7 @@ from supervisor.manager.supervisor import Supervisor
 from supervisor.model.report import Explanation, Mechanism, Step
 from supervisor.model.sandbox import Sandbox
 from supervisor.model.state import Instance
-from supervisor.model.unit import Unit
+from supervisor.model.unit import BOOT, Unit
 
 # Longest matching key wins. What is not here is decided by the manager, not by the kernel.
 MECHANISMS = {
@@ -52,6 +52,7 @@ MECHANISMS = {
     "logs.to": "descriptors 1 and 2: pipes, or opened before its ids and view change",
     "conditions": "looked at before each start",
 }
+_AFTER_BOOT = "as all units of a machine that boot itself does not need"
 _POLICY = ""  # the supervisor itself
 # Sections in which `{unit}` and `{instance}` are filled in.
 _FILLED = {"command", "directory", "env", "env_files", "sandbox", "secrets"}
@@ -66,6 +67,8 @@ def explain(sup: Supervisor, inst: Instance) -> Explanation:
         Mechanism(key, _value(key, str(value), names), _mechanism(key))
         for key, value in describe(unit)
     )
+    if any(dep.patient for dep in sup.world.graph.deps.get(unit.name, ())):
+        keys = (*keys, Mechanism("needs.requires", BOOT, _AFTER_BOOT))
     joins: tuple[str, ...] = ()
     if unit.limits is not None:
         try:

@@ -1,4 +1,4 @@
-"""How units are related, as their files say it: for pictures of the whole."""
+"""How units are related, as their files say it, and a machine's boot: for pictures of the whole."""
 from __future__ import annotations
 
 from collections.abc import Iterable
@@ -22,6 +22,10 @@ def relations(graph: Graph, names: Iterable[str]) -> RelationsReply:
                 Relation(name, kind, edge.unit, edge.until if edge.order else "")
                 for edge in getattr(unit.needs, kind)
             ]
+        found += [
+            Relation(name, "requires", dep.unit, dep.until)
+            for dep in graph.deps.get(name, ()) if dep.patient
+        ]
         found += [Relation(name, "conflicts", other) for other in unit.needs.conflicts]
         found += [Relation(name, "attach", main) for main in graph.agents.get(name, ())]
     return RelationsReply(tuple(found))
