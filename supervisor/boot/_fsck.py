@@ -15,7 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-CORRECTED, REBOOT = 1, 2  # fsck(8)
+CORRECTED, REBOOT, UNCORRECTED = 1, 2, 4  # fsck(8)
 _PROGRESS_FD = 9
 _TELL_S = 10.0
 # Where the five passes of e2fsck begin and end, in percent of the whole (as in its util.c)

@@ -10,6 +10,7 @@ NETWORK = frozenset((
     "nfs4", "ocfs2", "pvfs2", "smb3", "smbfs", "sshfs",
 ))
 DEVICE_S = 90.0  # for a device to appear, unless x-systemd.device-timeout says otherwise
+NOFAIL_MOST_S = 10.0  # whatever it says: everything else waits as long
 MOUNT_S = 90.0  # for a mount, unless x-systemd.mount-timeout does
 NOFAIL_S = 1.0  # for a device that nobody insists on, once udev has seen all that there are
 _TAGS = ("UUID=", "LABEL=", "PARTUUID=", "PARTLABEL=", "ID=")
@@ -47,8 +48,8 @@ class Entry:
 
     @property
     def insisted(self) -> bool:
-        """Whether a boot without it fails."""
-        return not (self.has("nofail") or self.has("x-systemd.automount"))
+        """Whether a boot without it fails; never for want of swap."""
+        return not (self.swap or self.has("nofail") or self.has("x-systemd.automount"))
 
     @property
     def network(self) -> bool:
@@ -67,8 +68,9 @@ class Entry:
     def device_s(self) -> float:
         """How long its device is waited for."""
         given = span_s(self.value("x-systemd.device-timeout"))
-        usual = DEVICE_S if self.insisted else NOFAIL_S
-        return usual if given is None else given
+        if self.insisted:
+            return DEVICE_S if given is None else given
+        return NOFAIL_S if given is None else min(given, NOFAIL_MOST_S)
 
     @property
     def mount_s(self) -> float:

@@ -16,6 +16,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+_ANSWER_S = 5.0
 _REBOOT_SIGNAL = 39  # SIGRTMIN+5, as systemd has it
 _CONSOLE_FLAGS = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -132,6 +133,19 @@ class Machine:
     def now(self) -> float:
         """Seconds of a clock that only goes on."""
         return time.monotonic()
+
+    def under_way(self, *units: str) -> bool:
+        """Whether one of these units is about to start; False where nobody can be asked."""
+        from supervisor.control.client import Client, ControlError
+        from supervisor.model.paths import paths
+
+        try:
+            with Client(paths(os.environ, os.geteuid()).runtime, "status") as client:
+                rows = client.call("Status", timeout_s=_ANSWER_S)["instances"]
+        except ControlError:
+            return False
+        return any(row["unit"] in units and row["state"] in ("waiting", "starting")
+                   for row in rows)
 
     def reboot(self) -> None:
         """Ask PID 1 for an orderly one; also while the manager is not there. Raises OSError."""

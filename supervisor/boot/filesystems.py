@@ -1,9 +1,9 @@
 """Step `filesystems`: checks and mounts what fstab says, then does `identity`.
 
-In this order: the clock is not before our own release (fsck looks at it); devices are waited for;
-fsck of the root file system and of all others; root as fstab says; all local mounts; swap. What is
-on the network waits for that (step network-filesystems). Nothing of a machine can start before
-`identity` either, so both are one process.
+In this order: the clock is not before our own release (fsck looks at it); fsck of the root file
+system; root as fstab says; devices of all others are waited for; fsck of these; all local mounts;
+swap. What is on the network waits for that (step network-filesystems). Nothing of a machine can
+start before `identity` either, so both are one process.
 
 Fails, which opens the rescue shell, if a file system that the boot insists on cannot be checked or
 mounted. A root file system that stays read-only is no such failure, nor is missing swap.
@@ -48,21 +48,27 @@ def run(machine: Machine) -> int:
     for line in wrong:
         machine.warn(line)
     local = [each for each in entries if each.automatic and not each.network]
-    found, missing = _devices(machine, local)
-    problems = [f"{each.target}: its device {each.spec} did not appear in {each.device_s:.0f} s"
-                for each in missing if each.insisted and not each.swap]
-    for each in missing:
-        machine.tell(f"{each.spec} ({each.target or 'swap'}) is not there")
-    bad = _check(machine, local, found, problems)
-    if bad is None:
-        return 1  # a new boot was asked for, and did not come
+    problems: list[str] = []
+    how = _fsck.mode(machine)
+    _check(machine, _root_checks(machine, local), how, problems)
+    if problems:
+        machine.warn(problems[0])
+        return 1
     for line in _root.remount(machine, entries):
         machine.tell(line)
     _forget_wishes(machine)
+    found, missing = _devices(machine, local)
+    for each in missing:
+        machine.tell(f"{each.spec} ({each.target or 'swap'}) is not there")
+    problems += [f"cannot mount {each.target}: its device {each.spec} did not appear in"
+                 f" {each.device_s:.0f} s" for each in missing if each.insisted]
+    checks = {_fsck.Check(path, each.target, each.type): each
+              for each, path in found.items() if each.checked and not each.swap}
+    bad = _check(machine, checks, how, problems)
     problems += _mount(machine, local, {*missing, *bad})
     _swap(machine, local)
     for line in problems:
-        machine.warn(f"cannot mount {line}")
+        machine.warn(line)
     if problems:
         machine.warn(f"file systems that the boot insists on are not there"
                      f" ({len(problems)}); the boot fails. Entries of /etc/fstab with the option"
@@ -72,51 +78,47 @@ def run(machine: Machine) -> int:
 
 def _devices(machine: Machine, local: Sequence[Entry]) -> tuple[dict[Entry, str], list[Entry]]:
     there = seen(machine)
-    wanted = [each for each in local if each.device and machine.real(each.target) not in there]
+    wanted = [each for each in local
+              if each.device and (each.swap or machine.real(each.target) not in there)]
     return wait_for(machine, wanted) if wanted else ({}, [])
 
 
-def _check(
-    machine: Machine, local: Sequence[Entry], found: dict[Entry, str], problems: list[str],
-) -> list[Entry] | None:
-    """Entries that are not fit to be mounted; None if a new boot was asked for, and did not come.
-    Problems with those that the boot insists on are added to `problems`."""
-    how = _fsck.mode(machine)
+def _root_checks(machine: Machine, local: Sequence[Entry]) -> dict[_fsck.Check, Entry]:
+    """The root file system, if it is to be checked and can be: nobody may write to it meanwhile."""
     root = seen(machine).get("/")
-    checks: dict[_fsck.Check, Entry] = {}
-    for entry in local:
-        if entry.checked and entry.target == "/" and root and root.read_only:
-            path = device(machine, root) or entry.spec
-            checks[_fsck.Check(path, "/", root.type)] = entry
-        elif entry.checked and entry in found and not entry.swap:
-            checks[_fsck.Check(found[entry], entry.target, entry.type)] = entry
-    if not checks:
-        return []
-    first = [each for each in checks if each.target == "/"]
-    results = _fsck.check(machine, first, how)
-    results += _fsck.check(machine, [each for each in checks if each not in first], how)
+    entry = next((each for each in local if each.target == "/"), None)
+    if not (root and root.read_only and entry and entry.checked):
+        return {}
+    return {_fsck.Check(device(machine, root) or entry.spec, "/", root.type): entry}
+
+
+def _check(
+    machine: Machine, checks: dict[_fsck.Check, Entry], how: str, problems: list[str],
+) -> list[Entry]:
+    """Those that are not fit to be mounted. What the boot insists on is told in `problems`."""
     bad = []
-    for each in results:
+    for each in _fsck.check(machine, list(checks), how):
+        entry = checks[each.check]
         if each.reboot:
-            _reboot(machine, each)
-            return None
-        if not each.failed:
+            problems.append(_reboot(machine, each))
+        elif not each.failed:
             done = "corrected" if each.ended.code & _fsck.CORRECTED else "clean"
             machine.tell(f"fsck {each.check.target}: {done}")
-            continue
-        entry = checks[each.check]
-        bad.append(entry)
-        words = (f"fsck of {each.check.device} left errors: {each.ended.words()}"
-                 if each.ended.code & 4 else f"fsck of {each.check.device}: {each.ended.words()}")
-        if entry.insisted:
-            problems.append(f"{entry.target}: {words}; run `fsck {each.check.device}`")
         else:
-            machine.warn(f"{entry.target} is not mounted: {words}")
+            bad.append(entry)
+            left = " left errors" if each.ended.code & _fsck.UNCORRECTED else ""
+            words = (f"cannot mount {entry.target}: fsck of {each.check.device}{left}:"
+                     f" {each.ended.words()}")
+            if entry.insisted:
+                problems.append(f"{words}; run `fsck {each.check.device}`")
+            else:
+                machine.warn(f"{words}; nobody insists on it (nofail)")
     return bad
 
 
-def _reboot(machine: Machine, result: _fsck.Result) -> None:
-    """The check changed the root file system, which is mounted: only a new boot is safe."""
+def _reboot(machine: Machine, result: _fsck.Result) -> str:
+    """The check changed the root file system, which is mounted: only a new boot is safe. Returns
+    why there was none, in words."""
     machine.show(f"fsck changed {result.check.device}, the root file system: rebooting")
     try:
         machine.reboot()
@@ -125,8 +127,8 @@ def _reboot(machine: Machine, result: _fsck.Result) -> None:
     else:
         time.sleep(_REBOOT_S)  # the shutdown ends this step
         reason = f"the machine still runs after {_REBOOT_S:.0f} s"
-    machine.warn(f"cannot reboot after fsck changed the root file system: {reason}; the boot"
-                 " fails: run `reboot -f`")
+    return (f"cannot reboot after fsck changed the root file system: {reason}; the boot fails: run"
+            " `reboot -f`")
 
 
 def _forget_wishes(machine: Machine) -> None:
@@ -147,7 +149,8 @@ def _mount(machine: Machine, local: Sequence[Entry], out: set[Entry]) -> list[st
     for entry, words in failed.items():
         if not entry.insisted:
             machine.tell(f"cannot mount {entry.target}: {words}; nobody insists on it (nofail)")
-    return [f"{entry.target}: {words}" for entry, words in failed.items() if entry.insisted]
+    return [f"cannot mount {entry.target}: {words}" for entry, words in failed.items()
+            if entry.insisted]
 
 
 def _swap(machine: Machine, local: Sequence[Entry]) -> None:

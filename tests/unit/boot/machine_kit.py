@@ -53,6 +53,7 @@ class Made(Machine):
         self.told: list[str] = []
         self.clock_s = NOW_S
         self.rebooted = 0
+        self.asked = self.settled_at = 0  # how often units were asked about, and until when
         self.write("/proc/self/mountinfo", ROOT_EXT4.format(mode="rw"))
         self.write("/proc/cmdline", "quiet\n")
         self.write("/dev/urandom", "r" * 600)
@@ -84,6 +85,10 @@ class Made(Machine):
 
     def reboot(self) -> None:
         self.rebooted += 1
+
+    def under_way(self, *units: str) -> bool:
+        self.asked += 1
+        return self.asked < self.settled_at
 
     def wall_s(self) -> float:
         return self.clock_s

@@ -100,6 +100,24 @@ def test_a_root_changed_under_the_kernel_asks_for_a_reboot_and_nothing_else(
     assert machine.noted.of("mount") == []
 
 
+def test_a_root_with_errors_that_are_left_stays_read_only_for_whoever_repairs_it(
+    machine: Made,
+) -> None:
+    fstab(machine, ROOT + "tmpfs /srv tmpfs\n")
+    machine.mounted(root="ro")
+    fails(machine, "fsck", "/dev/ubda", 4, "UNEXPECTED INCONSISTENCY")
+    assert filesystems.run(machine) == 1
+    assert "run `fsck /dev/ubda`" in machine.said()
+    assert machine.noted.of("mount") == []
+
+
+def test_root_is_writable_before_other_devices_are_waited_for(machine: Made) -> None:
+    fstab(machine, ROOT + "UUID=1 /srv ext4 x-systemd.device-timeout=1ms 0 2\n")
+    machine.mounted(root="ro")
+    assert filesystems.run(machine) == 1
+    assert [words[0] for words in machine.noted.calls] == ["fsck", "mount", "findfs"]
+
+
 def test_errors_that_are_left_fail_the_boot_with_the_reason_and_what_to_do(machine: Made) -> None:
     fstab(machine, ROOT + "/dev/ubdb /srv ext4 defaults 0 2\n/srv/a /b none bind\n", "/dev/ubdb")
     fails(machine, "fsck", "/dev/ubdb", 4, "UNEXPECTED INCONSISTENCY")
@@ -206,6 +224,29 @@ def test_a_device_is_found_by_udevs_link_or_by_findfs(machine: Made) -> None:
     checked = [words[-1] for words in machine.noted.of("fsck")]
     assert checked == [r"/dev/disk/by-label/my\x20disk", "/dev/ubdc"]
     assert mounted(machine) == ["/srv", "/d"]
+
+
+def test_the_time_of_those_that_nobody_insists_on_begins_when_devices_are_known(
+    machine: Made,
+) -> None:
+    fstab(machine, "/dev/ubdb /srv ext4 nofail,x-systemd.device-timeout=1ms\n")
+    machine.write("/run/udev/control", "")
+    machine.settled_at = 3
+
+    def settle(words: tuple[str, ...]) -> None:
+        if words[:2] == ("udevadm", "settle"):
+            machine.write("/dev/ubdb", "")
+
+    machine.noted.answer = settle
+    assert filesystems.run(machine) == 0
+    assert machine.asked == 3
+    assert mounted(machine) == ["/srv"]
+
+
+def test_nobody_is_asked_where_all_devices_are_there(machine: Made) -> None:
+    fstab(machine, "/dev/ubdb /srv ext4 nofail\n", "/dev/ubdb")
+    assert filesystems.run(machine) == 0
+    assert machine.asked == 0
 
 
 def test_swap_that_cannot_be_used_is_told(machine: Made) -> None:

@@ -90,4 +90,5 @@ def test_how_long_a_device_is_waited_for() -> None:
     assert entry("/dev/a /a ext4").device_s == 90
     assert entry("/dev/a /a ext4 nofail").device_s == 1
     assert entry("/dev/a /a ext4 nofail,x-systemd.device-timeout=7").device_s == 7
+    assert entry("/dev/a /a ext4 nofail,x-systemd.device-timeout=infinity").device_s == 10
     assert entry("/dev/a /a ext4 x-systemd.mount-timeout=3").mount_s == 3
