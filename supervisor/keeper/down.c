@@ -9,9 +9,10 @@
 #include <time.h>
 #include "keeper.h"
 
-enum { ALL_S = 30, EACH_S = 5, MAX_MOUNTS = 1024, KEXEC = 0x45584543 };
-static uint64_t deadline;
-static char table[512 * 1024], *mounts[MAX_MOUNTS];
+enum { ALL_S = 30, WRITING_S = 80, EACH_S = 5, MAX_MOUNTS = 4096, KEXEC = 0x45584543 };
+static uint64_t deadline, last_deadline; /* the last: as long as something gets written */
+static unsigned each_s = EACH_S;
+static char table[2 * 1024 * 1024], *mounts[MAX_MOUNTS];
 
 static bool pause_until(uint64_t when) { /* a child ended; false: the time is over */
     const uint64_t child = UINT64_C(1) << (SIGCHLD - 1);
@@ -21,16 +22,34 @@ static bool pause_until(uint64_t when) { /* a child ended; false: the time is ov
     return syscall(SYS_rt_sigtimedwait, &child, NULL, &rest, 8) >= 0 || errno == EINTR;
 }
 
+static long to_write(void) { /* KiB that are on no disk yet */
+    static const char *const words[] = {"\nDirty:", "\nWriteback:"};
+    char text[4096], *at;
+    long sum = 0;
+    read_text("/proc/meminfo", text, sizeof text);
+    for (int i = 0; i < 2; i++) sum += (at = strstr(text, words[i])) ? atol(at + strlen(words[i])) : 0;
+    return sum;
+}
+
+static bool gets_written(long *left) { /* a slow disk, no dead one: it may have longer */
+    long before = *left;
+    *left = to_write();
+    return *left + 1024 < before && now_ns() < last_deadline;
+}
+
 /* Let a child do it. Its errno (0: done), or -1: it took too long, and perhaps goes on. */
 static int within(const char *what, const char *which, int (*act)(const char *), const char *about) {
-    uint64_t until = now_ns() + EACH_S * SECOND;
+    uint64_t until = now_ns() + each_s * SECOND;
     int status, pid = fork_self(), got = 0;
+    long left = to_write();
     if (until > deadline) until = deadline;
     if (pid == 0) _exit(act(about) ? errno & 127 : 0);
     if (pid < 0) return errno;
-    while ((got = waitpid(pid, &status, WNOHANG)) == 0 && pause_until(until)) {}
+    while ((got = waitpid(pid, &status, WNOHANG)) == 0 && (pause_until(until) || gets_written(&left)))
+        if (now_ns() >= until) deadline += EACH_S * SECOND, until = now_ns() + EACH_S * SECOND;
     if (got == pid) return WIFEXITED(status) ? WEXITSTATUS(status) : EINTR;
     kill(pid, SIGKILL);
+    each_s = (each_s + 1) / 2; /* so that many dead servers leave time for the disks */
     say("cannot finish ", what, which, ": it takes too long; going on without it", NULL);
     return -1;
 }
@@ -75,14 +94,6 @@ static int mapped_off(const char *none) { /* those that nothing is on */
 
 /* --- Mounts ----------------------------------------------------------------------------------------------- */
 
-static ssize_t read_table(const char *path) {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ssize_t got = -1, had = 0;
-    while (fd >= 0 && (got = read(fd, table + had, sizeof table - 1 - (size_t)had)) > 0) had += got;
-    table[had] = 0;
-    return close_for(0, fd), had;
-}
-
 static void decode(char *text) { /* "\040" and the like */
     char *to = text;
     for (; *text; to++, text++) {
@@ -94,28 +105,25 @@ static void decode(char *text) { /* "\040" and the like */
     *to = 0;
 }
 
-static bool is_the_kernels(const char *kind) { /* with nothing on a disk */
-    static const char *const kinds[] = {"proc", "sysfs", "devtmpfs", "devpts", "cgroup", "cgroup2", "tmpfs", "ramfs", "rootfs",
-        "mqueue", "securityfs", "debugfs", "tracefs", "bpf", "pstore", "configfs", "hugetlbfs", "efivarfs", "autofs", "binfmt_misc"};
-    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
-        if (!strcmp(kind, kinds[i])) return true;
-    return false;
+static bool is_the_kernels(const char *path) { /* with nothing on a disk; below /run somebody's disk may be */
+    static const char *const places[] = {"/dev", "/proc", "/sys", "/run"};
+    for (size_t i = 0, size; i < 4; i++)
+        if (!strncmp(path, places[i], size = strlen(places[i])) && (!path[size] || (path[size] == '/' && i < 3))) return true;
+    return !strcmp(path, "/");
 }
 
 static int list_mounts(void) { /* those to be unmounted, in the order in which they were mounted */
     int count = 0;
-    read_table("/proc/self/mountinfo");
+    read_text("/proc/self/mountinfo", table, sizeof table);
     for (char *line = table, *end; (end = strchr(line, '\n')) && count < MAX_MOUNTS; line = end + 1) {
         *end = 0; /* 36 35 98:0 /root /mount/point options - kind source */
-        char *at = line, *kind = strstr(line, " - ");
+        char *at = line;
         for (int i = 0; i < 4 && at; i++) at = strchr(at + 1, ' ');
-        if (!at || !kind) continue;
+        if (!at) continue;
         char *path = at + 1;
         path[strcspn(path, " ")] = 0;
-        kind += strlen(" - ");
-        kind[strcspn(kind, " ")] = 0;
         decode(path);
-        if (strcmp(path, "/") && !is_the_kernels(kind)) mounts[count++] = path;
+        if (!is_the_kernels(path)) mounts[count++] = path;
     }
     return count;
 }
@@ -135,7 +143,7 @@ static void unmount_all(void) {
 }
 
 static void swaps_off(void) {
-    read_table("/proc/swaps");
+    read_text("/proc/swaps", table, sizeof table);
     for (char *line = strchr(table, '\n'), *end; line && (end = strchr(line + 1, '\n')); line = end) {
         line[1 + strcspn(line + 1, " \t")] = 0;
         decode(line + 1);
@@ -158,6 +166,7 @@ _Noreturn void be_down(int action) {
     block_all_signals();
     close_from(3);
     deadline = now_ns() + ALL_S * SECOND;
+    last_deadline = now_ns() + WRITING_S * SECOND;
     if (chdir("/")) say("cannot enter /: ", strerrordesc_np(errno), NULL);
     kill_all(SIGTERM, 2);
     kill_all(SIGKILL, 3);
@@ -165,7 +174,7 @@ _Noreturn void be_down(int action) {
     if (on_hardware) let_go_of_disks();
     say(words[action], NULL);
     reboot((int)commands[action]);
-    if (errno == EPERM) _exit(0); /* a container that may not; its end is the end */
+    if (errno == EPERM && !on_hardware) _exit(0); /* a container that may not; its end is the end */
     say("cannot do that: ", strerrordesc_np(errno), "; rebooting instead", NULL);
     reboot(RB_AUTOBOOT);
     for (;;) pause_until(UINT64_MAX);

@@ -174,5 +174,6 @@ _Noreturn void mini(char **argv), be_holder(int sock);
 extern bool machine, on_hardware; /* PID 1 that booted one; and no container */
 char **machine_main(int *argc, char **argv);
 void machine_rescue(const char *reason), machine_reaped(int pid); /* a shell on the console, unless there is one */
-int machine_action(int sig); /* what a signal asks for: 0 poweroff, 1 reboot (and any end), 2 halt, 3 kexec; -1: nothing */
-_Noreturn void machine_end(int action), be_down(int action); /* elsewhere an exit status */
+/* What a signal asks for: 0 poweroff, 1 reboot (and any end), 2 halt, 3 kexec; -1: nothing. -1: errno; there may be text. */
+int machine_action(int sig), read_text(const char *path, char *text, size_t size);
+_Noreturn void machine_end(int action), be_down(int action), machine_fails(const char *reason); /* elsewhere an exit status, 1 */

@@ -5,6 +5,7 @@
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/reboot.h>
+#include <sys/sysmacros.h>
 #include "keeper.h"
 
 bool machine, on_hardware;
@@ -12,7 +13,7 @@ enum { MAX_ARGUMENTS = 128, FIRST_SIGNAL = 37, /* glibc's SIGRTMIN+3 */
      INITIAL_PID_NAMESPACE = (int)0xEFFFFFFC }; /* the kernel's PROC_PID_INIT_INO */
 static char command_line[4096], arguments[16 * 1024], *argument[MAX_ARGUMENTS + 2];
 
-static ssize_t read_text(const char *path, char *text, size_t size) { /* -1: errno says why */
+int read_text(const char *path, char *text, size_t size) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     size_t had = 0;
     ssize_t got = fd < 0 ? -1 : 1;
@@ -21,7 +22,7 @@ static ssize_t read_text(const char *path, char *text, size_t size) { /* -1: err
     int error = close_for(errno, fd);
     if (got >= 0 && had == size - 1) got = -1, error = E2BIG;
     errno = error;
-    return got < 0 ? -1 : (ssize_t)had;
+    return got < 0 ? -1 : (int)had;
 }
 
 /* The value of `NAME=VALUE` on the kernel's command line, "" for a `NAME` alone, or NULL. */
@@ -44,16 +45,19 @@ static const char *kernel_word(const char *name) {
 static _Noreturn void be_rescue(const char *reason) { /* leads its session, and takes the console */
     static char *const shells[][3] = {{"/sbin/sulogin", "--force"}, {"/usr/sbin/sulogin", "--force"}, {"/bin/sh", "-l"},
         {"/bin/busybox", "sh", "-l"}, {"/usr/bin/busybox", "sh", "-l"}};
-    int console = open("/dev/console", O_RDWR | O_NOCTTY);
+    struct stat node;
+    bool hosts = !on_hardware && !stat("/dev/console", &node) && node.st_rdev == makedev(5, 1);
+    int console = hosts ? -1 : open("/dev/console", O_RDWR | O_NOCTTY); /* a container's own is another terminal */
     if (console >= 0) {
-        ioctl(console, TIOCSCTTY, 1); /* fails for a console that is no terminal */
+        ioctl(console, TIOCSCTTY, on_hardware); /* 1: whoever has it; fails for a console that is no terminal */
         for (int fd = 0; fd < 3; fd++) dup2(console, fd);
     }
     close_from(3);
     reset_signals(0);
+    unsetenv("UNBOXED_MACHINE"); /* a container begun from here is none */
     if (!getenv("HOME") || !strcmp(getenv("HOME"), "/")) putenv("HOME=/root");
     say("rescue shell: ", reason, "; when it ends, the boot goes on", NULL);
-    for (size_t i = 0; i < sizeof shells / sizeof *shells; i++) {
+    for (size_t i = console < 0 ? 2 : 0; i < sizeof shells / sizeof *shells; i++) { /* sulogin looks for consoles itself */
         char *argv[] = {shells[i][0], shells[i][1], shells[i][2], NULL};
         execv(argv[0], argv);
     }
@@ -63,7 +67,8 @@ static _Noreturn void be_rescue(const char *reason) { /* leads its session, and 
 
 static int begin_rescue(const char *reason) {
     int pid = fork_self();
-    if (pid == 0) setsid(), be_rescue(reason);
+    if (pid == 0 && on_hardware) setsid(); /* a container's terminal is our session's, and stays so when the shell ends */
+    if (pid == 0) be_rescue(reason);
     if (pid < 0) say("cannot start a rescue shell: ", strerrordesc_np(errno), NULL);
     return pid;
 }
@@ -84,11 +89,23 @@ void machine_reaped(int pid) { /* nobody's, as far as the keeper knows */
     kept.peers[MANAGER].next_start = 1;
 }
 
-static void rescue(const char *reason) { /* returns when it has ended */
+static void rescue(const char *reason) { /* returns when it has ended; what asks for the machine's end is obeyed */
+    const uint64_t ends = UINT64_C(15) << (FIRST_SIGNAL - 1) | 1u << (SIGTERM - 1) | 1u << (SIGINT - 1);
+    const uint64_t heard = ends | 1u << (SIGCHLD - 1);
     uint64_t began = now_ns();
+    block_all_signals();
     int pid = begin_rescue(reason), ended;
-    while ((ended = waitpid(-1, NULL, 0)) != pid && (ended > 0 || errno == EINTR)) {}
+    while ((ended = waitpid(-1, NULL, WNOHANG)) != pid && ended >= 0) {
+        int action = ended ? -1 : machine_action((int)syscall(SYS_rt_sigtimedwait, &heard, NULL, NULL, 8));
+        if (action >= 0) be_down(action);
+    }
     if (now_ns() - began < SECOND) poll(NULL, 0, 5000); /* there is no shell, or no console */
+}
+
+_Noreturn void machine_fails(const char *reason) { /* there can be no keeper; were PID 1 to exit, the kernel would panic */
+    if (!machine) _exit(1);
+    rescue(reason);
+    machine_end(1);
 }
 
 /* --- What has to be there --------------------------------------------------------------------------------- */
@@ -101,7 +118,7 @@ static bool is_mounted(const char *path) { /* or is not there at all: false */
 }
 
 static void make_directory(const char *path) {
-    if (!mkdir(path, 0755) || errno != EROFS || mount(NULL, "/", NULL, MS_REMOUNT, NULL)) return;
+    if (!mkdir(path, 0755) || errno != EROFS || !on_hardware || mount(NULL, "/", NULL, MS_REMOUNT, NULL)) return;
     mkdir(path, 0755); /* what its builder forgot; fsck wants the root as it was */
     mount(NULL, "/", NULL, MS_REMOUNT | MS_RDONLY, NULL);
 }
@@ -118,7 +135,7 @@ static void mount_all(void) {
         {"/sys/fs/cgroup", "cgroup2", "nsdelegate,memory_recursiveprot", false, false}};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++) {
         unsigned long flags = plain & ~(all[i].devices ? MS_NODEV : 0ul) & ~(all[i].programs ? MS_NOEXEC : 0ul);
-        if (is_mounted(all[i].path)) continue;
+        if (is_mounted(all[i].path) || (!on_hardware && !strcmp(all[i].kind, "devtmpfs"))) continue; /* the host's */
         if (access(all[i].path, F_OK)) make_directory(all[i].path);
         if (mount(all[i].kind, all[i].path, all[i].kind, flags, all[i].options)
             && (errno != EINVAL || mount(all[i].kind, all[i].path, all[i].kind, flags, NULL)))
@@ -157,15 +174,17 @@ static void loopback_up(void) {
 
 /* The arguments, one a line, for the place behind `--supervise`. NULL, or what is wrong. */
 static const char *read_arguments(const char *path) {
-    int count = 2;
+    int count = 2, logger = 0;
     if (read_text(path, arguments, sizeof arguments) < 0) return strerrordesc_np(errno);
     for (char *line = arguments, *next; line; line = next) {
         if ((next = strchr(line, '\n'))) *next++ = 0;
         if (count > MAX_ARGUMENTS) return "it has too many lines";
+        if (count > 2 && !logger && !strcmp(line, "--")) logger = count;
         if (*line) argument[count++] = line;
     }
     argument[count] = NULL;
-    return count > 2 && !strcmp(argument[2], "--") ? NULL : "it does not begin with a line that is --";
+    if (count < 3 || strcmp(argument[2], "--")) return "it does not begin with a line that is --";
+    return logger > 3 && logger + 1 < count ? NULL : "it has no manager, a line that is --, and a logger";
 }
 
 /* Not a container, whose devices, swaps and file systems may be its host's. */
@@ -174,10 +193,19 @@ static bool find_out_where(void) {
     if (stat("/proc/self/ns/pid", &space)) { /* by what a kernel's own child has in its environment */
         const char *home = getenv("HOME"), *term = getenv("TERM");
         if (!home || strcmp(home, "/") || !term || strcmp(term, "linux")) return false;
-        mkdir("/proc", 0755);
-        if (mount("proc", "/proc", "proc", 0, NULL) || stat("/proc/self/ns/pid", &space)) return false;
+        on_hardware = true; /* or so it seems */
+        make_directory("/proc");
+        if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) || stat("/proc/self/ns/pid", &space)) return false;
     }
     return (int)space.st_ino == INITIAL_PID_NAMESPACE;
+}
+
+/* The kernel makes environment of each NAME=VALUE on its command line that it does not know itself. */
+static void clear_environment(void) {
+    char **to = environ;
+    for (char **from = environ; *from; from++)
+        if (!strncmp(*from, "HOME=", 5) || !strncmp(*from, "TERM=", 5) || !strncmp(*from, "UNBOXED_", 8)) *to++ = *from;
+    *to = NULL;
 }
 
 static char **begin(char **argv) {
@@ -187,13 +215,18 @@ static char **begin(char **argv) {
     bool asked = false;
     machine = true;
     umask(022);
-    setsid();
+    reboot(RB_DISABLE_CAD); /* Ctrl-Alt-Del is SIGINT now; not permitted in a container, where there is none */
+    if (on_hardware) { /* a container's are as they were given to it */
+        setsid();
+        setrlimit(RLIMIT_NOFILE, &(struct rlimit){1024, 512 * 1024}); /* the kernel's 4096 are few for us, and many a server */
+        clear_environment();
+    }
     mount_all();
     have_console();
     if (chdir("/")) say("cannot enter /: ", strerrordesc_np(errno), NULL);
     putenv("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
     putenv("UNBOXED_MACHINE=1");
-    if (read_text("/proc/cmdline", command_line, sizeof command_line) < 0) command_line[0] = 0;
+    read_text("/proc/cmdline", command_line, sizeof command_line); /* as much of it as there is room for */
     loopback_up();
     if (on_hardware) name_host(); /* a container has the name that it was given */
     if (on_hardware) write_file(AT_FDCWD, "/proc/sys/net/unix/max_dgram_qlen", "512"); /* before a log socket is made */
@@ -207,7 +240,6 @@ static char **begin(char **argv) {
         static char reason[2 * MAX_PATH];
         rescue(strcat(strcat(strcat(strcpy(reason, "cannot read "), path), ": "), wrong));
     }
-    reboot(RB_DISABLE_CAD); /* Ctrl-Alt-Del is SIGINT now; not permitted in a container, where there is none */
     argument[0] = argv[0];
     argument[1] = "--supervise";
     return argument;
@@ -217,10 +249,10 @@ static char **begin(char **argv) {
  * whose kernel may give us words of its own command line. */
 char **machine_main(int *argc, char **argv) {
     const char *word = *argc > 1 ? argv[1] : "";
-    if (!strcmp(word, "--rescue")) be_rescue(*argc > 2 ? argv[2] : "asked for");
     machine = getpid() == 1 && getenv("UNBOXED_MACHINE");
+    if (getpid() == 1 || !strcmp(word, "--rescue")) on_hardware = find_out_where();
+    if (getpid() != 1 && !strcmp(word, "--rescue")) be_rescue(*argc > 2 ? argv[2] : "asked for");
     if (getpid() != 1 || !strcmp(word, "--supervise") || !strncmp(word, "--resume=", strlen("--resume="))) return argv;
-    on_hardware = find_out_where();
     if (!strcmp(word, "--down")) be_down(*argc > 2 ? atoi(argv[2]) : 1);
     if (*argc > 1 && !on_hardware) return argv;
     argv = begin(argv);

@@ -63,7 +63,7 @@ static void prepare(int resume) {
     if ((!resume && !tables_make()) || epoll < 0 || signals < 0 || watch(signals, WATCH_SIGNALS, EPOLLIN)
         || watch(kept.answers, WATCH_SPAWNER, EPOLLIN)
         || (getpid() != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)) || getrlimit(RLIMIT_NOFILE, &limit))
-        say("cannot start: ", strerrordesc_np(errno), NULL), _exit(1);
+        say("cannot start: ", strerrordesc_np(errno), NULL), machine_fails("there is no keeper");
     if (resume) reexec_watch();
     else kept.nofile = limit;
     limit.rlim_cur = limit.rlim_max;

@@ -68,7 +68,7 @@ void reexec_take_over(const char *fds) { /* before anything else is opened */
         fcntl(old, F_SETFD, FD_CLOEXEC);
         syscall(SYS_execveat, old, "", arguments(-1), environ, AT_EMPTY_PATH);
         say("cannot execute it: ", strerrordesc_np(errno), "; every service is lost", NULL);
-        _exit(1);
+        machine_fails("the keeper is lost");
     }
     kept.resumed = 1;
     kept.reexec_error = close_for(old < 0 ? EBADMSG : 0, old);

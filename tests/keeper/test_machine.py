@@ -25,15 +25,15 @@ exec "$3"
 HOSTS = ("/proc/swaps", "/proc/mounts")
 
 
-def boot(directory: Path, manager: str) -> subprocess.CompletedProcess[str]:
+def boot(directory: Path, lines: list[str], typed: str = "") -> subprocess.CompletedProcess[str]:
     args = directory / "args"
-    args.write_text("\n".join(["--", "/bin/sh", "-c", manager, "--", *LOGGER, ""]))
+    args.write_text("\n".join([*lines, ""]))
     name = directory / "hostname"
     name.write_text("somebody-else\n")
     return subprocess.run(
         ["unshare", "--pid", "--fork", "--mount", "--mount-proc", "--kill-child",
          "/bin/sh", "-c", BEGIN, "sh", args, name, keeper_binary()],
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=PATIENCE, check=False,
+        input=typed, capture_output=True, text=True, timeout=PATIENCE, check=False,
     )  # fmt: skip
 
 
@@ -50,10 +50,28 @@ def test_a_container_is_booted_and_ends_as_it_was_asked(
     tmp_path: Path, number: int, words: str, end: signal.Signals
 ) -> None:
     before = [Path(path).read_text() for path in HOSTS], socket.gethostname()
-    done = boot(
-        tmp_path, f'echo "machine=$UNBOXED_MACHINE path=$PATH" >&2; kill -{number} 1; sleep 20'
-    )
+    manager = f'echo "machine=$UNBOXED_MACHINE path=$PATH" >&2; kill -{number} 1; sleep 20'
+    done = boot(tmp_path, ["--", "/bin/sh", "-c", manager, "--", *LOGGER])
     assert done.returncode in {-end, 128 + end}, done.stderr
     assert "machine=1 path=/usr/local/sbin:/usr/local/bin:/usr/sbin" in done.stderr
     assert f"unboxed-init: {words}\n" in done.stderr
     assert ([Path(path).read_text() for path in HOSTS], socket.gethostname()) == before
+
+
+@needs_root
+@pytest.mark.parametrize(
+    "lines",
+    [[], ["--"], ["--", "--", "logger"], ["--", "manager"], ["--", "manager", "--"],
+     ["manager", "--", "logger"], ["--", "manager", "--", *["x"] * 200]],
+)  # fmt: skip
+def test_arguments_without_manager_or_logger_are_a_rescue_shell_and_not_the_end_of_pid_1(
+    tmp_path: Path, lines: list[str]
+) -> None:
+    """A keeper without them would exit: a panic of the kernel. What asks for the end is obeyed
+    while the shell runs, which has neither the host's console nor the mark of a machine."""
+    shell = 'echo "machine=$UNBOXED_MACHINE, $(readlink /proc/self/fd/2)"\nkill -38 1\nsleep 20\n'
+    done = boot(tmp_path, lines, shell)
+    assert done.returncode in {-signal.SIGINT, 128 + signal.SIGINT}, done.stderr
+    assert "rescue shell: cannot read /etc/unboxed/boot.args: it " in done.stderr
+    assert "machine=, pipe:" in done.stdout
+    assert done.stderr.endswith("unboxed-init: powering off\n")
