@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 
 from supervisor.boot.net.clients import NoClient, asked, commands, write_script
 from supervisor.boot.net.places import Places, places
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 USAGE = "usage: unboxed boot dhcp"
 

@@ -22,7 +22,7 @@ done
 @needs_machine
 @pytest.mark.slow
 def test_links_of_every_kind_are_made_changed_and_taken_away(tmp_path: Path) -> None:
-    tests = 'tests/kernel/test_network.py -k "stack or dummy"'
+    tests = 'tests/kernel/network/test_apply.py -k "stack or dummy"'
     script = f"{MODULES}{inside(tests)}\n{POWER_OFF}"
     with Machine(tmp_path, script) as machine:
         machine.ended()

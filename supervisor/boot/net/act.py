@@ -119,19 +119,25 @@ def _setting(row: Row, netlink: Netlink) -> None:
 
 def _address(row: Row, netlink: Netlink) -> None:
     """One that would have ended by itself (a DHCP client's) becomes permanent."""
-    fields, attributes = _address_of(row)
+    fields, attributes = _address_of(row.link, row.value)
     netlink.do(NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, fields, attributes)
 
 
-def _no_address(row: Row, netlink: Netlink) -> None:
-    netlink.do(DELADDR, 0, *_address_of(row))
+def remove_address(netlink: Netlink, link: str, address: str) -> None:
+    """It alone: unless told otherwise, the kernel takes all others of its network along. Raises
+    OSError."""
+    if ":" not in address:
+        path = f"/proc/sys/net/ipv4/conf/{link}/promote_secondaries"
+        with open(path, "w", encoding="ascii") as file:
+            file.write("1")
+    netlink.do(DELADDR, 0, *_address_of(link, address))
 
 
-def _address_of(row: Row) -> tuple[dict[str, Any], Attributes]:
-    host, _, bits = row.value.partition("/")
+def _address_of(link: str, address: str) -> tuple[dict[str, Any], Attributes]:
+    host, _, bits = address.partition("/")
     six = ":" in host
     fields = {
-        "index": _index(row.link),
+        "index": _index(link),
         "family": _AF_INET6 if six else _AF_INET,
         "prefixlen": int(bits),
     }
@@ -197,5 +203,5 @@ _ACTS: dict[str, Callable[[Row, Netlink], None]] = {
     "mac": _mac,
     "setting": _setting,
     "address": _address,
-    "no-address": _no_address,
+    "no-address": lambda row, netlink: remove_address(netlink, row.link, row.value),
 }

@@ -14,11 +14,10 @@ import msgspec
 from msgspec import Struct
 
 from supervisor.boot.net import resolver
-from supervisor.boot.net.act import broadcast, route_message
+from supervisor.boot.net.act import broadcast, remove_address, route_message
 from supervisor.boot.net.clients import LOST, TAKEN, Asked
 from supervisor.boot.net.made import replace_file
 from supervisor.boot.net.netlink import (
-    DELADDR,
     DELROUTE,
     NEWADDR,
     NEWROUTE,
@@ -35,6 +34,7 @@ from supervisor.config.machine_address import inside
 _FOREVER = 0xFFFFFFFF
 _LAST = 1000  # and the index of the interface: metrics of DHCP, behind those of the file
 _ANYWHERE = "0.0.0.0/0"
+_ON_LINK = "0.0.0.0"  # noqa: S104 - RFC 3442: of a route without a router
 
 
 class Lease(Struct, frozen=True):
@@ -136,7 +136,8 @@ def _classless(words: list[str]) -> Iterator[tuple[str, str]]:
     if words and "/" in words[0]:
         for to, via in zip(words[::2], words[1::2], strict=False):
             net, _, bits = to.partition("/")
-            if bits.isdecimal() and int(bits) <= 32 and _is_address(via):
+            known = _is_address(via) or via == _ON_LINK
+            if bits.isdecimal() and int(bits) <= 32 and known:
                 yield f"{net}/{bits}", via
         return
     numbers = [int(word) for word in words if word.isdecimal() and int(word) < 256]
@@ -159,13 +160,9 @@ def _configure(link: str, lease: Lease, metric: int) -> list[str]:
         if not index:
             return []
         held = [row for row in seen.addresses if row.link == link and ":" not in row.address]
-        if lease.address:
-            if lease.address not in {row.address for row in held}:
-                done.append(f"add {lease.address} to {link}, leased for {lease.seconds} s")
-            netlink.do(NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, *_address(index, lease))
         own = lease.address.partition("/")[0]
         wanted = {
-            Way(link, to, via if via != "0.0.0.0" else "", metric or _LAST + index, source=own)  # noqa: S104 - none
+            Way(link, to, via if via != _ON_LINK else "", metric or _LAST + index, source=own)
             for to, via in lease.routes
         }
         for way in sorted(seen.dhcp_ways - wanted):
@@ -173,6 +170,14 @@ def _configure(link: str, lease: Lease, metric: int) -> list[str]:
                 fields, attributes = route_message(way, index, onlink=False, proto=RTPROT_DHCP)
                 netlink.do(DELROUTE, 0, fields, attributes)
                 done.append(f"remove the route to {way.to} dev {link}")
+        for row in held:
+            if row.dynamic and row.address != lease.address:
+                done.append(f"remove {row.address} from {link}")
+                remove_address(netlink, link, row.address)
+        if lease.address:
+            if lease.address not in {row.address for row in held}:
+                done.append(f"add {lease.address} to {link}, leased for {lease.seconds} s")
+            netlink.do(NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, *_address(index, lease))
         for way in sorted(wanted - seen.ways, key=nearest_first):
             onlink = bool(way.via) and not inside(way.via, lease.address)
             fields, attributes = route_message(way, index, onlink=onlink, proto=RTPROT_DHCP)
@@ -180,12 +185,6 @@ def _configure(link: str, lease: Lease, metric: int) -> list[str]:
                 attributes.append(("RTA_METRICS", {"attrs": [("RTAX_MTU", lease.mtu)]}))
             netlink.do(NEWROUTE, NLM_F_CREATE | NLM_F_EXCL, fields, attributes)
             done.append(f"add the route to {way.to} via {way.via} dev {link}")
-        for row in held:
-            if row.dynamic and row.address != lease.address:
-                done.append(f"remove {row.address} from {link}")
-                host, _, bits = row.address.partition("/")
-                fields = {"index": index, "family": 2, "prefixlen": int(bits)}
-                netlink.do(DELADDR, 0, fields, [("IFA_LOCAL", host), ("IFA_ADDRESS", host)])
     return done
 
 

@@ -1,102 +1,15 @@
 """network.toml applied to a real kernel, in a network namespace of its own."""
 from __future__ import annotations
 
-import ctypes
-import os
 import threading
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from supervisor.boot import network as step
-from supervisor.boot import online
 from supervisor.boot.net.netlink import LINKS, Netlink, NoLibrary, Refusal
 from supervisor.boot.net.places import Places
-
-pyroute2 = pytest.importorskip("pyroute2")
-CLONE_NEWNET = 0x40000000
-pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a network namespace")
-
-
-class Place:
-    """A namespace with two cables: a0-b0 and a1-b1. `ip` is another's library, as a witness."""
-
-    def __init__(self, home: Path) -> None:
-        self.ip: Any = pyroute2.IPRoute()
-        self.where = Places(f"{home}/network.toml", f"{home}/run", f"{home}/resolv.conf")
-        self.home = home
-
-    def cable(self, number: int) -> None:
-        self.ip.link("add", ifname=f"a{number}", kind="veth", peer={"ifname": f"b{number}"})
-
-    def index(self, name: str) -> int:
-        (found,) = self.ip.link_lookup(ifname=name)
-        return int(found)
-
-    def apply(self, text: str) -> int:
-        Path(self.where.file).write_text(text)
-        return step.main([], self.where)
-
-    def link(self, name: str) -> Any:
-        return self.ip.link("get", index=self.index(name))[0]
-
-    def addresses(self, name: str) -> set[str]:
-        found = self.ip.get_addr(index=self.index(name))
-        rows = {f"{row.get_attr('IFA_ADDRESS')}/{row['prefixlen']}" for row in found}
-        return {row for row in rows if not row.startswith("fe80")}
-
-    def routes(self, name: str) -> set[str]:
-        """DESTINATION via ROUTER, without the kernel's own."""
-        found = set()
-        for family in (2, 10):
-            for row in self.ip.get_routes(family=family, oif=self.index(name)):
-                if row["proto"] != 2:
-                    to = f"{row.get_attr('RTA_DST')}/{row['dst_len']}" if row["dst_len"] else "all"
-                    found.add(f"{to} via {row.get_attr('RTA_GATEWAY')}")
-        return found
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Place]:
-    libc = ctypes.CDLL(None, use_errno=True)
-    home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    if libc.unshare(CLONE_NEWNET):
-        os.close(home)
-        pytest.skip(f"no network namespace: {os.strerror(ctypes.get_errno())}")
-    made = None
-    try:
-        made = Place(tmp_path)
-        yield made
-    finally:
-        if made:
-            made.ip.close()
-        assert libc.setns(home, CLONE_NEWNET) == 0
-        os.close(home)
-
-
-@pytest.fixture
-def cables(place: Place) -> Place:
-    try:
-        place.cable(0)
-        place.cable(1)
-    except pyroute2.NetlinkError as error:
-        pytest.skip(f"this kernel has no veth: {error}")
-    for name in ("b0", "b1"):
-        place.ip.link("set", index=place.index(name), state="up")
-    return place
-
-
-def needs(place: Place, kind: str) -> None:
-    """Skip where the kernel has no such link."""
-    more = {"link": place.index("a0"), "vlan_id": 9} if kind == "vlan" else {}
-    try:
-        place.ip.link("add", ifname="probe", kind=kind, **more)
-    except pyroute2.NetlinkError as error:
-        pytest.skip(f"this kernel has no {kind}: {error}")
-    place.ip.link("del", index=place.index("probe"))
-
+from tests.kernel.network.kit import Place, needs
 
 STATIC = """
 [interface.a0]
@@ -153,6 +66,13 @@ def test_a_static_interface_is_made_once_and_taken_away_again(
         assert link.get_attr(name) == before.get_attr(name)
     assert Path("/proc/sys/net/ipv6/conf/a0/accept_ra").read_text() == "1\n"
     assert not Path(cables.where.resolv).exists()
+
+
+def test_an_address_that_goes_takes_no_strangers_along(cables: Place) -> None:
+    assert cables.apply(STATIC) == 0
+    cables.ip.addr("add", index=cables.index("a0"), address="192.0.2.99", prefixlen=24)
+    assert cables.apply("[interface.a0]\n") == 0
+    assert cables.addresses("a0") == {"192.0.2.99/24"}
 
 
 def test_what_changed_in_the_file_changes_and_nothing_else(
@@ -348,52 +268,6 @@ def test_another_resolvers_link_is_left_alone_and_ours_is_followed(
     assert cables.apply(STATIC) == 0
     assert resolv.is_symlink()
     assert "nameserver 192.0.2.53" in resolv.read_text()
-
-
-def test_online_waits_for_carrier_and_for_duplicate_address_detection(
-    cables: Place, capfd: pytest.CaptureFixture[str]
-) -> None:
-    cables.ip.link("set", index=cables.index("b0"), state="down")
-    assert cables.apply(STATIC) == 0
-    own = threading.Timer(
-        0.3, lambda: cables.ip.link("set", index=cables.index("b0"), state="up")
-    )
-    own.start()
-    assert online.main([], cables.where) == 0
-    own.join()
-    said = capfd.readouterr().out
-    assert "waiting: a0 has no carrier\n" in said
-    assert "waiting: it is not known yet if another host has 2001:db8::10/64 of a0\n" in said
-    assert said.endswith("online: a0\n")
-    (row,) = [row for row in cables.ip.get_addr(index=cables.index("a0"), family=10)
-              if row.get_attr("IFA_ADDRESS") == "2001:db8::10"]  # fmt: skip
-    assert not row.get_attr("IFA_FLAGS") & 0x40  # IFA_F_TENTATIVE
-
-
-def test_an_address_that_another_host_has_ends_the_wait_at_once(
-    cables: Place, capfd: pytest.CaptureFixture[str]
-) -> None:
-    text = '[interface.a0]\naddresses = "2001:db8::77/64"\n'
-    other = pyroute2.NetNS(f"ub-test-{os.getpid()}", flags=os.O_CREAT)
-    try:
-        cables.ip.link("set", index=cables.index("b0"), net_ns_fd=f"ub-test-{os.getpid()}")
-        far = other.link_lookup(ifname="b0")[0]
-        other.link("set", index=far, state="up")
-        other.addr("add", index=far, address="2001:db8::77", prefixlen=64, flags=0x02)  # NODAD
-        assert cables.apply(text) == 0
-        assert online.main([], cables.where) == 1
-    finally:
-        other.close()
-        other.remove()
-    assert "2001:db8::77/64 of a0 is in use by another host" in capfd.readouterr().err
-
-
-def test_online_says_what_was_lacking_in_the_end(
-    cables: Place, capfd: pytest.CaptureFixture[str]
-) -> None:
-    assert cables.apply("[interface.a1]\ndhcp = true\n[wait]\nonline = '100ms'\n") == 0
-    assert online.main([], cables.where) == 1
-    assert capfd.readouterr().err == "cannot call this machine online: a1 has no address by DHCP\n"
 
 
 def test_the_kernels_reason_is_in_the_refusal(place: Place) -> None:
