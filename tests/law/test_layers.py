@@ -39,7 +39,7 @@ IMPURE = {"os", "io", "socket", "select", "subprocess", "signal", "time", "threa
 # Third-party libraries, and the only folders that may use them (docs/architecture.md).
 LIBRARIES = {
     "tomli": {"config", "control"},  # unit files; access.toml
-    "msgspec": {"model", "config", "core", "kernel", "control", "manager", "cli"},
+    "msgspec": {"model", "config", "core", "kernel", "control", "manager", "boot", "cli"},
     "click": {"cli"},
     "zstandard": {"logger"},  # to pack segments and to read them, late
     "prometheus_client": {"agents"},
