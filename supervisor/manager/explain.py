@@ -52,7 +52,7 @@ MECHANISMS = {
     "logs.to": "descriptors 1 and 2: pipes, or opened before its ids and view change",
     "conditions": "looked at before each start",
 }
-_AFTER_BOOT = "as all units of a machine that boot itself does not need"
+_AFTER_BOOT = "boot: as all units of a machine have it that boot itself does not need"
 _POLICY = ""  # the supervisor itself
 # Sections in which `{unit}` and `{instance}` are filled in.
 _FILLED = {"command", "directory", "env", "env_files", "sandbox", "secrets"}
@@ -68,7 +68,7 @@ def explain(sup: Supervisor, inst: Instance) -> Explanation:
         for key, value in describe(unit)
     )
     if any(dep.patient for dep in sup.world.graph.deps.get(unit.name, ())):
-        keys = (*keys, Mechanism("needs.requires", BOOT, _AFTER_BOOT))
+        keys = tuple(_after_boot(key) if key.key == "needs.requires" else key for key in keys)
     joins: tuple[str, ...] = ()
     if unit.limits is not None:
         try:
@@ -90,6 +90,12 @@ def explain(sup: Supervisor, inst: Instance) -> Explanation:
     else:
         first = ()
     return Explanation((*first, *(Step(*line) for line in summary(steps))), keys)
+
+
+def _after_boot(key: Mechanism) -> Mechanism:
+    """Of a machine's unit, with the need that its file does not have."""
+    own = key.value.removesuffix("]")
+    return Mechanism(key.key, f'{own}{", " if own != "[" else ""}"{BOOT}"]', _AFTER_BOOT)
 
 
 def _value(key: str, value: str, names: dict[str, str]) -> str:

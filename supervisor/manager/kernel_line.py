@@ -14,6 +14,7 @@ import os
 
 from supervisor.kernel.host import read
 
+_NAMESPACE = "/proc/self/ns/pid"
 _INITIAL_PID_NAMESPACE = 0xEFFFFFFC  # the kernel's PROC_PID_INIT_INO
 
 
@@ -74,9 +75,9 @@ def split(text: str) -> list[str]:
 
 
 def is_ours() -> bool:
-    """Whether this kernel runs for us alone, and not a container among others."""
+    """Whether this kernel runs for us alone: our keeper is PID 1, and of no container."""
     try:
-        return os.stat("/proc/self/ns/pid").st_ino == _INITIAL_PID_NAMESPACE
+        return os.getppid() == 1 and os.stat(_NAMESPACE).st_ino == _INITIAL_PID_NAMESPACE
     except OSError:
         return False
 

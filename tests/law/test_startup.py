@@ -36,7 +36,10 @@ RARE = {"supervisor.config.limits", "supervisor.model.rlimits", "supervisor.kern
         "supervisor.core.ports", "supervisor.manager.limiting", "supervisor.manager.figures",
         "supervisor.manager.set_limits", "supervisor.config.sandbox", "supervisor.config.network",
         "supervisor.config.isolation", "supervisor.config.promises", "supervisor.config.logs",
-        "supervisor.config.agent"}
+        "supervisor.config.agent",
+        # Of machines.
+        "supervisor.core.boot_order", "supervisor.manager.machine",
+        "supervisor.manager.kernel_line"}
 
 
 @cache

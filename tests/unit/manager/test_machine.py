@@ -13,6 +13,7 @@ import pytest
 
 from supervisor.core.world import CLOSE_NS
 from supervisor.manager import machine as machines
+from supervisor.manager.boot import boot
 from supervisor.manager.eventlog import EventLog
 from supervisor.manager.journal import load
 from supervisor.manager.kernel_line import KernelLine, split
@@ -472,3 +473,40 @@ def test_they_rank_above_the_arguments_of_the_keeper(monkeypatch: pytest.MonkeyP
         os.close(kept)
     assert arguments.units == ["/first", "/second"]
     assert arguments.start == ["web"]
+
+
+# --- which units are started ----------------------------------------------------------------------
+
+
+def launched(bench: Bench) -> set[str]:
+    return {payload.split(b"\0")[0].decode() for op, _, payload in bench.sent() if op == "SPAWN"}
+
+
+def written(home: Path, *names: str) -> None:
+    (home / "u").mkdir(exist_ok=True)
+    for name in names:
+        (home / "u" / f"{name}.toml").write_text('command = "/bin/true"\n')
+
+
+def test_no_unit_is_started_before_all_are_read_if_there_is_a_boot(
+    make: Make, tmp_path: Path
+) -> None:
+    written(tmp_path, "a", "fs")
+    (tmp_path / "u" / "boot.toml").write_text('kind = "group"\nneeds.requires = ["fs"]\n')
+    bench = make()
+    boot(bench.sup, [])
+    assert launched(bench) == {"fs"}
+    assert bench["a"].phase == "waiting"
+
+
+@pytest.mark.parametrize("target, started", [
+    (["b"], {"b"}), (["nobody"], {"a", "b"}), (["nobody", "a"], {"a"}), ([], {"a", "b"}),
+])  # fmt: skip
+def test_a_target_is_started_alone_but_a_machine_does_not_stand_there_with_nothing(
+    make: Make, tmp_path: Path, target: list[str], started: set[str]
+) -> None:
+    written(tmp_path, "a", "b")
+    bench = make()
+    boot(bench.sup, target)
+    assert launched(bench) == started
+    assert bool(bench.reports) == ("nobody" in target)
