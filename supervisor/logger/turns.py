@@ -14,6 +14,7 @@ come first.
 from __future__ import annotations
 
 import errno
+import os
 import select
 import time
 from _heapq import heappop, heappush
@@ -36,6 +37,7 @@ SHORTEST_WAIT_NS = 60_000  # below it, a wait is none: a sleep would take longer
 LONE_NS = 2_000_000  # a move that long after the last one is a line now and then
 FIRST_DELAY_NS = 100_000_000
 LONGEST_DELAY_NS = 2_000_000_000
+BOOT_NS = 60_000_000_000
 
 SLOW_NS = 50_000_000  # a store that takes longer is what others should not wait for
 LONGEST_SLOW_NS = 1_000_000_000  # it may have been us who were stopped
@@ -68,6 +70,8 @@ class Turns:
         self._failing: set[Pipe] = set()
         self._failed_since_ns = 0
         self._lost = 0  # bytes since then
+        self._told = False  # of this failure
+        self._boots = "UNBOXED_MACHINE" in os.environ
         self._slow_until_ns = 0
         self._turn_bytes = TURN_BYTES
 
@@ -221,7 +225,11 @@ class Turns:
         self._open.pop(pipe.stream, None)
         now_ns = time.monotonic_ns()
         if not self._failing:
-            self._failed_since_ns, self._lost = now_ns, 0
+            self._failed_since_ns, self._lost, self._told = now_ns, 0, False
+        # A machine's root is read-only until its file systems have been checked.
+        patience_ns = BOOT_NS if self._boots and error.errno == errno.EROFS else 0
+        if not self._told and now_ns - self._failed_since_ns >= patience_ns:
+            self._told = True
             say(
                 f"cannot write {self._directory.path}/{pipe.stream.name}: {reason(error)}; units"
                 " wait when their pipes are full, or lose what is in them (logs.on_full), until"
@@ -238,7 +246,7 @@ class Turns:
     def _recover(self, pipe: Pipe, now_ns: int) -> None:
         pipe.delay_ns = pipe.retry_ns = 0
         self._failing.discard(pipe)
-        if not self._failing:
+        if not self._failing and (self._told or self._lost):
             seconds = (now_ns - self._failed_since_ns) / 1e9
             lost = f"{self._lost} bytes were lost" if self._lost else "nothing was lost"
             say(f"can write {self._directory.path} again after {seconds:.1f} s; {lost}")

@@ -57,6 +57,7 @@ def test_a_machine_is_upgraded_in_place_and_powers_off_afterwards(machine: Boote
     assert "deleted" in machine.sh("readlink /proc/1/exe")
     console = machine.power()
     assert "rescue shell" not in console
+    assert "unboxed logger:" not in console, "that / is read-only at first is no news"
     assert "cannot make / read-only" not in console
 
 
