@@ -35,7 +35,10 @@ PATIENT = (*LINTERS, "law", "unit", "model", "vm", "fuzz")
 # Long files of which the same is true, whatever their stage: each is a process of its own, and the
 # rest of the stage another. The longest first, so that two at a time end at about the same time.
 FILES = {
-    "vm": ("test_limits.py", "test_probe.py", "test_sandbox.py"),
+    "vm": (
+        "test_make_vm.py", "test_packages.py", "test_limits.py", "test_probe.py",
+        "test_sandbox.py",
+    ),
     "fault": (
         "test_f30_shipper_killed.py", "test_f14_killed_at_every_call.py", "test_f14_agents.py",
         "test_f35_power_loss.py", "test_f12_random_kills.py", "test_f30_logger_killed.py",
