@@ -65,7 +65,11 @@ def _create(row: Row, netlink: Netlink) -> None:
     if lower:
         attributes.append(("IFLA_LINK", _index(lower)))
     attributes.append(_info(kind, data))
-    netlink.do(NEWLINK, NLM_F_CREATE | NLM_F_EXCL, {}, attributes)
+    try:
+        netlink.do(NEWLINK, NLM_F_CREATE | NLM_F_EXCL, {}, attributes)
+    except OSError as error:
+        if error.errno != EEXIST:  # its module was loaded for it just now, and made a first one
+            raise
 
 
 def _info(kind: str, data: Any) -> tuple[str, Any]:

@@ -100,7 +100,10 @@ def plan(wanted: Wanted, seen: Seen, made: Made) -> tuple[list[Row], list[str]]:
 
 def after(wanted: Wanted, seen: Seen, made: Made, chosen: dict[str, str]) -> Made:
     """What the record says once the file is applied."""
-    ours = {name for name in wanted.devices if name in made.links or name not in seen.links}
+    ours = {
+        name for name, device in wanted.devices.items()
+        if name in made.links or name not in seen.links or _spare(name, device, seen)
+    }
     before = [row for row in made.before if row[:2] in _set_keys(wanted)]
     known = {row[:2] for row in before}
     before += [
@@ -141,13 +144,22 @@ def _obsolete(wanted: Wanted, seen: Seen, made: Made) -> tuple[set[str], list[tu
         link = seen.links.get(name)
         if link is None or _same(device, link):
             continue
-        if name in made.links:
+        if name in made.links or _spare(name, device, seen):
             gone.add(name)
         else:
             what = link.kind or "a device"
             why = f"cannot make {name}: there is another of that name ({what}), and not from here"
             problems.append((name, f"{why}; remove or rename one of the two"))
     return gone, problems
+
+
+def _spare(name: str, device: Device, seen: Seen) -> bool:
+    """A link that came with its module (bond0, dummy0) and that nobody has put to use."""
+    link = seen.links[name]
+    used = link.up or link.master or any(one.master == name for one in seen.links.values())
+    return link.kind == device.kind and not used and all(
+        row.link != name for row in seen.addresses
+    )
 
 
 def _same(device: Device, link: Link) -> bool:

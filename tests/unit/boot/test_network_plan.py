@@ -181,6 +181,22 @@ def test_a_link_of_somebody_else_is_in_the_way_and_stays() -> None:
     assert problems == [f"cannot make br0: {why}; remove or rename one of the two"]
 
 
+def test_a_link_that_came_with_its_module_is_taken_unless_somebody_uses_it() -> None:
+    first = ether(4, "bond0", kind="bond", data=(("IFLA_BOND_MODE", 0),))
+    there = seen(ether(2, "eth0"), ether(3, "eth1"), first)
+    assert rows(STACK, there)[:2] == ["delete bond0", "make bond0, a bond"]
+    assert record(STACK, there).links == {"bond0", "guests", "br0"}
+    network = file(STACK)
+    for used in (
+        seen(replace(first, up=True)),
+        seen(first, ether(3, "eth1", master="bond0")),
+        seen(first, addresses=(Address("bond0", "10.0.0.1/8"),)),
+    ):
+        found, problems = plan(want(network, choose(network, used, {})), used, Made())
+        assert problems
+        assert "bond0" not in {row.link for row in found}
+
+
 def test_a_leased_address_that_the_file_has_becomes_its_own() -> None:
     there = replace(UP, addresses=(Address("eth0", "192.0.2.10/24", dynamic=True),
                                    Address("eth0", "2001:db8::10/64")))  # fmt: skip
