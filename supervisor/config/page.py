@@ -75,7 +75,7 @@ def units_page() -> str:
             text += "".join(map(_row, _supported(key.type.detail)))
             if key.name == "needs":
                 text += "\nOf a relation `{unit, until, order}`:\n\n" + _TABLE
-                text += "".join(map(_row, EDGE.keys))
+                text += "".join(map(_row, EDGE.keys)) + _BOOT
             elif key.name == "restart":
                 text += "\nOf `limit`:\n\n" + _TABLE + "".join(map(_row, LIMIT.keys))
             elif key.name == "limits":
@@ -90,6 +90,11 @@ def units_page() -> str:
     text += "\n## Not supported yet\nThese keys are known, and refused until a later version:\n\n"
     return text + "".join(_later_lines()) + "\n" + _TOGETHER
 
+
+_BOOT = """
+On a machine that unboxed-init boots, every unit that the group `boot` does not itself need also
+requires `boot`: [machine.md](machine.md).
+"""
 
 _LIMITS = """
 A limit is kept by the kernel's cgroup controllers, v2 or v1, for all processes of an instance

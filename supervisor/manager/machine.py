@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from supervisor.core import graph as graphs
 from supervisor.core.stopping import KILL_GRACE_NS
 from supervisor.core.world import ENDED
-from supervisor.kernel.host import installed_program
+from supervisor.kernel.host import installed_program, read
 from supervisor.manager.kernel_line import KernelLine, is_ours, kernel_line
 from supervisor.model import event as ev
 from supervisor.model.state import Instance, Power, Transition
@@ -110,11 +110,21 @@ class Machine:
         if number == _INT and world.closing_ns:
             self.down(world.ending or "reboot", cause, force=True)
         elif power is not None:
-            self.down(power, cause)
+            why_not = self.why_not(power)
+            if why_not:
+                self._sup.report(f"{cause}: cannot {power}: {why_not}; nothing was done")
+            else:
+                self.down(power, cause)
         elif number == _TERM:
             self._renew(cause)
         elif number == _QUIT:
             self._sup.report(f"{cause}: it means nothing to a machine; nothing was done")
+
+    def why_not(self, power: Power) -> str:
+        """Why that cannot become of the machine, "" if it can."""
+        if power != "kexec" or not is_ours() or read("/sys/kernel/kexec_loaded").strip() == "1":
+            return ""
+        return "no kernel is loaded for that (`kexec -l` loads one)"
 
     def down(
         self, power: Power, cause: str, within_ns: int = 0, *, force: bool = False

@@ -389,8 +389,11 @@ class Requests:
     def end(self, call: Call, what: ask.End) -> None:
         sup = self._sup
         if sup.machine is None:
-            words = f"cannot {what.action}: this supervisor boots no machine; nothing was changed"
-            call.fail(say.Failed(words))
+            why_not = "this supervisor boots no machine"
+        else:
+            why_not = sup.machine.why_not(what.action)
+        if why_not or sup.machine is None:
+            call.fail(say.Failed(f"cannot {what.action}: {why_not}; nothing was changed"))
             return
         cause = f"{what.action} asked for by {call.who}"
         sup.machine.down(what.action, cause, what.timeout_ns, force=what.now)

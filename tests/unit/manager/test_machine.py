@@ -266,6 +266,23 @@ def test_where_there_is_no_machine_nothing_is_ended(tmp_path: Path) -> None:
         bench.close()
 
 
+@pytest.mark.parametrize("loaded, begun", [("0", False), ("", False), ("1", True)])
+def test_kexec_takes_a_kernel_that_is_loaded(
+    make: Make, monkeypatch: pytest.MonkeyPatch, loaded: str, begun: bool
+) -> None:
+    monkeypatch.setattr(machines, "is_ours", lambda: True)
+    monkeypatch.setattr(machines, "read", lambda _path: f"{loaded}\n")
+    bench = make(service())
+    run(bench)
+    call: Any = Asked()
+    Requests(bench.sup, lambda _cause: None).end(call, request.End("kexec"))
+    assert bool(bench.sup.world.closing_ns) == begun
+    assert isinstance(call.answers[0], report.Ending if begun else report.Failed)
+    again = make(service())
+    signal(again, 40)
+    assert bool(again.sup.world.closing_ns) == begun
+
+
 def test_stopping_the_supervisor_powers_the_machine_off(make: Make) -> None:
     bench = make(service())
     run(bench)
