@@ -28,7 +28,7 @@ import pytest
 
 from tests.keeper.keeperclient import build
 from tests.stack import ROOT, keeper_binary
-from tests.vm.machine import HOSTS_ROOT, PATIENCE_S, Kernel
+from tests.vm.machine import HOSTS_ROOT, Kernel
 
 AGENT = Path(__file__).with_name("agent.py")
 MKFS = shutil.which("mkfs.ext4", path="/usr/sbin:/sbin:/usr/bin:/bin")
@@ -41,7 +41,15 @@ sandbox.level = "off"
 # What a machine with a root of its own has itself.
 OWN = ("dev", "etc", "lost+found", "proc", "run", "sys", "var")
 FSTAB = "/dev/ubda / ext4 defaults 0 1\n"
+FILES = {
+    "etc/hostname": "machine\n",
+    "etc/fstab": FSTAB,
+    "etc/passwd": "root::0:0:root:/root:/bin/sh\nnobody:*:65534:65534::/:/usr/sbin/nologin\n",
+    "etc/shadow": "root::20000:0:99999:7:::\n",
+    "etc/group": "root:*:0:\ntty:*:5:\nnogroup:*:65534:\n",
+}
 NO_LOGIN = 'command = "/bin/true"\nautostart = false\n'  # the console is the test's
+PATIENCE_S = 150.0  # the whole life of one: some seconds, unless a test fails
 PANIC = "Kernel panic"
 SIGNALS = {"off": 38, "halt": 37}  # SIGRTMIN+4 and +3, as systemd numbers them
 DOWN = {"off": "powering off", "halt": "halting"}
@@ -59,7 +67,7 @@ class Booted(Kernel):
         self, home: Path, units: Mapping[str, str], *, disk: Path | None = None,
         root: Path | None = None, kill: str = "", args: Sequence[str] = (),
         words: Sequence[str] = (), edit: Callable[[list[str]], list[str]] = list,
-        mebibytes: int = 256, patience_s: float = PATIENCE_S, own_init: str = "",
+        mebibytes: int = 256, patience_s: float = 0, own_init: str = "",
     ) -> None:  # fmt: skip
         """`units`: name -> TOML. `root`: an image as `root_image` makes it, for its root;
         `own_init`: a file of it that is the first process instead of the host's unboxed-init.
@@ -83,7 +91,7 @@ class Booted(Kernel):
             init = Path("/first")
             words.append(f"HOST={':'.join(shown())}")
         super().__init__(
-            home, init, words, mebibytes=mebibytes, patience_s=patience_s, disk=root or disk,
+            home, init, words, mebibytes=mebibytes, patience_s=patience_s or PATIENCE_S, disk=root or disk,
             root="root=/dev/ubda rootfstype=ext4" if root else HOSTS_ROOT,
         )  # fmt: skip
         self._plain = self._words
@@ -263,6 +271,12 @@ def image(path: Path, mebibytes: int = 32, tree: Path | None = None) -> Path:
     return path
 
 
+def shipped(name: str) -> str:
+    """The unit of units/system, which runs steps of this source tree."""
+    text = (ROOT / "units/system" / f"{name}.toml").read_text()
+    return text.replace('command = "unboxed ', f'command = "/usr/bin/env {UNBOXED} ')
+
+
 def on_disk() -> list[str]:
     """Arguments for logs and state where a machine has them that has a root of its own."""
     return ["--log-dir", "/var/log/unboxed", "--state-dir", "/var/lib/unboxed"]
@@ -278,10 +292,10 @@ def root_image(home: Path, files: Mapping[str, str | Path] | None = None) -> Pat
         if path.is_symlink() and path.readlink().parts[0] == "usr":
             (tree / path.name).symlink_to(path.readlink())
     shutil.copy(first_program(), tree / "first")
-    for name in ("passwd", "group", "ld.so.cache", "ld.so.conf"):
+    for name in ("ld.so.cache", "ld.so.conf"):
         if Path("/etc", name).exists():
             shutil.copy(Path("/etc", name), tree / "etc" / name)
-    for name, what in {"etc/hostname": "machine\n", "etc/fstab": FSTAB, **(files or {})}.items():
+    for name, what in {**FILES, **(files or {})}.items():
         (tree / name).parent.mkdir(parents=True, exist_ok=True)
         if isinstance(what, Path):
             shutil.copy(what, tree / name)

@@ -54,13 +54,17 @@ cut -d' ' -f1-4 /proc/mounts
 """
 
 
-def settled(machine: Booted) -> dict[str, dict[str, Any]]:
-    """Wait until every unit is where it must be, and nothing was started twice; the rows."""
-    for key, state in STATES.items():
+def settled(
+    machine: Booted, others: Mapping[str, str] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Wait until every unit is where it must be, and nothing was started twice; the rows.
+    `others`: states of units that are none of the usual ones."""
+    states = {**STATES, **(others or {})}
+    for key, state in states.items():
         machine.wait(key, state)
     rows = machine.rows()
     found = {key: row["state"] for key, row in rows.items()}
-    assert found == STATES, f"{found}\n{machine.console()}"
+    assert found == states, f"{found}\n{machine.console()}"
     # Who is ready once it is executed is so a moment before it says that it started.
     every = " ".join((*SERVICES, *TASKS))
     starts = machine.sh(f"""cd /run/starts

@@ -22,7 +22,7 @@ def life(
     """One boot and one shutdown, killed so late if at all; how many ms each took, and how many
     managers were killed."""
     kill = "" if boot_ms is None else f"{boot_ms},0,1"
-    with Booted(home, UNITS, root=image, args=on_disk(), kill=kill, patience_s=60) as machine:
+    with Booted(home, UNITS, root=image, args=on_disk(), kill=kill) as machine:
         machine.until("<first>")
         began = time.monotonic()
         settled(machine)
