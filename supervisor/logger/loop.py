@@ -195,4 +195,5 @@ class Logger:
                 pipe.stream.lose(pipe.fd, FULL)  # which the next supervisor's logger declares
             except OSError:
                 continue
+        self._tally.end()
         return 1 if self._by_name else 0
