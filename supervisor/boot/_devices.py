@@ -88,7 +88,7 @@ def _wait(machine: Machine, entries: Sequence[Entry]) -> tuple[dict[Entry, str],
             told = now
             for each in waiting:
                 limit = "" if each.device_s == float("inf") else f" of {each.device_s:.0f}"
-                machine.show(f"filesystems: waiting for {each.spec}, which is to be"
+                machine.show(f"boot: waiting for {each.spec}, which is to be"
                              f" {each.target or 'swap'}: {now - began:.0f}{limit} s")
         search = now - looked >= _LOOK_S
         time.sleep(_PAUSE_S)

@@ -74,7 +74,7 @@ def check(machine: Machine, checks: Sequence[Check], how: str) -> list[Result]:
         for each in left:
             each.read()
             if late:
-                machine.show(f"filesystems: {each.words()}")
+                machine.show(f"boot: {each.words()}")
         if late:
             told = machine.now()
     return [each.result(machine) for each in running]

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 _ANSWER_S = 5.0
+_SIGTERM = 15
+_SLEEPER = "sleep\0infinity\0"  # its command line
 _REBOOT_SIGNAL = 39  # SIGRTMIN+5, as systemd has it
 _CONSOLE_FLAGS = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
 
@@ -129,6 +131,23 @@ class Machine:
         except OSError:
             return False
         return True
+
+    def stay(self, what: str) -> None:
+        """Leave a process behind that waits for its end, and holds nothing. Raises OSError."""
+        nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+        actions = [(os.POSIX_SPAWN_DUP2, nothing, number) for number in range(3)]
+        pid = os.posix_spawnp("sleep", ("sleep", "infinity"), os.environ, file_actions=actions)
+        os.close(nothing)
+        place = self.path(f"/run/unboxed/boot/{what}.pid")
+        os.makedirs(os.path.dirname(place), 0o755, exist_ok=True)
+        with open(place, "w", encoding="ascii") as file:
+            file.write(str(pid))
+
+    def leave(self, what: str) -> None:
+        """End what `stay` left behind."""
+        pid = self.read(f"/run/unboxed/boot/{what}.pid")
+        if pid.isdigit() and self.read(f"/proc/{pid}/cmdline") == _SLEEPER:
+            os.kill(int(pid), _SIGTERM)
 
     def now(self) -> float:
         """Seconds of a clock that only goes on."""

@@ -52,7 +52,7 @@ def mount_all(machine: Machine, entries: Sequence[Entry]) -> tuple[list[Entry], 
                 else:
                     done.append(entry)
             elif late:
-                machine.show(f"filesystems: still mounting {entry.spec} on {entry.target}")
+                machine.show(f"boot: still mounting {entry.spec} on {entry.target}")
         if late:
             told = machine.now()
     return done, failed

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from supervisor.boot import _tools
+from supervisor.boot._machine import Machine
 from supervisor.boot._tools import NOT_FOUND, TIMED_OUT, Tools
+from tests.kernel.kit import until
 
 
 def shell(script: str, timeout_s: float | None = None) -> tuple[int, str]:
@@ -81,3 +83,20 @@ def test_it_reads_from_nothing_and_gets_the_descriptors_that_it_is_given() -> No
         assert file.read() == "hello\n"
     while child.poll() is None:
         time.sleep(0.01)
+
+
+def test_what_stays_behind_is_ended_and_nobody_else(tmp_path: Path) -> None:
+    machine = Machine(str(tmp_path))
+    machine.stay("step")
+    pid = int(machine.read("/run/unboxed/boot/step.pid"))
+    try:
+        machine.leave("step")  # no such process, in this machine's /proc
+        assert os.waitpid(pid, os.WNOHANG) == (0, 0)
+        (tmp_path / "proc").symlink_to("/proc")
+        until(lambda: machine.read(f"/proc/{pid}/cmdline"), "its exec, which may still go on")
+        machine.leave("step")
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -15
+        machine.leave("step")  # nor now
+    except BaseException:
+        os.kill(pid, 9)
+        raise

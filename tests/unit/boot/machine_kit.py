@@ -53,6 +53,7 @@ class Made(Machine):
         self.told: list[str] = []
         self.clock_s = NOW_S
         self.rebooted = 0
+        self.stays: list[str] = []
         self.asked = self.settled_at = 0  # how often units were asked about, and until when
         self.write("/proc/self/mountinfo", ROOT_EXT4.format(mode="rw"))
         self.write("/proc/cmdline", "quiet\n")
@@ -82,6 +83,12 @@ class Made(Machine):
 
     def warn(self, line: str) -> None:
         self.told.append(line)
+
+    def stay(self, what: str) -> None:
+        self.stays.append(what)
+
+    def leave(self, what: str) -> None:
+        self.stays.remove(what)
 
     def reboot(self) -> None:
         self.rebooted += 1

@@ -126,6 +126,7 @@ def test_one_that_is_insisted_on_fails_the_unit_and_one_with_nofail_does_not(mac
 
 def test_the_last_is_unmounted_first_and_one_in_use_is_detached(machine: Made) -> None:
     machine.write("/etc/fstab", FSTAB)
+    machine.stays.append("network-filesystems")
     machine.mounted("/a nfs4 rw", "/home tmpfs rw", "/a/b nfs4 rw", "/iscsi ext4 rw",
                     "/mnt fuse.sshfs rw")
     machine.noted.answer = lambda words: (
@@ -134,3 +135,18 @@ def test_the_last_is_unmounted_first_and_one_in_use_is_detached(machine: Made) -
     assert machine.noted.calls == [
         ("umount", "/mnt"), ("umount", "/iscsi"), ("umount", "/a/b"), ("umount", "/a"),
         ("umount", "-f", "-l", "/a")]
+    assert machine.stays == []
+
+
+def test_a_process_stays_where_there_is_something_to_unmount(machine: Made) -> None:
+    machine.write("/etc/fstab", "nas:/a /a nfs\n")
+    machine.mounted("/a nfs rw")
+    assert network_filesystems.mount(machine) == 0
+    assert machine.stays == ["network-filesystems"]
+
+
+def test_no_process_stays_where_there_is_nothing(machine: Made) -> None:
+    machine.write("/etc/fstab", "tmpfs /t tmpfs\n")
+    assert network_filesystems.mount(machine) == 0
+    assert machine.stays == []
+    assert machine.told == ["fstab has nothing on the network"]
