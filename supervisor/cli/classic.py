@@ -1,5 +1,4 @@
-"""poweroff, reboot, halt, shutdown and telinit, as systems have had them for decades: this program
-by another name.
+"""poweroff, reboot, halt and shutdown, as they were for decades: this program by another name.
 
 Law: what an option means elsewhere it means here, and one that means nothing here is refused.
 """
@@ -8,7 +7,7 @@ from __future__ import annotations
 import time
 
 from supervisor.cli import first_process, power
-from supervisor.cli.call import BAD_USAGE, DONE, NOT_PERMITTED, Failure
+from supervisor.cli.call import BAD_USAGE, DONE, Failure
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +20,6 @@ shutdown [-P|-r|-H|-h|-k|-c] [--no-wall] [TIME [MESSAGE...]]
   -H, --halt      halt                                      -k  only write the message
   -c  cancel what is scheduled                              --no-wall  tell nobody
 TIME is now, +MINUTES or HH:MM; +1 if it is left out, or now for `shutdown -k`.""",
-    "telinit": "telinit 0 (power off) | 6 (reboot) | q (read unit files again) | u (upgrade)",
     **dict.fromkeys(("poweroff", "reboot", "halt"), """\
 {name} [-p] [-f [-f]] [-n] [--poweroff|--reboot|--halt] [--no-wall]
   -f, --force  kill what runs at once; twice: reboot(2) at once, nothing is stopped or unmounted
@@ -31,8 +29,7 @@ TIME is now, +MINUTES or HH:MM; +1 if it is left out, or now for `shutdown -k`."
 _LONG = {"--force": "f", "--no-sync": "n", "--poweroff": "P", "--reboot": "r", "--halt": "H",
          "--no-wall": "W"}
 _ACTIONS = {"P": "poweroff", "r": "reboot", "H": "halt", "h": "poweroff", "p": "poweroff"}
-_TAKES = {"shutdown": "PrHhkcW", "telinit": "",
-          **dict.fromkeys(("poweroff", "reboot", "halt"), "pfnPrHW")}
+_TAKES = {"shutdown": "PrHhkcW", **dict.fromkeys(("poweroff", "reboot", "halt"), "pfnPrHW")}
 
 
 def run(name: str, argv: Sequence[str]) -> int:
@@ -41,8 +38,6 @@ def run(name: str, argv: Sequence[str]) -> int:
         print(USAGE[name].format(name=name))
         return DONE
     letters, words = _split(name, argv)
-    if name == "telinit":
-        return _telinit(words)
     if name == "shutdown":
         return _shutdown(letters, words)
     if words:
@@ -136,24 +131,6 @@ def moment(text: str, now: int) -> int:
                          0, 0, 0, -1)))
         for day in (0, 1))
     return today if today > now else tomorrow
-
-
-def _telinit(words: Sequence[str]) -> int:
-    word = words[0] if len(words) == 1 else ""
-    if word in {"0", "6"}:
-        return power.end({"0": "poweroff", "6": "reboot"}[word])
-    methods = {"q": "ReloadUnits", "Q": "ReloadUnits", "u": "Upgrade", "U": "Upgrade"}
-    if word not in methods:
-        raise _bad("telinit", "there are no other runlevels: units are started and stopped by"
-                   " `unboxed start` and `unboxed stop`")
-    from supervisor.control.client import ControlError, connect
-
-    try:
-        with connect(power.runtime_dir()) as server:
-            server.call(methods[word])
-    except ControlError as error:
-        raise Failure(error.message, error.code or NOT_PERMITTED) from None
-    return DONE
 
 
 def _bad(name: str, reason: str) -> Failure:

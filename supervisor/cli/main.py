@@ -12,7 +12,7 @@ from supervisor.cli.call import DONE, FAILED, INTERRUPTED, Call, Failure
 from supervisor.cli.parse import parse
 from supervisor.cli.table import BY_NAME
 
-CLASSIC = ("poweroff", "reboot", "halt", "shutdown", "telinit")  # other names of this program
+CLASSIC = ("poweroff", "reboot", "halt", "shutdown")  # other names of this program
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -187,7 +187,8 @@ class Machine:
         if not going:
             return
         going.sort(key=lambda inst: (inst.deadline_ns or now, inst.key))
-        words = [f"{inst.key}{_until(inst, now)}" for inst in going[-_NAMED:]]
+        words = [f"{inst.key} ({inst.phase}{_left(inst, now, world.closing_ns)})"
+                 for inst in going[-_NAMED:]]
         more = f" and {len(going) - _NAMED} others" if len(going) > _NAMED else ""
         left = max(world.closing_ns - now, 0) // SECOND_NS
         sup.report(f"{DOING[self.power]}: waiting for {', '.join(words)}{more};"
@@ -259,6 +260,7 @@ class Machine:
         world.start([BOOT], cause, now)
 
 
-def _until(inst: Instance, now: int) -> str:
-    left = (inst.deadline_ns - now + SECOND_NS - 1) // SECOND_NS if inst.deadline_ns else 0
-    return f" ({inst.phase}, {left} s)" if left > 0 else f" ({inst.phase})"
+def _left(inst: Instance, now: int, latest: int) -> str:
+    """", 5 s": until the next thing is done about it."""
+    left = -((now - min(inst.deadline_ns, latest)) // SECOND_NS) if inst.deadline_ns else 0
+    return f", {left} s" if left > 0 else ""

@@ -186,8 +186,7 @@ def test_who_may_not_is_told_so(fake: FakeSupervisor, cli: Cli, init: Init) -> N
 @pytest.mark.parametrize("name, words, action", [
     ("poweroff", (), "poweroff"), ("reboot", (), "reboot"), ("halt", (), "halt"),
     ("halt", ("-p",), "poweroff"), ("halt", ("--reboot",), "reboot"),
-    ("poweroff", ("--halt",), "halt"), ("telinit", ("0",), "poweroff"),
-    ("telinit", ("6",), "reboot"), ("shutdown", ("now",), "poweroff"),
+    ("poweroff", ("--halt",), "halt"), ("shutdown", ("now",), "poweroff"),
     ("shutdown", ("-h", "now"), "poweroff"), ("shutdown", ("-P", "+0"), "poweroff"),
     ("shutdown", ("-r", "now", "new", "-k"), "reboot"), ("shutdown", ("-H", "now"), "halt"),
     ("shutdown", ("-h", "-H", "now"), "halt"), ("shutdown", ("now", "-r"), "reboot"),
@@ -222,7 +221,7 @@ def test_everybody_is_told_unless_nobody_is_to_be(
 @pytest.mark.parametrize("name, words", [
     ("reboot", ("-x",)), ("reboot", ("--what",)), ("reboot", ("now",)), ("reboot", ("-n",)),
     ("shutdown", ("-f", "now")), ("shutdown", ("tomorrow",)), ("shutdown", ("25:00",)),
-    ("shutdown", ("12:5",)), ("shutdown", ("+1h",)), ("telinit", ("3",)), ("telinit", ()),
+    ("shutdown", ("12:5",)), ("shutdown", ("+1h",)),
 ])  # fmt: skip
 def test_what_means_nothing_is_refused(
     ends: list[dict[str, Any]], named: Named, init: Init, name: str, words: tuple[str, ...]
@@ -248,13 +247,6 @@ def test_on_a_host_of_another_init_nobody_is_told(
     for name, words in (("reboot", ()), ("shutdown", ("now",)), ("shutdown", ("+5",))):
         assert named(name, *words).code == 1
     assert not init.said
-
-
-def test_telinit_reloads_and_upgrades(fake: FakeSupervisor, named: Named) -> None:
-    fake.answers |= {"ReloadUnits": lambda _: {}, "Upgrade": lambda _: {}}
-    assert named("telinit", "q").code == 0
-    assert named("telinit", "u").code == 0
-    assert [method for method, _ in fake.asked] == ["ReloadUnits", "Upgrade"]
 
 
 @pytest.fixture
