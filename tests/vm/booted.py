@@ -20,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -65,13 +65,14 @@ class Lost(Exception):
 class Booted(Kernel):
     def __init__(
         self, home: Path, units: Mapping[str, str], *, disk: Path | None = None,
-        root: Path | None = None, kill: str = "", args: Sequence[str] = (),
+        root: Path | None = None, kill: str = "", before: str = "", args: Sequence[str] = (),
         words: Sequence[str] = (), edit: Callable[[list[str]], list[str]] = list,
         mebibytes: int = 256, patience_s: float = 0, own_init: str = "",
     ) -> None:  # fmt: skip
         """`units`: name -> TOML. `root`: an image as `root_image` makes it, for its root;
         `own_init`: a file of it that is the first process instead of the host's unboxed-init.
-        `kill`: when the manager is killed, as first.c has it. `args`: of `unboxed boot args`.
+        `kill`: when the manager is killed, as first.c has it. `before`: what a shell does as the
+        first process on the host's root, before it becomes unboxed-init. `args`: of `unboxed boot args`.
         `edit`: changes its lines. `words`: of the kernel's command line."""
         home.mkdir(exist_ok=True)
         self.units = home / "units"
@@ -82,7 +83,11 @@ class Booted(Kernel):
         self.args.write_text("\n".join([*edit(boot_args(self.units, args)), ""]))
         words = [f"unboxed.args={self.args}", *words]
         init = Path(keeper_binary())
-        if root or kill:
+        if before:
+            init = home / "init"
+            init.write_text(f"#!/bin/sh\n{before}\nexec {keeper_binary()}\n")
+            init.chmod(0o755)
+        elif root or kill:
             words.append(f"INIT={own_init or init}")
             init = Path(first_program())
         if kill:
@@ -91,7 +96,8 @@ class Booted(Kernel):
             init = Path("/first")
             words.append(f"HOST={':'.join(shown())}")
         super().__init__(
-            home, init, words, mebibytes=mebibytes, patience_s=patience_s or PATIENCE_S, disk=root or disk,
+            home, init, words, mebibytes=mebibytes, disk=root or disk,
+            patience_s=patience_s or PATIENCE_S,
             root="root=/dev/ubda rootfstype=ext4" if root else HOSTS_ROOT,
         )  # fmt: skip
         self._plain = self._words
@@ -282,12 +288,15 @@ def on_disk() -> list[str]:
     return ["--log-dir", "/var/log/unboxed", "--state-dir", "/var/lib/unboxed"]
 
 
-def root_image(home: Path, files: Mapping[str, str | Path] | None = None) -> Path:
+def root_image(
+    home: Path, files: Mapping[str, str | Path] | None = None, *, without: Container[str] = (),
+) -> Path:  # fmt: skip
     """A root file system with an /etc and /var of its own and `files`, texts or copies of the
-    host's; programs are the host's."""
+    host's; programs are the host's. `without`: directories that it has not."""
     tree = home / "tree"
     for name in [*OWN, *shown()]:
-        (tree / name).mkdir(parents=True)
+        if name not in without:
+            (tree / name).mkdir(parents=True)
     for path in Path("/").iterdir():
         if path.is_symlink() and path.readlink().parts[0] == "usr":
             (tree / path.name).symlink_to(path.readlink())
