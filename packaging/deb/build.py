@@ -30,6 +30,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import tomllib
 from pathlib import Path
 
@@ -58,7 +59,18 @@ sys.path.insert(0, sys.argv.pop(1))
 from supervisor.cli.main import main
 sys.exit(main())
 """
+CLASSIC = ("poweroff", "reboot", "halt", "shutdown")
 UNITS = "usr/share/unboxed/units"
+MAINTAINER = "The Unboxed project <maintainers@unboxed.invalid>"
+NEWS = f"""\
+{{package}} ({{release}}) unstable; urgency=medium
+
+  * What is new: /usr/share/doc/unboxed/CHANGELOG.md
+
+ -- {MAINTAINER}  {{day}}
+"""
+# Licences that each Debian has the text of.
+COMMON = {"Apache License": "Apache-2.0", "GNU GENERAL PUBLIC LICENSE": "GPL-2"}
 COMPLETIONS = {
     "bash": "usr/share/bash-completion/completions/unboxed",
     "zsh": "usr/share/zsh/vendor-completions/_unboxed",
@@ -142,7 +154,7 @@ def unboxed(tree: Path, given: argparse.Namespace) -> None:
     for page in sorted(pages.iterdir()):
         write(tree / f"usr/share/man/man{page.suffix[1:]}/{page.name}.gz",
               gzip.compress(page.read_bytes(), mtime=0))
-    documents(tree, "unboxed")
+    documents(tree, "unboxed", given.version)
 
 
 def binary(name: str, place: Path, to: Path) -> None:
@@ -166,13 +178,18 @@ def binary(name: str, place: Path, to: Path) -> None:
     subprocess.run(["strip", to / name], check=True)
 
 
-def sysv(tree: Path, _given: argparse.Namespace) -> None:
+def sysv(tree: Path, given: argparse.Namespace) -> None:
     links = tree / "sbin"
     links.mkdir()
     (links / "init").symlink_to("/usr/bin/unboxed-init")
-    for name in ("poweroff", "reboot", "halt", "shutdown"):
+    for name in CLASSIC:
         (links / name).symlink_to("/usr/bin/unboxed")
-    documents(tree, "unboxed-sysv")
+    pages = tree / "usr/share/man/man8"
+    pages.mkdir(parents=True)
+    (pages / "init.8.gz").symlink_to("unboxed-init.8.gz")
+    for name in CLASSIC:
+        (pages / f"{name}.8.gz").symlink_to("../man1/unboxed.1.gz")
+    documents(tree, "unboxed-sysv", given.version)
 
 
 def libraries() -> Path:
@@ -183,7 +200,7 @@ def libraries() -> Path:
     architecture = os.uname().machine
     platforms = [f"--platform={kind}_{architecture}" for kind in (
         "manylinux_2_36", "manylinux_2_28", "manylinux_2_17", "manylinux2014", "linux")]
-    made_of = "\n".join([*wanted, *platforms, *NEEDLESS, "stripped"])
+    made_of = "\n".join([*wanted, *platforms, *NEEDLESS, "stripped, 2"])
     digest = hashlib.sha256(made_of.encode()).hexdigest()[:16]
     place = BUILD / "libraries" / digest
     if place.is_dir():
@@ -198,6 +215,10 @@ def libraries() -> Path:
         for path in Path(scratch, "all").glob("*"):
             if path.name in NEEDLESS:
                 shutil.rmtree(path)
+        for path in Path(scratch, "all").rglob("*.py"):
+            text = path.read_bytes()
+            if text.startswith(b"#!"):  # nobody runs these, least of all with `python`
+                path.write_bytes(b"#" + text[text.index(b"\n"):])
         for path in Path(scratch, "all").rglob("*.so"):
             if path.name.startswith("_cffi."):  # zstandard's, where there is no CPython
                 path.unlink()
@@ -211,16 +232,21 @@ def libraries() -> Path:
     return place
 
 
-def documents(tree: Path, package: str) -> None:
+def documents(tree: Path, package: str, release: str) -> None:
     place = tree / "usr/share/doc" / package
     text = (HERE / "copyright").read_text()
     if package == "unboxed":
         text += licences(tree / LIBRARIES)
         for page in sorted((ROOT / "docs").rglob("*.md")):
             put(page, place / page.relative_to(ROOT / "docs"))
+        put(ROOT / "CHANGELOG.md", place / "CHANGELOG.md")
+        write(tree / "usr/share/lintian/overrides/unboxed",
+              "# It must run where there is no C library yet, or a broken one.\n"
+              "unboxed: statically-linked-binary [usr/bin/unboxed-init]\n")
     write(place / "copyright", text)
-    news = (ROOT / "CHANGELOG.md").read_bytes()
-    write(place / "changelog.gz", gzip.compress(news, mtime=0))
+    day = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(int(epoch())))
+    news = NEWS.format(package=package, release=release, day=day)
+    write(place / "changelog.gz", gzip.compress(news.encode(), mtime=0))
 
 
 def licences(place: Path) -> str:
@@ -236,8 +262,12 @@ def licences(place: Path) -> str:
         texts = sorted(path for path in info.rglob("*") if path.is_file()
                        and re.match(r"(?i)(licen[cs]e|copying|notice)", path.name))
         parts.append(f"\nFiles: {one['Name']} {one['Version']}\nLicense: {licence}\n")
-        parts += [" " + line + "\n" for path in texts
-                  for line in path.read_text(errors="replace").splitlines()]
+        for path in texts:
+            words = path.read_text(errors="replace")
+            known = next((name for title, name in COMMON.items() if title in words[:600]), "")
+            if known:
+                words = f"Its text is in /usr/share/common-licenses/{known}."
+            parts += [" " + line + "\n" for line in words.splitlines()]
     return "".join(parts)
 
 
@@ -270,7 +300,8 @@ def pack(name: str, tree: Path, output: Path, release: str) -> Path:
             ["dpkg", "--print-architecture"], capture_output=True, check=True, text=True
         ).stdout.strip()
     words = {
-        "VERSION": release, "ARCHITECTURE": architecture, "LIBC": libc(files),
+        "VERSION": release, "MAINTAINER": MAINTAINER, "ARCHITECTURE": architecture,
+        "LIBC": libc(files),
         "SIZE": str(sum(-(-path.stat().st_size // 1024) for path in files)),
     }
     control = (HERE / name / "control").read_text()
@@ -290,7 +321,7 @@ def pack(name: str, tree: Path, output: Path, release: str) -> Path:
             put(HERE / name / script, tree / "DEBIAN" / script, 0o755)
     result = output / f"{name}_{release}_{architecture}.deb"
     subprocess.run(
-        ["dpkg-deb", "--root-owner-group", "-Zzstd", "-z3", "--build", tree, result], check=True,
+        ["dpkg-deb", "--root-owner-group", "-Zgzip", "--build", tree, result], check=True,
         stdout=subprocess.DEVNULL, env={**os.environ, "SOURCE_DATE_EPOCH": epoch()})
     return result
 

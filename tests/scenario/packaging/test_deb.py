@@ -86,7 +86,7 @@ def test_the_package_has_the_programs_the_units_and_all_that_people_read(unboxed
         ("fish", "fish/vendor_completions.d/unboxed.fish"),
     ):
         assert unboxed[f"/usr/share/{path}"][1].decode() == SCRIPTS[shell]
-    for file in ("copyright", "changelog.gz", "units.md"):
+    for file in ("copyright", "changelog.gz", "CHANGELOG.md", "units.md"):
         assert f"/usr/share/doc/unboxed/{file}" in unboxed
     assert b"msgspec" in unboxed["/usr/share/doc/unboxed/copyright"][1]
 
