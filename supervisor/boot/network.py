@@ -8,12 +8,15 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Sequence
 
 from supervisor.boot.net.netlink import LINKS, Netlink, NoLibrary
 from supervisor.boot.net.places import Places, places
 from supervisor.config.machine_file import Wrong, json_schema, read
 from supervisor.config.machine_network import MachineNetwork
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 USAGE = """usage: unboxed boot network [--show | --check | --watch | --schema] [FILE]
 
@@ -69,12 +72,31 @@ def _run(mode: str, where: Places, *, named: bool) -> int:
     if mode == "--show":
         return _show(network, where)
     with Netlink(LINKS) as events, Netlink() as netlink:
-        code = _settle(network, where, netlink, events)
-        while mode == "--watch":
-            events.drain()
-            time.sleep(_LATE_S)
-            code = _settle(network, where, netlink, None)
-    return code
+        wrong = _settle(network, where, netlink, events)
+        for line in wrong:
+            _complain(line)
+        if mode == "--watch":
+            _watch(network, where, netlink, events, wrong)
+    return 1 if wrong else 0
+
+
+def _watch(
+    network: MachineNetwork, where: Places, netlink: Netlink, events: Netlink, told: list[str]
+) -> None:
+    """For good. What else happens to links, by whomever, is not undone."""
+    from supervisor.boot.net.seen import look
+
+    known: set[tuple[int, str]] = set()  # none: what came while it was set up is not known either
+    while True:
+        there = {(link.index, link.name) for link in look(netlink).links.values()}
+        if there != known:
+            wrong = _settle(network, where, netlink, None)
+            for line in wrong if wrong != told else ():
+                _complain(line)
+            told = wrong
+        known = there
+        events.drain()
+        time.sleep(_LATE_S)
 
 
 def _show(network: MachineNetwork, where: Places) -> int:
@@ -95,8 +117,9 @@ def _show(network: MachineNetwork, where: Places) -> int:
 
 def _settle(
     network: MachineNetwork, where: Places, netlink: Netlink, events: Netlink | None
-) -> int:
-    """Apply it, and again as interfaces come, until none is missing or `wait.devices` is over."""
+) -> list[str]:
+    """Apply it, and with `events` again as interfaces come, until none is missing or `wait.devices`
+    is over. What is not as the file says."""
     from select import select
 
     from supervisor.boot.net.apply import apply
@@ -109,16 +132,13 @@ def _settle(
             break
         if select([events.socket], [], [], left)[0]:
             events.drain()
-    for problem in outcome.problems:
-        _complain(problem)
-    for name in outcome.missing:
-        _complain(
-            f"cannot find {name}: it is not there after {network.wait.devices_ns / 1e9:g} s; "
-            "the others are set up"
-        )
     if outcome.dhcp:
         _say("other addresses are to be asked for by DHCP: unboxed restart dhcp")
-    return 1 if outcome.problems or outcome.missing else 0
+    when = f"after {network.wait.devices_ns / 1e9:g} s"
+    return outcome.problems + [
+        f"cannot find {name}: it is not there {when}; the others are set up"
+        for name in outcome.missing
+    ]
 
 
 def _say(line: str) -> None:

@@ -111,8 +111,10 @@ def _mac(row: Row, netlink: Netlink) -> None:
         if error.errno != EBUSY:
             raise
         _set(netlink, row.link, [], up=False)
-        _set(netlink, row.link, [("IFLA_ADDRESS", row.value)])
-        _set(netlink, row.link, [], up=True)
+        try:
+            _set(netlink, row.link, [("IFLA_ADDRESS", row.value)])
+        finally:
+            _set(netlink, row.link, [], up=True)
 
 
 def _setting(row: Row, netlink: Netlink) -> None:

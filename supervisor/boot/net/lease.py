@@ -98,12 +98,18 @@ def _parse(variables: Mapping[str, str]) -> Lease:
     classless = tuple(_classless(words("staticroutes", "rfc3442_classless_static_routes")))
     return Lease(
         f"{address}/{bits}",
-        int(seconds) if seconds.isdecimal() and 0 < int(seconds) < _FOREVER else _FOREVER,
+        _number(seconds, 1, _FOREVER) or _FOREVER,
         classless or tuple((_ANYWHERE, router) for router in routers[:1]),  # RFC 3442
-        int(mtu) if mtu.isdecimal() and 576 <= int(mtu) <= 65535 else 0,
+        _number(mtu, 576, 65535),
         lease.servers,
         lease.search,
     )
+
+
+def _number(word: str, low: int, high: int) -> int:
+    """0 for what is none, or too small or large to be meant."""
+    found = int(word) if word.isdecimal() and len(word) <= 10 else 0
+    return found if low <= found <= high else 0
 
 
 def _is_address(word: str) -> bool:

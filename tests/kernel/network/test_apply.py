@@ -1,6 +1,9 @@
 """network.toml applied to a real kernel, in a network namespace of its own."""
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -10,6 +13,7 @@ from supervisor.boot import network as step
 from supervisor.boot.net.netlink import LINKS, Netlink, NoLibrary, Refusal
 from supervisor.boot.net.places import Places
 from tests.kernel.network.kit import Place, needs
+from tests.stack import ROOT
 
 STATIC = """
 [interface.a0]
@@ -216,6 +220,31 @@ def test_an_interface_that_comes_late_is_waited_for(
 
 def rename(place: Place, old: str, new: str) -> None:
     place.ip.link("set", index=place.index(old), ifname=new)
+
+
+def test_the_watch_sets_up_what_comes_and_says_an_error_once(cables: Place) -> None:
+    Path(cables.where.file).write_text(
+        '[interface.late]\naddresses = "10.1.1.1/24"\n[interface.never]\n[wait]\ndevices = 0\n'
+    )
+    code = (
+        "import sys; from supervisor.boot.network import main; "
+        "from supervisor.boot.net.places import Places; main(['--watch'], Places(*sys.argv[1:]))"
+    )
+    words = [sys.executable, "-c", code, cables.where.file, cables.where.folder, "/nonexistent"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=env) as step:
+        assert step.stdout is not None
+        try:
+            first = [step.stdout.readline() for _ in range(3)]
+            rename(cables, "a1", "late")
+            rest = [step.stdout.readline() for _ in range(3)]
+        finally:
+            step.kill()
+    assert first[0] == b"set lo up\n"
+    assert first[1].startswith(b"cannot find interface late")
+    assert first[2].startswith(b"cannot find interface never")
+    assert rest[:2] == [b"add 10.1.1.1/24 to late\n", b"set late up\n"]
+    assert rest[2].startswith(b"cannot find interface never")
 
 
 def test_one_that_does_not_come_is_named_and_an_optional_one_is_not(
