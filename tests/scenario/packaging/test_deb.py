@@ -128,6 +128,20 @@ def test_beside_systemd_it_is_a_service_that_is_off(unboxed: Contents) -> None:
     assert b"systemctl enable" not in scripts
 
 
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="there is no systemd-analyze")
+def test_systemd_finds_no_fault_with_the_service(unboxed: Contents, tmp_path: Path) -> None:
+    text = unboxed["/lib/systemd/system/unboxed.service"][1].decode()
+    file = tmp_path / "unboxed.service"
+    file.write_text(text.replace("/usr/bin/unboxed", "/bin/true"))  # not installed here
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", file],
+        capture_output=True, check=False, text=True)  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    # What it must say: who tells that it has begun, and whose the groups below it are.
+    for line in ("Type=notify", "NotifyAccess=all", "Delegate=yes", "KillMode=mixed"):
+        assert f"\n{line}\n" in text
+
+
 def test_the_second_package_is_the_first_process(sysv: Contents, unboxed: Contents) -> None:
     assert sysv["/sbin/init"][0].linkname == "/usr/bin/unboxed-init"
     for name in ("poweroff", "reboot", "halt", "shutdown"):
