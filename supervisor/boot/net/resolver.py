@@ -36,7 +36,8 @@ def place(path: str, folder: str) -> tuple[str, str]:
     own = f"{folder}/resolv.conf"
     if os.path.normpath(os.path.join(os.path.dirname(path), target)) == own:
         return own, ""
-    return "", f"{path} is left alone: it is a link to {target}, another resolver's"
+    why = f"{path} is left alone: it is a link to {target}, another resolver's"
+    return "", why if os.path.exists(path) else f"{why}, which is not there: remove the link"
 
 
 def difference(wanted: str, path: str, folder: str, *, ours_goes: bool) -> str:

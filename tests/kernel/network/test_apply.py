@@ -290,7 +290,9 @@ def test_another_resolvers_link_is_left_alone_and_ours_is_followed(
     resolv = Path(cables.where.resolv)
     resolv.symlink_to("../systemd/resolve/stub-resolv.conf")
     assert cables.apply(STATIC) == 0
-    assert "is left alone: it is a link to ../systemd/resolve" in capfd.readouterr().out
+    said = capfd.readouterr().out
+    assert "is left alone: it is a link to ../systemd/resolve/stub-resolv.conf" in said
+    assert "which is not there: remove the link" in said
     assert resolv.is_symlink()
     resolv.unlink()
     resolv.symlink_to(f"{cables.where.folder}/resolv.conf")
