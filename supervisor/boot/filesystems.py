@@ -2,8 +2,10 @@
 
 In this order: the clock is not before our own release (fsck looks at it); fsck of the root file
 system; root as fstab says; devices of all others are waited for; fsck of these; all local mounts;
-swap. What is on the network waits for that (step network-filesystems). Nothing of a machine can
-start before `identity` either, so both are one process.
+swap. /var and /var/log are mounted before root can be written to: the logger writes as soon as it
+can, and what it had written below a mount would be hidden. What is on the network waits for that
+(step network-filesystems). Nothing of a machine can start before `identity` either, so both are one
+process.
 
 Fails, which opens the rescue shell, if a file system that the boot insists on cannot be checked or
 mounted. A root file system that stays read-only is no such failure, nor is missing swap.
@@ -24,6 +26,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+_OF_LOGS = ("/var", "/var/lib", "/var/log")
 _REBOOT_S = 300.0  # for a reboot that was asked for to end this step
 _SWAPON_S = 90.0
 
@@ -54,18 +57,12 @@ def run(machine: Machine) -> int:
     if problems:
         machine.warn(problems[0])
         return 1
+    before = [each for each in local if each.target in _OF_LOGS]
+    _bring(machine, before, how, problems)
     for line in _root.remount(machine, entries):
         machine.tell(line)
     _forget_wishes(machine)
-    found, missing = _devices(machine, local)
-    for each in missing:
-        machine.tell(f"{each.spec} ({each.target or 'swap'}) is not there")
-    problems += [f"cannot mount {each.target}: its device {each.spec} did not appear in"
-                 f" {each.device_s:.0f} s" for each in missing if each.insisted]
-    checks = {_fsck.Check(path, each.target, each.type): each
-              for each, path in found.items() if each.checked and not each.swap}
-    bad = _check(machine, checks, how, problems)
-    problems += _mount(machine, local, {*missing, *bad})
+    _bring(machine, [each for each in local if each not in before], how, problems)
     _swap(machine, local)
     for line in problems:
         machine.warn(line)
@@ -76,11 +73,21 @@ def run(machine: Machine) -> int:
     return bool(problems)
 
 
-def _devices(machine: Machine, local: Sequence[Entry]) -> tuple[dict[Entry, str], list[Entry]]:
+def _bring(machine: Machine, entries: Sequence[Entry], how: str, problems: list[str]) -> None:
+    """Wait for devices, check and mount. What the boot insists on and is not there is told in
+    `problems`."""
     there = seen(machine)
-    wanted = [each for each in local
+    wanted = [each for each in entries
               if each.device and (each.swap or machine.real(each.target) not in there)]
-    return wait_for(machine, wanted) if wanted else ({}, [])
+    found, missing = wait_for(machine, wanted) if wanted else ({}, [])
+    for each in missing:
+        machine.tell(f"{each.spec} ({each.target or 'swap'}) is not there")
+    problems += [f"cannot mount {each.target}: its device {each.spec} did not appear in"
+                 f" {each.device_s:.0f} s" for each in missing if each.insisted]
+    checks = {_fsck.Check(path, each.target, each.type): each
+              for each, path in found.items() if each.checked and not each.swap}
+    bad = _check(machine, checks, how, problems)
+    problems += _mount(machine, entries, {*missing, *bad})
 
 
 def _root_checks(machine: Machine, local: Sequence[Entry]) -> dict[_fsck.Check, Entry]:

@@ -118,6 +118,19 @@ def test_root_is_writable_before_other_devices_are_waited_for(machine: Made) -> 
     assert [words[0] for words in machine.noted.calls] == ["fsck", "mount", "findfs"]
 
 
+def test_where_logs_go_is_mounted_before_root_is_writable_and_the_rest_after(
+    machine: Made,
+) -> None:
+    fstab(machine, ROOT + "tmpfs /var/log/x tmpfs\n/dev/ubdb /var/log ext4 defaults 0 2\n"
+                          "tmpfs /srv tmpfs\ntmpfs /var tmpfs\n", "/dev/ubdb")
+    machine.mounted(root="ro")
+    assert filesystems.run(machine) == 0
+    done = [(words[0], words[-1]) for words in machine.noted.calls]
+    assert done == [
+        ("fsck", "/dev/ubda"), ("fsck", "/dev/ubdb"), ("mount", "/var"), ("mount", "/var/log"),
+        ("mount", "/"), ("mount", "/var/log/x"), ("mount", "/srv")]
+
+
 def test_errors_that_are_left_fail_the_boot_with_the_reason_and_what_to_do(machine: Made) -> None:
     fstab(machine, ROOT + "/dev/ubdb /srv ext4 defaults 0 2\n/srv/a /b none bind\n", "/dev/ubdb")
     fails(machine, "fsck", "/dev/ubdb", 4, "UNEXPECTED INCONSISTENCY")
