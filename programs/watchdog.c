@@ -100,14 +100,16 @@ static bool reaps(void) {
     return false;
 }
 
+static void feed(int fd) { (void)!write(fd, "", 1); } /* anything but a V */
+
 int main(int count, char **words) {
     const char *device = count > 1 ? words[1] : "/dev/watchdog";
     int timeout_s = count > 2 ? atoi(words[2]) : 60;
     const char *socket_path = count > 3 ? words[3] : "/run/unboxed/status";
     char answer[65536];
     told_to_end(0); /* from now on such a signal waits until it is asked for */
-    if (timeout_s < 10) {
-        fputs("unboxed-watchdog: cannot use this timeout: it takes 10 seconds or more; nothing is armed\n", stderr);
+    if (timeout_s < 2) {
+        fputs("unboxed-watchdog: cannot use this timeout: it takes 2 seconds or more; nothing is armed\n", stderr);
         return 2;
     }
     int fd = open(device, O_WRONLY | O_CLOEXEC);
@@ -126,7 +128,7 @@ int main(int count, char **words) {
         bool reaped = reaps();
         int manager = ask(socket_path, "{\"method\":\"org.varlink.service.GetInfo\"}", each_ms, answer, sizeof answer);
         bool good = reaped && manager >= 0;
-        if (good) ioctl(fd, WDIOC_KEEPALIVE, 0);
+        if (good) feed(fd);
         if (good != was_good) {
             printf("%s\n", good ? "in order again" : !reaped ? "PID 1 reaps nobody: not fed" : "the manager does not answer: not fed");
             fflush(stdout);
@@ -139,7 +141,7 @@ int main(int count, char **words) {
     if (down && !strstr(answer, "\"ending\":\"halt\"")) {
         int down_s = DOWN_S;
         ioctl(fd, WDIOC_SETTIMEOUT, &down_s); /* one that cannot is as it was */
-        ioctl(fd, WDIOC_KEEPALIVE, 0);
+        feed(fd);
         puts("stays armed while the machine goes down");
     } else {
         puts(write(fd, "V", 1) == 1 ? "disarmed" : "cannot disarm it: this device never stops; the machine will be reset");
