@@ -2,15 +2,19 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from supervisor.config.generate import files
 from supervisor.config.machine_file import Wrong, json_schema, parse, read
 from supervisor.config.machine_network import MachineNetwork, Wait, walk
+from supervisor.config.problem import Problem
 
 FILE = "/etc/unboxed/network.toml"
 DOCS = Path(__file__).resolve().parents[3] / "docs"
@@ -322,3 +326,30 @@ def test_the_schema_for_editors_has_every_key() -> None:
         return found
 
     assert keys(json_schema()) == {key.name for _, key in walk()}
+
+
+EXAMPLES = re.findall(r"```toml\n(.*?)```", (DOCS / "network.md").read_text(), re.DOTALL)
+
+
+@pytest.mark.parametrize("text", EXAMPLES)
+def test_the_examples_are_right(text: str) -> None:
+    assert good(text).interface
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(EXAMPLES), st.data())
+def test_whatever_the_bytes_are_it_is_read_or_told_where_it_is_wrong(
+    text: str, data: st.DataObject
+) -> None:
+    at = data.draw(st.integers(0, len(text)))
+    length = data.draw(st.integers(0, 20))
+    words = st.sampled_from([b"[interface.lo]\n", b"= 5\n", b'"'])
+    part = data.draw(st.binary(max_size=20) | words)
+    raw = text.encode()
+    problems: tuple[Problem, ...] = ()
+    try:
+        parse(FILE, raw[:at] + part + raw[at + length :])
+    except Wrong as wrong:
+        problems = wrong.problems
+    assert all(str(problem).startswith(FILE) for problem in problems)
+    assert all("cannot " in problem.message for problem in problems)
