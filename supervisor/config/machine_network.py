@@ -114,10 +114,10 @@ class Interface(Struct, frozen=True):
 
     @property
     def awaited(self) -> bool:
-        """Whether a machine without it counts as not online."""
+        """Whether the machine is not online before it is; one that is optional: if it is there."""
         if self.online is not None:
             return self.online
-        return self.up and not self.optional and self.name != "lo" and bool(
+        return self.up and self.name != "lo" and bool(
             self.addresses or self.dhcp or self.accept_ra
         )
 

@@ -19,7 +19,7 @@ def check(network: MachineNetwork) -> list[Fault]:
     """Each with its path from the top of the file."""
     faults: list[Fault] = []
     for one in network.interface:
-        for rule in (_kind, _down, _loopback, _gateway, _each_route, _mtu, _bond, _bridge, _online):
+        for rule in (_kind, _down, _loopback, _gateway, _each_route, _mtu, _bond, _bridge):
             found = rule(one)
             faults += [(("interface", one.name, *where), why) for where, why in found]
     return [*faults, *_masters(network), *_circle(network), *_twice(network), *_defaults(network)]
@@ -135,11 +135,6 @@ def _bridge(one: Interface) -> Iterator[Fault]:
         yield ("bridge", "forward_delay"), "cannot be used: it must be from 2s to 30s"
     elif one.bridge.forward_delay_ns % 10_000_000:
         yield ("bridge", "forward_delay"), "cannot be used: write whole hundredths of a second"
-
-
-def _online(one: Interface) -> Iterator[Fault]:
-    if one.online and one.optional:
-        yield ("online",), "cannot be waited for: it is optional, so it may be missing"
 
 
 def _masters(network: MachineNetwork) -> Iterator[Fault]:

@@ -31,7 +31,7 @@ def lacking(
             continue
         name = chosen.get(one.name, "")
         if name not in seen.links:
-            found.append(Lacking(f"there is no interface {one.name}"))
+            found += [] if one.optional else [Lacking(f"there is no interface {one.name}")]
         elif not seen.links[name].carrier:
             what = "has no carrier" if seen.links[name].up else "is down"
             found.append(Lacking(f"{name} {what}"))

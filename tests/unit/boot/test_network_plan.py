@@ -309,6 +309,9 @@ def test_online_is_carrier_addresses_and_routes() -> None:
         "eth0 has no default route via 192.0.2.1", "eth0 has no default route via 2001:db8::1",
     ]
     assert unready("[interface.eth1]\ndhcp = true\nonline = false\n", seen()) == []
+    maybe = "[interface.eth0]\ndhcp = true\noptional = true\n"
+    assert unready(maybe, seen()) == []
+    assert len(unready(maybe, seen(ether(2, "eth0")))) == 1
 
 
 def test_an_address_counts_when_it_is_known_that_no_other_host_has_it() -> None:

@@ -233,7 +233,6 @@ CONTRADICTIONS = [
     (ETH + 'bond = {miimon = "1.5ms"}', "write whole milliseconds"),
     (ETH + 'bridge = {stp = true, forward_delay = "1s"}', "it must be from 2s to 30s"),
     (ETH + 'bridge = {stp = true, forward_delay = "2.001s"}', "whole hundredths"),
-    (ETH + "online = true\noptional = true", "it is optional"),
     ('[interface.b]\nbridge = {ports = ["p"]}\n[interface.c]\nbond = {members = ["p"]}',
      "cannot take p: it belongs to b"),
     ('[interface.b]\nbridge = {ports = ["lo"]}', "cannot take lo"),
@@ -280,7 +279,7 @@ def test_what_is_waited_for_unless_said() -> None:
         '[interface.d]\ndhcp = true\nonline = false\n[interface.e]\ndhcp = true\noptional = true\n'
         '[interface.f]\naccept_ra = true\n[interface.g]\naddresses = "10.3.3.3/24"\nup = false\n'
     )
-    assert [one.name for one in network.interface if one.awaited] == ["eth0", "a", "c", "f"]
+    assert [one.name for one in network.interface if one.awaited] == ["eth0", "a", "c", "e", "f"]
     assert network.wait == Wait(10_000_000_000, 60_000_000_000)
 
 
