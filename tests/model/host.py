@@ -30,8 +30,8 @@ class Killed(Exception):
 class Watched(World):
     """World, with an eye on every step."""
 
-    def __init__(self, seed: int, cores: int) -> None:
-        super().__init__(seed, cores)
+    def __init__(self, seed: int, cores: int, *, machine: bool = False) -> None:
+        super().__init__(seed, cores, machine=machine)
         self.restart_times: dict[str, list[int]] = {}
         self.told: dict[str, Transition] = {}
 
@@ -130,8 +130,9 @@ class Watched(World):
 
 class Host:
     def __init__(
-        self, units: Mapping[str, Unit], plans: Plans, now: int, kill_in: Sequence[int] = ()
-    ) -> None:
+        self, units: Mapping[str, Unit], plans: Plans, now: int, kill_in: Sequence[int] = (),
+        *, machine: bool = False,
+    ) -> None:  # fmt: skip
         """`kill_in`: after so many points the manager is killed, then after so many more, ..."""
         self.plans = plans
         self.kernel = Kernel(now)
@@ -141,6 +142,7 @@ class Host:
         self.kills = 0
         self.dead_ns = 0  # how long it takes until there is a new manager
         self._kill_in = list(kill_in)
+        self._machine = machine
         self._runs: dict[tuple[str, str], int] = {}
         self._written: dict[str, bytes] = {}
         self._old: dict[str, bytes] = {}
@@ -151,7 +153,7 @@ class Host:
         self.acks: list[int] = []
         self.log: list[Transition] = []
         self.released: set[str] = set()
-        self.world = Watched(7, 2)
+        self.world = Watched(7, 2, machine=self._machine)
         self.define(units)
 
     # --- life and death of the manager --------------------------------------------------------
@@ -198,7 +200,7 @@ class Host:
     def _recover(self) -> None:
         self.kills += 1
         times = self.world.restart_times
-        self.world = Watched(7, 2)
+        self.world = Watched(7, 2, machine=self._machine)
         self.world.restart_times = times
         self._watching.clear()
         self.acks.clear()

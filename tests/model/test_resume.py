@@ -62,11 +62,11 @@ def do(host: Host, deed: Deed) -> None:
 
 def tell(
     units: Mapping[str, Unit], plans: Plans, deeds: Sequence[Deed], kills: Sequence[int], now: int,
-    dead_ns: int = 0,
+    dead_ns: int = 0, *, machine: bool = False,
 ) -> tuple[list[dict[str, State]], Host]:  # fmt: skip
     """The states after each deed, and the host in the end. `dead_ns`: for how long nobody manages
     after each kill."""
-    host = Host(units, plans, now)
+    host = Host(units, plans, now, machine=machine)
     host.run(now + 1)
     host.points = 0
     host.dead_ns = dead_ns
@@ -239,11 +239,13 @@ deeds = st.lists(
     deeds=deeds,
     kills=st.lists(st.integers(0, 40), min_size=1, max_size=8),
     now=made.HOSTILE,
+    machine=st.booleans(),
 )
 def test_any_number_of_killed_managers_changes_nothing_in_the_end(
-    units: dict[str, Unit], plans: Plans, deeds: list[Deed], kills: list[int], now: int
-) -> None:
+    units: dict[str, Unit], plans: Plans, deeds: list[Deed], kills: list[int], now: int,
+    machine: bool,
+) -> None:  # fmt: skip
     story = [*deeds, ("shut down", "")]
-    expected, _ = tell(units, plans, story, [], now)
-    states, _ = tell(units, plans, story, kills, now)
+    expected, _ = tell(units, plans, story, [], now, machine=machine)
+    states, _ = tell(units, plans, story, kills, now, machine=machine)
     assert states == expected

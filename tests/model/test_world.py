@@ -28,9 +28,10 @@ some = st.lists(names, min_size=1, max_size=3)
 class Worlds(RuleBasedStateMachine):
     host: Host
 
-    @initialize(units=made.units(), plans=made.plans(), now=made.HOSTILE)
-    def begin(self, units: dict[str, Unit], plans: Plans, now: int) -> None:
-        self.host = Host(units, plans, now)
+    @initialize(
+        units=made.units(), plans=made.plans(), now=made.HOSTILE, machine=st.booleans())
+    def begin(self, units: dict[str, Unit], plans: Plans, now: int, machine: bool) -> None:
+        self.host = Host(units, plans, now, machine=machine)
 
     def _known(self, chosen: list[str]) -> list[str]:
         return [name for name in chosen if name in self.host.world.graph.units]
@@ -215,7 +216,7 @@ def deadlines(inst: Instance) -> list[int]:
 
 TestWorlds = Worlds.TestCase
 TestWorlds.settings = settings(
-    max_examples=120,
+    max_examples=150,
     stateful_step_count=30,
     deadline=None,
     database=None,

@@ -26,7 +26,7 @@ from supervisor.model.unit import (
 )
 from tests.model.kernel import QUICK, Behaviour
 
-NAMES = ("a", "b", "c", "d", "e")
+NAMES = ("boot", "b", "c", "d", "rescue")  # two that mean something to a machine
 HOSTILE = st.sampled_from([1, 2**31 - 1, 2**32, 10**15, 2**62])  # where clocks like to break
 _MS = 1_000_000
 _SOON = st.sampled_from([1, 5, 10, 20, 40])  # ns: together with one another, or just before
