@@ -104,8 +104,9 @@ void life_signal(int sig, int pid, uint32_t uid) {
     if (end < 0 && (sig >= 32 || !(passed_on >> sig & 1))) return;
     kept.signals_owed |= UINT64_C(1) << sig;
     kept.sender[sig] = (struct sender){sig, pid, uid};
-    if (end >= 0 && (++kept.stop_signals >= 3 || !kept.ever_greeted || kept.early_deaths >= 3) && end_all(end, true))
-        say("asked to stop, and no manager does it; stopping everything", NULL);
+    /* To a machine's manager SIGTERM is no stop. */
+    if (end >= 0 && ((kept.stop_signals += !machine || sig != SIGTERM) >= 3 || !kept.ever_greeted || kept.early_deaths >= 3)
+        && end_all(end, true)) say("asked to stop, and no manager does it; stopping everything", NULL);
 }
 
 void nudge_listen(bool on) {

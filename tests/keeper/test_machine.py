@@ -22,6 +22,7 @@ cp "$1" /etc/unboxed/boot.args || exit 98
 cp "$2" /etc/hostname
 exec "$3"
 """
+HELLO = "printf '\\024\\0\\0\\0\\001\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\001\\0\\0\\0' >&3"
 HOSTS = ("/proc/swaps", "/proc/mounts")
 
 
@@ -75,3 +76,15 @@ def test_arguments_without_manager_or_logger_are_a_rescue_shell_and_not_the_end_
     assert "rescue shell: cannot read /etc/unboxed/boot.args: it " in done.stderr
     assert "machine=, pipe:" in done.stdout
     assert done.stderr.endswith("unboxed-init: powering off\n")
+
+
+@needs_root
+def test_a_manager_that_is_asked_to_begin_anew_is_not_asked_to_stop(tmp_path: Path) -> None:
+    """SIGTERM is no stop to a machine's manager, so its third one is no end; a third SIGRTMIN+4 is."""
+    each = "for n in 1 2 3 4; do kill -{} 1; sleep 0.1; done;"
+    manager = f"{HELLO}; {each.format(15)} echo still here >&2; {each.format(38)} sleep 20"
+    done = boot(tmp_path, ["--", "/bin/sh", "-c", manager, "--", *LOGGER])
+    assert done.returncode in {-signal.SIGINT, 128 + signal.SIGINT}, done.stderr
+    still, _, rest = done.stderr.partition("still here\n")
+    assert "asked to stop" not in still
+    assert "asked to stop, and no manager does it" in rest
