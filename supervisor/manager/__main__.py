@@ -18,6 +18,9 @@ def _import_path() -> None:
 
 if __name__ == "__main__":
     _import_path()
+    from supervisor.manager.bundle import use
+
+    use(__file__.rpartition("/manager/")[0])
     from supervisor.manager.main import main
 
     sys.exit(main(sys.argv[1:], _BEGAN_NS))

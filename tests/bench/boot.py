@@ -12,8 +12,8 @@ import shutil
 import signal
 import subprocess
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,12 +46,23 @@ class Guest(NamedTuple):
                 "-append", words]
 
 
+def chosen(guest: Guest, wants: Callable[[str], bool]) -> list[images.Init]:
+    """Those that are installed and whose names `wants` lets through; only where memory is looked
+    at also the machines with udev, and not those that have neither logs nor states."""
+    found = [init for init in images.INITS if wants(init.name) and Path(init.needs).exists()]
+    if guest.settle_s:
+        return [init for init in found if init.name.startswith(("unboxed", "systemd"))]
+    return [init for init in found if not init.whole]
+
+
 def why_not(guest: Guest) -> str:
     """What this machine lacks for a run, or "" if it lacks nothing."""
     if os.geteuid() != 0:
         return "root is needed to make device nodes for the images"
     if shutil.which(guest.program) is None:
         return f"{guest.program} is not installed"
+    if guest.kernel and not Path(guest.kernel).exists():
+        return f"there is no kernel {guest.kernel}"
     return ""
 
 

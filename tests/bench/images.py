@@ -162,15 +162,17 @@ def _unboxed(root: Path) -> list[str]:
     shutil.copy2(KEEPER, root / "bin/unboxed-init")
     units = root / "etc/unboxed/units"
     units.mkdir(parents=True)
-    words = ", ".join(f'"{word}"' for word in SERVICE.split())
+    command = ", ".join(f'"{word}"' for word in SERVICE.split())
     for i in range(COUNT):
-        (units / f"s{i}.toml").write_text(f'command = [{words}]\n[restart]\nwhen = "always"\n')
+        (units / f"s{i}.toml").write_text(f'command = [{command}]\n[restart]\nwhen = "always"\n')
     there, python = f"/{site.relative_to(root)}", [f"/usr/bin/{name}", "-I", "-S"]
+    maker = f"{there}/supervisor/manager/make_bundle.py"
+    subprocess.run(["chroot", root, *python, maker], check=True)  # as the Debian package does
     where = ["--runtime-dir", "/run/unboxed", "--log-dir", "/var/log/unboxed"]
-    (root / "etc/unboxed/boot.args").write_text("\n".join([
-        "--", *python, f"{there}/supervisor/manager/__main__.py", "--machine", "--site", there, *where,
-        "--", *python, f"{there}/supervisor/logger/__main__.py", *where, "",
-    ]))  # fmt: skip
+    manager = [f"{there}/supervisor/manager/__main__.py", "--machine", "--site", there, *where]
+    logger = [f"{there}/supervisor/logger/__main__.py", *where]
+    words = ["--", *python, *manager, "--", *python, *logger]
+    (root / "etc/unboxed/boot.args").write_text("".join(f"{word}\n" for word in words))
     return ["/bin/unboxed-init"]
 
 

@@ -117,6 +117,15 @@ def _single(groups: dict[tuple[str, Any], Rows]) -> Iterable[str]:
                 ("agent's CPU, ms", _spread("agent_ms")), ("bytes", _spread("bytes")),
                 ("packed", _spread("packed_bytes")),
             ])  # fmt: skip
+        elif workload == "boot":
+            yield _table(f"A machine's boot, {variant}: 20 services", rows, [
+                ("first, ms", _spread("first_ms")), ("last, ms", _spread("last_ms")),
+                ("boots", lambda samples: str(len(_values(samples, "last_ms")))),
+            ])  # fmt: skip
+        elif workload == "booted":
+            yield _table(f"Memory after a boot, {variant}, KB", rows, [
+                ("of the machine", _spread("used_kb")), ("processes (PSS)", _spread("pss_kb")),
+            ])  # fmt: skip
         elif workload == "apps":
             yield _table(f"{variant:,} services at level app with limits", rows, [
                 ("started", _least("started")), ("all, ms", _spread("wall_s", 1e3)),

@@ -12,9 +12,11 @@
     run.py isolate     one isolated process, from the request to its first byte
     run.py keys        what each key of a sandbox costs: start, memory, system calls
     run.py apps        1,000 services at level app with limits, beside bare processes
+    run.py boot        a machine's boot under each init, in a guest: first and last of 20 services
+    run.py booted      memory of a machine after that, ours beside systemd
     run.py trace       system calls a service
     run.py report      the tables, from the samples of any number of runs
-    run.py all         every workload but trace, then the tables
+    run.py all         every workload but trace, boot and booted, then the tables
 
 Every repeat runs each peer once before the next repeat begins. Samples are appended to --out as
 JSON lines.
@@ -35,6 +37,7 @@ from typing import NoReturn
 sys.path.append(str(Path(__file__).resolve().parents[2]))  # last: what is installed is measured
 
 from tests.bench import (
+    boot,
     delay,
     harness,
     isolation,
@@ -63,6 +66,7 @@ _IDLE_N = 1000
 _SCRAPE_N = 1000
 _KEYS_N = 50  # units that are weighed of each key
 _APPS_N = 1000
+_SETTLE_S = 4  # after the last start, before memory is looked at
 
 
 class Run:
@@ -211,6 +215,20 @@ def apps(run: Run) -> None:
             run.sample("apps", name, rep, {"n": n}, measure)
 
 
+def boots(arguments: argparse.Namespace, bindir: Path, guest: boot.Guest) -> None:
+    """Needs nothing of this machine's cgroups, hence no Bench."""
+    words = [word for word in arguments.peers.split(",") if word]
+    inits = boot.chosen(guest, lambda name: not words or any(word in name for word in words))
+    with boot.archives(bindir, inits) as archives:
+        for rep in range(arguments.reps):
+            for name, archive in archives.items():
+                sample = {"workload": arguments.workload, "peer": name, "rep": rep,
+                          "what": guest.program, **boot.measure(guest, archive)}
+                with Path(arguments.out).open("a") as out:
+                    print(json.dumps(sample), file=out)
+                print(sample, flush=True)
+
+
 def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -218,7 +236,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "workload", choices=[*_SINGLE, "idle", "orphans", "logs", "delay", "query", "scrape",
                      "isolate",
-                     "keys", "apps", "report", "all"])
+                     "keys", "apps", "boot", "booted", "report", "all"])
+    parser.add_argument("--kernel", default="", help="of boot and booted: an image for QEMU")
     parser.add_argument("--n", default="", help="numbers of services, comma-separated")
     parser.add_argument("--reps", type=int, default=5)
     parser.add_argument("--peers", default="", help="rows whose name contains one of these")
@@ -228,11 +247,21 @@ def main(argv: Sequence[str]) -> int:
     if arguments.workload == "report":
         print(report.tables(Path(arguments.out)))
         return 0
-    if lacking := harness.why_not():
+    guest = None
+    if arguments.workload in ("boot", "booted"):
+        settle_s = _SETTLE_S if arguments.workload == "booted" else 0
+        guest = boot.Guest(arguments.kernel, settle_s)
+    if lacking := boot.why_not(guest) if guest else harness.why_not():
         print(f"cannot measure: {lacking}; nothing was run", file=sys.stderr)
         return 1
     signal.signal(signal.SIGTERM, _end)
     bindir = harness.build_probes(harness.scratch())
+    if guest:
+        try:
+            boots(arguments, bindir, guest)
+        finally:
+            shutil.rmtree(bindir, ignore_errors=True)
+        return 0
     bench = Bench(bindir, Fifo(bindir / "fifo"))
     try:
         _measure(Run(arguments, bench), arguments.workload)
