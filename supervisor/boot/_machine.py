@@ -28,6 +28,11 @@ def step(
 ) -> int:
     """Run a step in the way that its words say; the exit code."""
     way = ways.get(" ".join(argv))
+    if list(argv) in (["--help"], ["-h"]):
+        words = " or ".join(filter(None, ways))
+        text = sys.modules[ways[""].__module__].__doc__ or ""
+        print(f"usage: unboxed boot {name}{words and f' [{words}]'}\n\n{text.strip()}")
+        return 0
     if way is None:
         words = " or ".join(filter(None, ways)) or "no words"
         print(f"cannot run boot step {name}: it takes {words}; nothing was done", file=sys.stderr)

@@ -319,6 +319,13 @@ def test_a_word_that_a_step_does_not_know_is_refused(capsys: pytest.CaptureFixtu
     assert "it takes --save; nothing was done" in capsys.readouterr().err
 
 
+def test_a_step_tells_what_it_is_for(capsys: pytest.CaptureFixture[str]) -> None:
+    assert identity.main(["--help"]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("usage: unboxed boot identity [--save]\n")
+    assert "machine id, random seed" in said
+
+
 def test_an_end_is_told_in_words() -> None:
     assert Ended(137, "").words() == "killed by SIGKILL"
     assert Ended(255, "a\n b\n").words() == "a; b (exit code 255)"
