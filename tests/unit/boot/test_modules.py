@@ -103,6 +103,20 @@ def test_nodes_of_modules_that_load_when_opened_are_asked_for(
                     ("/dev/net/tun", 0o666, os.makedev(10, 200))]
 
 
+def test_the_kernels_own_file_systems_are_mounted_where_it_has_them(machine: Made) -> None:
+    machine.write("/proc/filesystems", "nodev\tsecurityfs\nnodev\tbpf\nnodev\tmqueue\n\text4\n")
+    for path in ("/sys/kernel/security", "/sys/kernel/debug", "/sys/fs/bpf"):
+        Path(machine.path(path)).mkdir(parents=True)
+    machine.mounted("/sys/fs/bpf bpf rw")
+    assert modules.run(machine) == 0
+    table = machine.path("/run/unboxed/boot/kernel.fstab")
+    assert machine.noted.calls == [("mount", "-a", "-T", table)]
+    assert Path(table).read_text() == (
+        "securityfs /sys/kernel/security securityfs nosuid,nodev,noexec 0 0\n"
+        "mqueue /dev/mqueue mqueue nosuid,nodev,noexec 0 0\n")
+    assert machine.told == ["kernel file systems: 2"]
+
+
 # --- network-filesystems ---
 
 FSTAB = ("/dev/sda1 / ext4 defaults\nnas:/a /a nfs defaults\nnas:/b /a/b nfs nofail\n"
