@@ -160,6 +160,7 @@ def _unboxed(root: Path) -> list[str]:
             for extension in [path, *path.rglob("*.so")]:
                 add(root, *_libraries_of(extension))
     shutil.copy2(KEEPER, root / "bin/unboxed-init")
+    (root / "bin/busybox").replace(root / "bin/sh")  # no getty: the others have none
     units = root / "etc/unboxed/units"
     units.mkdir(parents=True)
     command = ", ".join(f'"{word}"' for word in SERVICE.split())
