@@ -85,7 +85,7 @@ def _action(letters: Iterable[str], default: str) -> str:
 def _announce(verb: str, message: str) -> None:
     from supervisor.cli.wall import wall
 
-    first_process.check(verb)
+    power.check(verb)
     wall(message or f"The system will {power.DOING[verb]} now!")
 
 

@@ -42,19 +42,18 @@ def _name() -> str:
 
 def signal(verb: str) -> None:
     """Have PID 1 pass it on to its manager, or do it itself if that does not answer."""
-    check(verb)
-    try:
-        os.kill(1, SIGNALS[verb])
-    except PermissionError:
+    if os.geteuid():
         raise Failure(f"cannot {verb}: only root may signal PID 1; nothing was done",
-                      NOT_PERMITTED) from None
+                      NOT_PERMITTED)
+    check(verb)
+    os.kill(1, SIGNALS[verb])
 
 
 def at_once(verb: str, *, sync: bool = True) -> int:
     """reboot(2), with nothing stopped and nothing unmounted. Returns only if it failed."""
-    check(verb)
     if os.geteuid():
         raise Failure(f"cannot {verb} at once: only root may; nothing was done", NOT_PERMITTED)
+    check(verb)
     if sync:
         _sync()
     import ctypes

@@ -11,9 +11,8 @@ import signal
 import sys
 import time
 
-from supervisor.cli import first_process
 from supervisor.cli.call import DONE, Failure
-from supervisor.cli.power import DOING, end, runtime_dir
+from supervisor.cli.power import DOING, check, end, runtime_dir
 from supervisor.cli.wall import wall
 from supervisor.control.client import ControlError, connect
 
@@ -37,7 +36,7 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__fil
 
 def schedule(verb: str, when: int, message: str, *, tell: bool) -> int:
     """`when`: seconds since 1970. One that was scheduled before is given up for it."""
-    first_process.check(verb)
+    check(verb)
     command = [sys.executable, "-m", "supervisor.cli.scheduled", str(when), verb, str(int(tell)),
                message]
     keys: dict[str, Any] = {

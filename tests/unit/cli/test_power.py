@@ -29,6 +29,7 @@ class Init:
 
     def __init__(self) -> None:
         self.name = "unboxed-init"
+        self.uid = 0
         self.signals: list[tuple[int, int]] = []
         self.resets: list[tuple[str, bool]] = []
         self.said: list[str] = []
@@ -48,6 +49,7 @@ def init(monkeypatch: pytest.MonkeyPatch) -> Init:
     made = Init()
     monkeypatch.setattr(first_process, "_name", lambda: made.name)
     monkeypatch.setattr(first_process, "at_once", made.reset)
+    monkeypatch.setattr(os, "geteuid", lambda: made.uid)
     monkeypatch.setattr(os, "kill", lambda pid, number: made.signals.append((pid, number)))
     monkeypatch.setattr(wall, "wall", made.wall)
     monkeypatch.setattr(scheduled, "wall", made.wall)
@@ -154,6 +156,24 @@ def test_a_host_of_another_init_is_left_alone(
         "cannot reboot: PID 1 of this host is systemd, not unboxed-init; nothing was done")
     assert not init.signals
     assert not init.resets
+
+
+def test_who_is_not_root_cannot_go_around_it(runtime: Path, cli: Cli, init: Init) -> None:
+    assert runtime.is_dir()
+    init.uid = 1000
+    assert cli("reboot") == (
+        4, "", "cannot reboot: only root may signal PID 1; nothing was done\n")
+    assert not init.signals
+
+
+def test_who_cannot_see_what_pid_1_is_asks_the_supervisor(
+    fake: FakeSupervisor, ends: list[dict[str, Any]], named: Named, init: Init
+) -> None:
+    init.uid, init.name = 1000, "init"
+    assert named("reboot").code == 1
+    fake.supervisor["keeper_pid"] = 1
+    assert named("reboot").code == 0
+    assert [one["action"] for one in ends] == ["reboot"]
 
 
 def test_a_supervisor_that_boots_no_machine_is_not_gone_around(
