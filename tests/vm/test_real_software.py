@@ -1,0 +1,237 @@
+"""Debian's own packages in a machine of ours: each is used as people use it.
+
+The tests are one life of a machine, in this order: it boots, works, boots again, goes off.
+"""
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stack import ROOT
+from tests.vm import server as made
+from tests.vm.machine import needs_machine
+from tests.vm.server import THEIRS, Server
+
+pytestmark = needs_machine
+
+PASSWORD = "correct horse"  # noqa: S105 - of a machine that lives a minute
+PACKAGES = ("cron", "dbus", "nginx-light", "openssh-server", "postgresql", "rsyslog")
+# A server with a unit of ours, and one without; neither is installed yet.
+LATER = ("redis-server", "acpid")
+NETWORK = f"""
+kind = "task"
+command = ["sh", "-c", "ip link set vec0 up && ip addr add {THEIRS}/24 dev vec0"]
+restart.when = "never"
+sandbox.level = "off"
+"""
+# It wants a helper of the host, which is not there: it can only fail.
+NO_WATCHDOG = "autostart = false\n"
+SITE = "server { listen 80; location / { return 200 served; } }\n"
+JOB = "@reboot ann id -un > /tmp/job\n"
+APT = "DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends"
+SHOP = ("web", "migrate", "worker")
+
+
+@pytest.fixture(scope="module")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made.skip_unless_possible()
+    return made.make_key(tmp_path_factory.mktemp("key"))
+
+
+@pytest.fixture(scope="module")
+def image(key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("image")
+    debs = home / "debs"
+    for name in LATER:
+        made.packages_for_later(debs / name, name)
+    demo = ROOT / "units" / "demo"
+    units = {
+        f"etc/unboxed/units/{name}.toml": (demo / f"{name}.toml").read_text().replace(
+            "/opt/unboxed/share/unboxed/units/demo", "/usr/share/unboxed/units/demo")
+        for name in SHOP
+    }
+    public = key.with_suffix(".pub").read_text()
+    made.build(
+        home / "disk", PACKAGES,
+        {
+            "etc/unboxed/units/network.toml": NETWORK,
+            "etc/unboxed/units/watchdog.toml.d/off.toml": NO_WATCHDOG,
+            "etc/nginx/sites-available/default": SITE,  # Debian's listens on [::], too
+            "etc/cron.d/test": JOB,
+            "root/.ssh/authorized_keys": public,
+            **units,
+        },
+        f"--password={PASSWORD}", f"--add={debs}:/var/cache/later", "--size=2G")  # fmt: skip
+    return home / "disk"
+
+
+@pytest.fixture(scope="module")
+def server(image: Path, key: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("server"), image, key) as server:
+        server.up("ssh")
+        server.run("useradd -m -s /bin/bash ann; cp -r /root/.ssh /home/ann; chown -R ann /home/ann"
+                   f"; echo 'ann:{PASSWORD}' | chpasswd")
+        yield server
+
+
+def test_a_user_logs_in_at_the_console_and_has_job_control(server: Server) -> None:
+    server.up("getty-tty0")
+    server.type("\n")
+    at = server.mark()
+    server.says("login: ")
+    server.type("ann\n")
+    server.says("Password: ", at)
+    server.type(f"{PASSWORD}\n")
+    server.says("$ ", at)
+    server.type("tty; ps -o stat= -p $$; sleep 1000; echo in''terrupted\n")
+    server.says("/dev/tty0\n", at)
+    server.says("\nS\n", at)
+    server.wait(lambda: server.run("pgrep -f '^sleep 1000' || :"), "the program to interrupt")
+    again = server.mark()
+    server.type("\x03")
+    server.says("$ ", again)
+    server.type("sleep 999 &\nkill %1; wait; echo con''trolled\n")
+    text = server.says("controlled", at)
+    assert "Terminated" in text
+    assert "job control" not in text
+    assert re.search(r"ann +tty0", server.run("who"))
+    at = server.mark()
+    server.type("exit\n")
+    server.says("login: ", at)  # the next one asks
+    assert "tty0" not in server.run("who")
+    assert re.search(r"ann +tty0 .*\(\d\d:\d\d\)", server.run("last -w ann"))
+
+
+def test_a_session_has_a_group_of_its_own_and_outlives_a_restart_of_sshd(server: Server) -> None:
+    session = server.session("ann")
+    assert session.stdin is not None
+    assert session.stdout is not None
+    try:
+        assert server.run("cat /proc/self/cgroup").startswith("0::/sessions/0/sshd-")
+        uid = server.run("id -u ann").strip()
+        owner = server.run(f"stat -c %U:%a /run/user/{uid}").strip()
+        assert owner == "ann:700"
+        server.run("unboxed restart ssh")
+        session.stdin.write("still here\n")
+        session.stdin.flush()
+        assert session.stdout.readline() == "still here\n"
+    finally:
+        session.stdin.close()
+        session.wait(20)
+        session.stdout.close()
+    gone = f"! [ -e /run/user/{uid} ] && ! [ -e /sys/fs/cgroup/sessions/{uid} ] && echo gone || :"
+    server.wait(lambda: server.run(gone), "the end of the session")
+
+
+def test_cron_ran_a_job_as_its_user(server: Server) -> None:
+    server.run("rm -f /run/crond.reboot; unboxed restart cron")  # ann was made after its start
+    server.wait(lambda: server.run("cat /tmp/job 2>/dev/null || :") == "ann\n", "the job")
+
+
+def test_rsyslog_writes_what_programs_and_the_kernel_say(server: Server) -> None:
+    server.run("logger -t shop sold a lamp")
+    server.wait(lambda: server.run("grep -c 'shop: sold a lamp' /var/log/syslog || :") == "1\n",
+                "the message")
+    assert "Linux version" in server.run("cat /var/log/kern.log")
+    assert "Linux version" in server.run("unboxed logs kernel")
+    assert "skipped" in server.run("unboxed status syslog || :")
+
+
+def test_nginx_serves(server: Server) -> None:
+    server.up("nginx")
+    script = f'from urllib.request import urlopen; print(urlopen("http://{THEIRS}/").read())'
+    assert server.outside(sys.executable, "-c", script) == "b'served'\n"
+
+
+def test_postgres_answers(server: Server) -> None:
+    server.up("postgresql")
+    assert server.run("su postgres -c 'psql -Atc \"select 1\"'") == "1\n"
+
+
+def test_the_shop_sells(server: Server) -> None:
+    server.up("web/0", "web/1", "worker")
+    page = server.run("""python3 -c '
+from urllib.request import urlopen
+print(urlopen("http://127.0.0.1:8080/").read().decode())'""")
+    assert "Corner Shop" in page
+
+
+def test_a_daemon_is_installed_supervised_upgraded_and_removed(server: Server) -> None:
+    server.run(f"{APT} install /var/cache/later/redis-server/*.deb 2>&1")
+    assert server.run("redis-cli ping") == "PONG\n"
+    pid = server.run("unboxed status --json redis-server | grep -o '\"pid\":[0-9]*' | sed -n 2p")
+    assert server.run("pgrep -x redis-server") == pid.partition(":")[2]
+    said = server.run("dpkg --install /var/cache/later/redis-server/redis-server_*.deb 2>&1")
+    assert "policy-rc.d denied execution of restart" in said  # it did that itself
+    assert server.run("redis-cli ping") == "PONG\n"
+    assert server.run("pgrep -x redis-server") != pid.partition(":")[2]
+    server.run("service redis-server stop; ! pgrep redis-server; service redis-server start")
+    assert "0::/unboxed/units/redis-server" in server.run("cat /proc/$(pgrep redis-server)/cgroup")
+    server.run("dpkg --purge redis-server 2>&1; ! pgrep redis-server")
+
+
+def test_a_daemon_without_a_unit_is_not_started_and_that_is_said(server: Server) -> None:
+    said = server.run("dpkg --install /var/cache/later/acpid/*.deb 2>&1")
+    assert "there is no unit acpid" in said
+    assert server.run("pgrep acpid || echo none") == "none\n"
+    assert "no unit acpid" in server.run("service acpid start 2>&1 || :")
+    assert server.run("pgrep acpid || echo none") == "none\n"
+    server.run("dpkg --purge acpid 2>&1")
+
+
+@pytest.fixture(scope="module")
+def again(
+    server: Server, image: Path, key: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """The same machine after a reboot. /root/before has what it was."""
+    server.run("cat /etc/machine-id /proc/sys/kernel/random/boot_id > /root/before; sync")
+    at = server.mark()
+    server.run("(sleep 0.5; reboot) >/dev/null 2>&1 &")
+    server.hang_up()
+    assert "reboot: Restarting system" in server.ended()[at:]
+    with Server(tmp_path_factory.mktemp("again"), image, key) as again:
+        again.up("ssh")
+        yield again
+
+
+def test_everything_is_there_again_after_a_reboot(again: Server) -> None:
+    was = again.run("cat /root/before").split()
+    now = again.run("cat /etc/machine-id /proc/sys/kernel/random/boot_id").split()
+    assert now[0] == was[0]
+    assert now[1] != was[1]
+    again.up("nginx", "postgresql", "cron", "rsyslog", "dbus", "web/0", "getty-tty0")
+    assert again.run("su postgres -c 'psql -Atc \"select 1\"'") == "1\n"
+    records = again.run("last -x -w")
+    assert records.count("reboot ") == 2, records
+    assert records.count("shutdown ") == 1, records
+    assert "recovery" not in again.console()
+
+
+def test_it_stops_in_order_and_its_file_system_is_clean(again: Server, image: Path) -> None:
+    at = again.mark()
+    again.run("(sleep 0.5; poweroff) >/dev/null 2>&1 &")
+    again.hang_up()
+    said = again.ended()[at:]
+    down = {unit: said.index(f"\n{unit}: down (")
+            for unit in ("ssh", "sessions", "nginx", "postgresql", "web/0", "web/1", "worker",
+                         "cron", "rsyslog", "boot")}
+    assert down["ssh"] < down["sessions"], said  # each before what it needs
+    assert max(down.values()) == down["boot"], said
+    assert "reboot: System halted" in said or "reboot: Power down" in said, said
+    found = subprocess.run(["/usr/sbin/e2fsck", "-fn", str(image)], capture_output=True,
+                           check=False, text=True)  # fmt: skip
+    assert found.returncode == 0, found.stdout + found.stderr
+    logs = "/var/log/unboxed/postgresql"
+    newest = re.findall(r"/([0-9a-f]{16}\.log)/", disk(image, f"ls -p {logs}"))[-1]
+    assert "database system is shut down" in disk(image, f"cat {logs}/{newest}")
+
+
+def disk(image: Path, request: str) -> str:
+    """What debugfs(8) says."""
+    return subprocess.run(["/usr/sbin/debugfs", "-R", request, str(image)], capture_output=True,
+                          check=True, text=True, errors="replace").stdout  # fmt: skip
