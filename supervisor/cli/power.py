@@ -33,6 +33,7 @@ def run(call: Call) -> int:
     if message is not None:
         from supervisor.cli.wall import wall
 
+        check(call.verb)
         wall(message)
     return end(call.verb, timeout_ns, force=bool(force), runtime=call.text("runtime-dir") or "")
 

@@ -144,7 +144,7 @@ def test_pid_1_is_signalled_where_nobody_answers(runtime: Path, cli: Cli, init: 
         assert init.signals.pop() == (1, number)
 
 
-@pytest.mark.parametrize("words", [("reboot",), ("reboot", "-ff")])
+@pytest.mark.parametrize("words", [("reboot",), ("reboot", "-ff"), ("reboot", "-m", "bye")])
 def test_a_host_of_another_init_is_left_alone(
     runtime: Path, cli: Cli, init: Init, words: tuple[str, ...]
 ) -> None:
@@ -156,6 +156,7 @@ def test_a_host_of_another_init_is_left_alone(
         "cannot reboot: PID 1 of this host is systemd, not unboxed-init; nothing was done")
     assert not init.signals
     assert not init.resets
+    assert not init.said
 
 
 def test_who_is_not_root_cannot_go_around_it(runtime: Path, cli: Cli, init: Init) -> None:
