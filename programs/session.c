@@ -61,11 +61,13 @@ static bool join(const char *group, pid_t pid) {
     return done;
 }
 
-/* Nobody opens and closes sessions of the same machine at once. Let go as we end. */
+/* Nobody opens and closes sessions of the same machine at once. Let go as we end. The file is root's
+ * alone: a lock that users could take would keep everybody out. */
 static void take_turns(void) {
+    static const char LOCK[] = "/run/unboxed/sessions.lock";
+    int fd = open(LOCK, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+    if (fd < 0 || flock(fd, LOCK_EX)) say("lock", LOCK);
     if (mkdir(USERS, 0755) && errno != EEXIST) say("make", USERS);
-    int fd = open(USERS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0 || flock(fd, LOCK_EX)) say("lock", USERS);
 }
 
 static bool lives(pid_t pid) { return pid > 0 && (!kill(pid, 0) || errno == EPERM); }
@@ -124,6 +126,7 @@ static int session(char **moved) {
     if (!path(of_user, sizeof of_user, "%s/%u", SESSIONS, user->pw_uid) ||
         !path(group, sizeof group, "%s/%s-%d", of_user, service, (int)first) ||
         !path(runtime, sizeof runtime, "%s/%u", USERS, user->pw_uid)) return 0;
+    alarm(10); /* a login goes on without us rather than wait for a kernel that hangs */
     take_turns();
     if (!strcmp(type, "open_session")) {
         sweep(of_user, 0);
