@@ -114,7 +114,9 @@ def qemu(place: Path, ports: dict[str, tuple[int, int]], given: argparse.Namespa
         str(given.memory), "-nographic", "-kernel", str(place / "linux"), "-initrd",
         str(place / "initrd"), "-append", words.strip(), "-drive",
         f"file={place}/disk.img,format=raw,if=virtio",
-        "-nic", f"user,model=virtio-net-pci{forward}",
+        # No screen and no boot by network: less to find for firmware, kernel and udev.
+        "-vga", "none", "-netdev", f"user,id=net{forward}",
+        "-device", "virtio-net-pci,netdev=net,romfile=",
         "-object", "rng-random,filename=/dev/urandom,id=rng", "-device", "virtio-rng-pci,rng=rng",
     ]
 

@@ -21,13 +21,13 @@ from tests.stack import ROOT
 RUN = ROOT / "packaging" / "vm" / "run.py"
 TOOLS = ("mmdebstrap", "qemu-system-x86_64", "ssh-keygen")
 # Emulated, beside whatever else this host does: only a failing test waits so long.
-PATIENCE_S = 240.0
+PATIENCE_S = 400.0
 NO_NETWORK = re.compile("(?i)resolving|connect to|connection|failed to fetch|unreachable")
 MISSING = [name for name in TOOLS if not shutil.which(name)]
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="files of a Debian belong to root: needs root"),
     pytest.mark.skipif(bool(MISSING), reason=f"there is no {', '.join(MISSING)} in PATH"),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(900),
 ]
 
 
