@@ -172,8 +172,8 @@ def finish(place: Path, below: Path, ours: Sequence[Path]) -> None:
     shutil.rmtree(there)
     for path in (place / "var/lib/apt/lists").glob("*_*"):
         path.unlink()
-    (place / "etc/hostname").write_text("unboxed\n")
-    (place / "etc/hosts").write_text("127.0.0.1 localhost unboxed\n::1 localhost\n")
+    (place / "etc/hostname").write_text("machine\n")
+    (place / "etc/hosts").write_text("127.0.0.1 localhost machine\n::1 localhost\n")
     (place / "etc/machine-id").write_text("")  # each machine makes its own, at its first boot
     (place / "etc/fstab").write_text("LABEL=root / ext4 errors=remount-ro 0 1\n")
     shutil.copytree(ROOT / "packaging/vm/etc", place / "etc", dirs_exist_ok=True)

@@ -83,11 +83,11 @@ def test_it_boots_says_how_to_log_in_serves_the_shop_and_ends(tmp_path: Path) ->
     with booted(tmp_path, "--keep") as terminal:
         password = terminal.until(r"with the password  (\w+)")[1]
         port = int(terminal.until(r"http://127\.0\.0\.1:(\d+)/")[1])
-        terminal.until("unboxed login: ")
+        terminal.until("machine login: ")
         terminal.type("root\n")
         terminal.until("Password: ")
         terminal.type(f"{password}\n")
-        terminal.until("root@unboxed:~# ")
+        terminal.until("root@machine:~# ")
         # The shop, and the network to reach it by.
         terminal.type("until unboxed start web online; do :; done; echo 'all' 'up'\n")
         terminal.until("\nall up\n")
