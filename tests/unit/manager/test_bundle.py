@@ -20,9 +20,9 @@ from supervisor.manager.bundle import use
 use(package)
 import supervisor.manager.main as main
 import tomli, msgspec
-from supervisor.config import limits  # not at the start, so not in it
+from supervisor.manager import learning  # not at a start, so not in it
 loader = type(main.__spec__.loader).__name__
-print(loader, main.__file__, bool(main.__doc__), type(limits.__spec__.loader).__name__)
+print(loader, main.__file__, bool(main.__doc__), type(learning.__spec__.loader).__name__)
 """
 
 
