@@ -17,7 +17,7 @@ from supervisor.core.world import CLOSE_NS, ENDED, RESTING, SERVING, World
 from supervisor.model import action as do
 from supervisor.model import event as ev
 from supervisor.model.state import Instance, Transition
-from supervisor.model.unit import Unit
+from supervisor.model.unit import BOOT, Unit
 from tests.model.kernel import QUICK, STEADY, Behaviour, Kernel
 
 Plans = Mapping[str, Sequence[Behaviour]]  # "UNIT" or "UNIT:ROLE" -> its runs; the last repeats
@@ -96,9 +96,27 @@ class Watched(World):
         needs = unit.needs
         edges = (*needs.requires, *needs.wants, *needs.binds_to, *needs.after)
         before = self.graph.units[name].needs.before if name in self.graph.units else ()
-        return any(e.unit == name and e.order for e in edges) or any(
-            e.unit == unit.name for e in before
-        ) or self._is_agent_of(name, unit.name)  # fmt: skip
+        return (
+            any(e.unit == name and e.order for e in edges)
+            or any(e.unit == unit.name for e in before)
+            or self._is_agent_of(name, unit.name)
+            or (name == BOOT and self._waits_for_boot(unit.name))
+        )
+
+    def _waits_for_boot(self, name: str) -> bool:
+        """Whether it does although its file does not say so: a machine's, and `boot` does not look
+        at it."""
+        units = self.graph.units
+        early = {BOOT, "rescue"}
+        todo = early & units.keys()
+        while todo:
+            needs = units[todo.pop()].needs
+            edges = (*needs.requires, *needs.wants, *needs.binds_to, *needs.after)
+            ahead = {e.unit for e in edges if e.unit in units}
+            ahead |= {n for n, u in units.items() if early & {e.unit for e in u.needs.before}}
+            todo |= ahead - early
+            early |= ahead
+        return self.machine and BOOT in units and name not in early
 
     def _is_agent_of(self, name: str, main: str) -> bool:
         """Whether that agent goes first: unless it is refused, or its needs say otherwise."""
@@ -113,6 +131,7 @@ class Watched(World):
             edges = (*needs.requires, *needs.wants, *needs.binds_to, *needs.after)
             ahead = {e.unit for e in edges if e.order and e.unit in units}
             ahead |= {n for n, u in units.items() if one.name in {e.unit for e in u.needs.before}}
+            ahead |= {BOOT} if self._waits_for_boot(one.name) else set()
             todo |= ahead - first
             first |= ahead
         return main not in first

@@ -216,7 +216,7 @@ def deadlines(inst: Instance) -> list[int]:
 
 TestWorlds = Worlds.TestCase
 TestWorlds.settings = settings(
-    max_examples=150,
+    max_examples=130,
     stateful_step_count=30,
     deadline=None,
     database=None,
