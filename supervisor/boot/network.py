@@ -28,6 +28,7 @@ Make the network of this machine as FILE says (/etc/unboxed/network.toml).
 """
 _MODES = ("--show", "--check", "--watch", "--schema", "--help", "-h")
 _LATE_S = 0.05  # what comes together is looked at once
+_OFTEN_S, _HEARD_S = 0.05, 1.0
 
 
 def main(arguments: Sequence[str], where: Places | None = None) -> int:
@@ -90,6 +91,8 @@ def _watch(
     while True:
         there = {(link.index, link.name) for link in look(netlink).links.values()}
         if there != known:
+            limit = time.monotonic() + network.wait.devices_ns / 1e9
+            _named(where, netlink, events, limit)
             wrong = _settle(network, where, netlink, None)
             for line in wrong if wrong != told else ():
                 _complain(line)
@@ -119,19 +122,21 @@ def _settle(
     network: MachineNetwork, where: Places, netlink: Netlink, events: Netlink | None
 ) -> list[str]:
     """Apply it, and with `events` again as interfaces come, until none is missing or `wait.devices`
-    is over. What is not as the file says."""
-    from select import select
-
+    is over; one that is optional is waited for while udev is busy. What is not as the file says."""
+    from supervisor.boot.net import udev
     from supervisor.boot.net.apply import apply
 
     deadline = time.monotonic() + network.wait.devices_ns / 1e9
+    if events is not None and network.interface:
+        _named(where, netlink, events, deadline)
     while True:
         outcome = apply(network, where, netlink, _say)
-        left = deadline - time.monotonic()
-        if events is None or not outcome.missing or left <= 0:
+        perhaps = outcome.absent and udev.busy(where.udev)
+        if events is None or not (outcome.missing or perhaps) or time.monotonic() >= deadline:
             break
-        if select([events.socket], [], [], left)[0]:
-            events.drain()
+        while not _event(events, deadline, often=perhaps) and time.monotonic() < deadline:
+            if perhaps and not udev.busy(where.udev):
+                break
     if outcome.dhcp:
         _say("other addresses are to be asked for by DHCP: unboxed restart dhcp")
     when = f"after {network.wait.devices_ns / 1e9:g} s"
@@ -139,6 +144,31 @@ def _settle(
         f"cannot find {name}: it is not there {when}; the others are set up"
         for name in outcome.missing
     ]
+
+
+def _named(where: Places, netlink: Netlink, events: Netlink, deadline: float) -> None:
+    """Wait until udev has named the interfaces that are there. That it is idle counts from a second
+    on: it may not have heard of them before."""
+    from supervisor.boot.net import udev
+    from supervisor.boot.net.seen import look
+
+    surely = time.monotonic() + _HEARD_S
+    while udev.unnamed(look(netlink).links.values(), where.udev):
+        now = time.monotonic()
+        if now >= deadline or (now >= surely and not udev.busy(where.udev)):
+            return
+        _event(events, deadline, often=True)
+
+
+def _event(events: Netlink, deadline: float, *, often: bool) -> bool:
+    """Whether links changed. `often`: come back soon, since udev tells nobody what it is at."""
+    from select import select
+
+    left = max(0.0, deadline - time.monotonic())
+    if not select([events.socket], [], [], min(left, _OFTEN_S) if often else left)[0]:
+        return False
+    events.drain()
+    return True
 
 
 def _say(line: str) -> None:

@@ -2,6 +2,7 @@
 
     netlink     a socket to the kernel, with pyroute2's message classes
     seen        a snapshot of links, addresses and routes
+    udev        whether names may still change
     chosen      which interface each table of the file means
     plan        the difference, as rows: pure
     act         carries rows out

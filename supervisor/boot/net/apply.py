@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from supervisor.boot.net import resolver
 from supervisor.boot.net.act import act
-from supervisor.boot.net.chosen import choose, missing
+from supervisor.boot.net.chosen import absent, choose, missing
 from supervisor.boot.net.made import Made, load, replace_file, store
 from supervisor.boot.net.netlink import Netlink
 from supervisor.boot.net.places import Places
@@ -29,10 +29,12 @@ Tell = Callable[[str], None]
 
 
 class Outcome(Struct, frozen=True):
-    """`missing`: interfaces that are not there; `dhcp`: the leases to ask for are others."""
+    """`missing`: interfaces that are not there; `absent`: so are any, also those that may be;
+    `dhcp`: the leases to ask for are others."""
 
     problems: list[str]
     missing: list[str]
+    absent: bool = False
     dhcp: bool = False
 
 
@@ -64,7 +66,10 @@ def apply(network: MachineNetwork, places: Places, netlink: Netlink, tell: Tell)
     if record != both:
         store(places.folder, record)
     problems += _write_names(network, places, wanted, tell)
-    return Outcome(problems, missing(network, chosen, seen), _leases(network, places, wanted, made))
+    return Outcome(
+        problems, missing(network, chosen, seen), absent(network, chosen),
+        _leases(network, places, wanted, made),
+    )
 
 
 def _rounds(

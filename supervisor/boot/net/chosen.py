@@ -58,6 +58,11 @@ def _standing(network: MachineNetwork, found: dict[str, str], seen: Seen) -> dic
             return found
 
 
+def absent(network: MachineNetwork, chosen: Mapping[str, str]) -> bool:
+    """Whether any interface is not there, also one that may be missing."""
+    return any(one.name not in chosen for one in network.interface)
+
+
 def missing(network: MachineNetwork, chosen: Mapping[str, str], seen: Seen) -> list[str]:
     """What is not there and should be, in words of the file."""
     tables = {one.name for one in network.interface}

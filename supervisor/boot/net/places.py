@@ -5,7 +5,7 @@ import os
 
 from msgspec import Struct
 
-from supervisor.boot.net import resolver
+from supervisor.boot.net import resolver, udev
 from supervisor.config import machine_file
 
 
@@ -15,6 +15,7 @@ class Places(Struct, frozen=True):
     file: str
     folder: str
     resolv: str = resolver.PATH
+    udev: str = udev.FOLDER
 
 
 def places(file: str = machine_file.PATH) -> Places:

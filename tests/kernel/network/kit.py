@@ -17,7 +17,9 @@ class Place:
 
     def __init__(self, home: Path) -> None:
         self.ip: Any = pyroute2.IPRoute()
-        self.where = Places(f"{home}/network.toml", f"{home}/run", f"{home}/resolv.conf")
+        self.where = Places(
+            f"{home}/network.toml", f"{home}/run", f"{home}/resolv.conf", f"{home}/no-udev"
+        )
         self.home = home
 
     def cable(self, number: int) -> None:

@@ -8,6 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from supervisor.boot import network as step
 from supervisor.boot.net.netlink import LINKS, Netlink, NoLibrary, Refusal
@@ -220,6 +221,49 @@ def test_an_interface_that_comes_late_is_waited_for(
 
 def rename(place: Place, old: str, new: str) -> None:
     place.ip.link("set", index=place.index(old), ifname=new)
+
+
+def mark(folder: Path, *names: str) -> Path:
+    """What udev, or its queue, leaves there."""
+    (folder / "data").mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+    return folder
+
+
+def test_it_waits_until_udev_has_named_what_is_there(cables: Place) -> None:
+    folder = mark(cables.home / "udev", "control", "queue")
+    where = replace(cables.where, udev=str(folder))
+    Path(where.file).write_text('[interface.x]\nmatch = {name = "a*"}\naddresses = "10.1.1.1/24"\n')
+
+    def named() -> None:
+        rename(cables, "a0", "z0")
+        mark(folder, *(f"data/n{cables.index(name)}" for name in ("z0", "a1", "b0", "b1")))
+
+    own = threading.Timer(0.3, named)
+    own.start()
+    assert step.main([], where) == 0
+    own.join()
+    assert cables.addresses("z0") == set()  # it had this name for a moment only
+    assert cables.addresses("a1") == {"10.1.1.1/24"}
+
+
+def test_an_optional_one_is_waited_for_while_udev_is_busy(cables: Place) -> None:
+    names = (f"data/n{cables.index(name)}" for name in ("a0", "a1", "b0", "b1"))
+    folder = mark(cables.home / "udev", "control", "queue", *names)
+    where = replace(cables.where, udev=str(folder))
+    text = '[interface.{}]\noptional = true\naddresses = "10.1.1.1/24"\n'
+    Path(where.file).write_text(text.format("late"))
+    own = threading.Timer(0.3, lambda: rename(cables, "a1", "late"))
+    own.start()
+    assert step.main([], where) == 0
+    own.join()
+    assert cables.addresses("late") == {"10.1.1.1/24"}
+    Path(where.file).write_text(text.format("never"))
+    own = threading.Timer(0.3, (folder / "queue").unlink)
+    own.start()
+    assert step.main([], where) == 0  # long before wait.devices
+    own.join()
 
 
 def test_the_watch_sets_up_what_comes_and_says_an_error_once(cables: Place) -> None:
