@@ -527,3 +527,26 @@ def test_a_target_is_started_alone_but_a_machine_does_not_stand_there_with_nothi
     boot(bench.sup, target)
     assert launched(bench) == started
     assert bool(bench.reports) == ("nobody" in target)
+
+
+def test_a_supervisor_that_cannot_begin_has_somebody_look_at_it_and_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the keeper's rescue shell, in a session of its own; also where there is none to be had."""
+    monkeypatch.setattr(machines, "PACE_NS", 0)
+    notes = tmp_path / "notes"
+    execute = os.execv
+
+    def keeper(path: str, words: list[str]) -> None:
+        script = f"echo {path} {' '.join(words)} $(cut -d' ' -f 6 /proc/$$/stat) $$ > {notes}"
+        execute("/bin/sh", ["sh", "-c", script])
+
+    monkeypatch.setattr(os, "execv", keeper)
+    machines.cannot_begin("there is no room", 42)
+    *words, session, pid = notes.read_text().split()
+    assert words == ["/proc/42/exe", "unboxed-init", "--rescue", "there", "is", "no", "room"]
+    assert session == pid
+    monkeypatch.setattr(os, "execv", execute)
+    machines.cannot_begin("nor a keeper", 0)
+    with pytest.raises(ChildProcessError):  # nothing is left of the first one
+        os.waitpid(int(pid), os.WNOHANG)
