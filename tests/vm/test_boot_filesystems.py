@@ -23,6 +23,7 @@ pytestmark = [needs_machine, needs_disk, pytest.mark.slow]
 
 UNITS = ("boot", "coldplug", "filesystems", "lvm", "modules", "network-filesystems", "saved-state",
          "udev")  # fmt: skip
+LOG = "cat /var/log/unboxed/{}/*.log"
 LINES = FSTAB + """\
 /dev/ubdb /var ext4 nodev 0 2
 /var/lib/www /srv none bind
@@ -79,13 +80,13 @@ def test_two_lives_of_a_machine_with_four_file_systems_and_swap(tmp_path: Path) 
         assert machine.sh("cat /srv/page /proc/sys/kernel/panic") == "page7\n"
         assert "/dev/ubdd" in machine.sh("cat /proc/swaps")
         assert "system boot" in machine.sh("who -b")
-        said = machine.sh(f"{UNBOXED} logs filesystems")
+        said = machine.sh(LOG.format("filesystems"))
         for words in ("fsck /var: corrected", "(/gone) is not there", "root is read-write now",
                       "random seed: there was none; one is made"):  # fmt: skip
             assert words in said, "of before /var was mounted, too"
         machine.sh(f"test ! -e /forcefsck && {UNBOXED} restart filesystems")
         assert machine.rows()["late"]["pid"] == pid
-        again = machine.sh(f"{UNBOXED} logs filesystems")[len(said) :]
+        again = machine.sh(LOG.format("filesystems"))[len(said) :]
         assert "mounted" not in again
         assert "random seed" not in again
         identity = machine.sh("cat /etc/machine-id")
@@ -94,8 +95,8 @@ def test_two_lives_of_a_machine_with_four_file_systems_and_swap(tmp_path: Path) 
         assert_whole(disk)
     with Booted(tmp_path / "2", units, root=root, args=on_disk(), words=disks) as machine:
         machine.wait("late", "running")
-        assert "unmounted /far" in machine.sh(f"{UNBOXED} logs network-filesystems")
-        said = machine.sh(f"{UNBOXED} logs filesystems")
+        assert "unmounted /far" in machine.sh(LOG.format("network-filesystems"))
+        said = machine.sh(LOG.format("filesystems"))
         assert "fsck /: clean" in said
         assert said.rstrip().endswith("random seed: 512 bytes"), "it counts"
         assert machine.sh("cat /etc/machine-id") == identity
