@@ -22,7 +22,8 @@ cp "$1" /etc/unboxed/boot.args || exit 98
 cp "$2" /etc/hostname
 exec "$3"
 """
-HELLO = "printf '\\024\\0\\0\\0\\001\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\0\\001\\0\\0\\0' >&3"
+_FRAME = r"\024\0\0\0\001" + r"\0" * 11 + r"\001\0\0\0"
+HELLO = f"printf '{_FRAME}' >&3; head -c 1 <&3 >/dev/null"  # and the keeper's answer
 HOSTS = ("/proc/swaps", "/proc/mounts")
 
 
@@ -80,7 +81,7 @@ def test_arguments_without_manager_or_logger_are_a_rescue_shell_and_not_the_end_
 
 @needs_root
 def test_a_manager_that_is_asked_to_begin_anew_is_not_asked_to_stop(tmp_path: Path) -> None:
-    """SIGTERM is no stop to a machine's manager, so its third one is no end; a third SIGRTMIN+4 is."""
+    """SIGTERM is no stop to a machine's manager, so its third one is no end; SIGRTMIN+4's is."""
     each = "for n in 1 2 3 4; do kill -{} 1; sleep 0.1; done;"
     manager = f"{HELLO}; {each.format(15)} echo still here >&2; {each.format(38)} sleep 20"
     done = boot(tmp_path, ["--", "/bin/sh", "-c", manager, "--", *LOGGER])
