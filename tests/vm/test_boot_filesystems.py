@@ -38,6 +38,11 @@ def debugfs(disk: Path, request: str) -> None:
     subprocess.run(["/sbin/debugfs", "-w", "-R", request, disk], check=True, capture_output=True)
 
 
+def damage(disk: Path, file: str) -> None:
+    debugfs(disk, f"freei {file}")
+    debugfs(disk, "ssv state 2")  # to be looked at
+
+
 def damaged_var(home: Path) -> Path:
     tree = home / "var"
     for name in ("lib/www", "log", "tmp"):
@@ -45,8 +50,7 @@ def damaged_var(home: Path) -> Path:
     (tree / "lib/www/page").write_text("page")
     (tree / "log/wtmp").touch()
     disk = image(home / "var.img", 16, tree)
-    debugfs(disk, "freei /lib/www/page")
-    debugfs(disk, "ssv state 2")  # to be looked at
+    damage(disk, "/lib/www/page")
     return disk
 
 
@@ -61,8 +65,8 @@ def test_two_lives_of_a_machine_with_four_file_systems_and_swap(tmp_path: Path) 
     var, far = damaged_var(tmp_path), image(tmp_path / "far.img", 8)
     root = root_image(tmp_path, {
         "etc/fstab": LINES, "etc/machine-id": "", "etc/sysctl.d/a.conf": "kernel.panic = 7\n",
-        "forcefsck": "",
     })  # fmt: skip
+    damage(root, "/etc/hostname")
     units = {name: shipped(name) for name in UNITS}
     units["network-filesystems"] = units["network-filesystems"].replace('wants = ["online"]', "")
     units["boot"] = units["boot"].replace(', { unit = "tmpfiles", until = "finished" }', "")
@@ -70,6 +74,7 @@ def test_two_lives_of_a_machine_with_four_file_systems_and_swap(tmp_path: Path) 
     disks = [f"ubd1={var}", f"ubd2={far}", f"ubd3={swap_area(tmp_path)}"]
     with Booted(tmp_path / "1", units, root=root, args=on_disk(), words=disks) as machine:
         pid = machine.wait("late", "running")["pid"]
+        assert "fsck changed /dev/ubda, the root file system: rebooting" in machine.console()
         rows = machine.rows()
         assert rows["network-filesystems"]["state"] == "running"
         assert rows["udev"]["state"] in ("skipped", "running")
@@ -81,10 +86,10 @@ def test_two_lives_of_a_machine_with_four_file_systems_and_swap(tmp_path: Path) 
         assert "/dev/ubdd" in machine.sh("cat /proc/swaps")
         assert "system boot" in machine.sh("who -b")
         said = machine.sh(LOG.format("filesystems"))
-        for words in ("fsck /var: corrected", "(/gone) is not there", "root is read-write now",
-                      "random seed: there was none; one is made"):  # fmt: skip
+        for words in ("fsck /: clean", "fsck /var: corrected", "(/gone) is not there",
+                      "root is read-write now", "random seed: there was none"):  # fmt: skip
             assert words in said, "of before /var was mounted, too"
-        machine.sh(f"test ! -e /forcefsck && {UNBOXED} restart filesystems")
+        machine.sh(f"{UNBOXED} restart filesystems")
         assert machine.rows()["late"]["pid"] == pid
         again = machine.sh(LOG.format("filesystems"))[len(said) :]
         assert "mounted" not in again
