@@ -167,10 +167,12 @@ class EventLog:
             ready = self._stderr.poll(0)
             if not ready or not ready[0][1] & POLLOUT:
                 return  # nobody reads; the log stream has it
+            chunk = data[at : at + _CHUNK]
             try:
-                os.write(2, data[at : at + _CHUNK])
+                if os.write(2, chunk) < len(chunk):
+                    return  # a console that is held (^S) after all
             except BlockingIOError:
-                return  # a console that was held (^S), which is less patient than poll(2) says
+                return
             except OSError:
                 self._quiet = self._sup.machine is None  # it is closed; a console comes back
                 return
