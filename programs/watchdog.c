@@ -27,7 +27,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { DOWN_S = 180 }; /* stops of services (their deadline is 90 s), then at most 30 s of the last stage */
+enum { DOWN_S = 240 }; /* stops of services (their deadline is 90 s), what the keeper kills, then at most 80 s of the last stage */
 
 static bool told_to_end(long long ms) { /* within so long */
     struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};

@@ -91,6 +91,7 @@ def test_what_is_no_keeper_is_refused_and_nothing_changes() -> None:
     with Keeper() as keeper, tempfile.TemporaryDirectory() as directory:
         manager = keeper.manager()
         pid = manager.run(1, "web", plan("/bin/sleep", "1000"))
+        keeper.logger()  # which is started after that: its socket is among the descriptors
         broken = Path(directory) / "broken"
         broken.write_text(f"not a program, {MARK}")
         broken.chmod(0o755)
