@@ -9,6 +9,7 @@ else, in which `outside` runs programs of this host. Its root's key is ours.
 """
 from __future__ import annotations
 
+import os
 import runpy
 import shutil
 import socket
@@ -18,7 +19,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
@@ -46,6 +48,15 @@ def missing() -> str:
     except (urllib.error.URLError, OSError) as error:
         return f"no Debian can be made without a mirror: {error}"
     return ""
+
+
+@contextmanager
+def room_for_an_image() -> Iterator[Path]:
+    """A directory, in memory if there is enough of it: a machine waits for its disk often."""
+    free = os.statvfs("/dev/shm") if Path("/dev/shm").is_dir() else None
+    large = free is not None and free.f_bavail * free.f_frsize >= 6 << 30
+    with tempfile.TemporaryDirectory(prefix="vm-", dir="/dev/shm" if large else None) as name:
+        yield Path(name)
 
 
 def build(image: Path, packages: Sequence[str], files: Mapping[str, str], *words: str) -> None:
@@ -152,14 +163,28 @@ class Server(Kernel):
         subprocess.run([*self._there, *self._ssh, *self._shared, "-O", "exit", f"root@{THEIRS}"],
                        capture_output=True, check=False)  # fmt: skip
 
-    def session(self, user: str) -> subprocess.Popen[str]:
-        """A login that lasts until its input ends: a line that is written comes back."""
+    @contextmanager
+    def session(self, user: str, script: str = "") -> Iterator[Callable[[str], str]]:
+        """A login of that user, in which a line comes back; `script` is run before."""
         process = subprocess.Popen(
-            [*self._there, *self._ssh, f"{user}@{THEIRS}", "echo in; exec cat"],
+            [*self._there, *self._ssh, f"{user}@{THEIRS}", f"{script} echo in; exec cat"],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)  # fmt: skip
-        assert process.stdout is not None
-        assert process.stdout.readline() == "in\n", self.console()
-        return process
+        said, heard = process.stdout, process.stdin
+        assert said is not None
+        assert heard is not None
+
+        def echo(line: str) -> str:
+            heard.write(f"{line}\n")
+            heard.flush()
+            return said.readline().rstrip("\n")
+
+        try:
+            assert said.readline() == "in\n", self.console()
+            yield echo
+        finally:
+            heard.close()
+            process.wait(EACH_S)
+            said.close()
 
     def up(self, *units: str) -> None:
         """Wait until they are ready, by what the manager says on the console."""

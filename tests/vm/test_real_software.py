@@ -20,15 +20,10 @@ from tests.vm.server import THEIRS, Server
 pytestmark = needs_machine
 
 PASSWORD = "correct horse"  # noqa: S105 - of a machine that lives a minute
-PACKAGES = ("cron", "dbus", "nginx-light", "openssh-server", "postgresql", "rsyslog")
+PACKAGES = ("dbus", "nginx-light", "openssh-server", "postgresql", "redis-server", "rsyslog")
 # A server with a unit of ours, and one without; neither is installed yet.
-LATER = ("redis-server", "acpid")
-NETWORK = f"""
-kind = "task"
-command = ["sh", "-c", "ip link set vec0 up && ip addr add {THEIRS}/24 dev vec0"]
-restart.when = "never"
-sandbox.level = "off"
-"""
+LATER = ("cron", "acpid")
+NETWORK = f'[interface.vec0]\naddresses = ["{THEIRS}/24"]\n'
 # It wants a helper of the host, which is not there: it can only fail.
 NO_WATCHDOG = "autostart = false\n"
 SITE = "server { listen 80; location / { return 200 served; } }\n"
@@ -44,8 +39,12 @@ def key(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def image(key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("image")
+def image(key: Path) -> Iterator[Path]:
+    with made.room_for_an_image() as home:
+        yield build_image(home, key)
+
+
+def build_image(home: Path, key: Path) -> Path:
     debs = home / "debs"
     for name in LATER:
         made.packages_for_later(debs / name, name)
@@ -59,7 +58,7 @@ def image(key: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     made.build(
         home / "disk", PACKAGES,
         {
-            "etc/unboxed/units/network.toml": NETWORK,
+            "etc/unboxed/network.toml": NETWORK,
             "etc/unboxed/units/watchdog.toml.d/off.toml": NO_WATCHDOG,
             "etc/nginx/sites-available/default": SITE,  # Debian's listens on [::], too
             "etc/cron.d/test": JOB,
@@ -108,29 +107,17 @@ def test_a_user_logs_in_at_the_console_and_has_job_control(server: Server) -> No
 
 
 def test_a_session_has_a_group_of_its_own_and_outlives_a_restart_of_sshd(server: Server) -> None:
-    session = server.session("ann")
-    assert session.stdin is not None
-    assert session.stdout is not None
-    try:
-        assert server.run("cat /proc/self/cgroup").startswith("0::/sessions/0/sshd-")
-        uid = server.run("id -u ann").strip()
-        owner = server.run(f"stat -c %U:%a /run/user/{uid}").strip()
-        assert owner == "ann:700"
+    assert server.run("cat /proc/self/cgroup").startswith("0::/sessions/0/sshd-")
+    uid = server.run("id -u ann").strip()
+    with server.session("ann", "setsid sleep 4999 >/dev/null 2>&1 &") as session:
+        assert server.run(f"stat -c %U:%a /run/user/{uid}") == "ann:700\n"
         server.run("unboxed restart ssh")
-        session.stdin.write("still here\n")
-        session.stdin.flush()
-        assert session.stdout.readline() == "still here\n"
-    finally:
-        session.stdin.close()
-        session.wait(20)
-        session.stdout.close()
-    gone = f"! [ -e /run/user/{uid} ] && ! [ -e /sys/fs/cgroup/sessions/{uid} ] && echo gone || :"
-    server.wait(lambda: server.run(gone), "the end of the session")
-
-
-def test_cron_ran_a_job_as_its_user(server: Server) -> None:
-    server.run("rm -f /run/crond.reboot; unboxed restart cron")  # ann was made after its start
-    server.wait(lambda: server.run("cat /tmp/job 2>/dev/null || :") == "ann\n", "the job")
+        assert session("still here") == "still here"
+    server.run(f"[ -d /run/user/{uid} ]; pkill -f '^sleep 4999'")  # what was left went on
+    with server.session("ann"):
+        pass
+    gone = f"[ -e /run/user/{uid} ] || [ -e /sys/fs/cgroup/sessions/{uid} ] || echo gone"
+    server.wait(lambda: server.run(gone), "the end of all sessions")
 
 
 def test_rsyslog_writes_what_programs_and_the_kernel_say(server: Server) -> None:
@@ -153,6 +140,11 @@ def test_postgres_answers(server: Server) -> None:
     assert server.run("su postgres -c 'psql -Atc \"select 1\"'") == "1\n"
 
 
+def test_redis_answers(server: Server) -> None:
+    server.up("redis-server")
+    assert server.run("redis-cli ping") == "PONG\n"
+
+
 def test_the_shop_sells(server: Server) -> None:
     server.up("web/0", "web/1", "worker")
     page = server.run("""python3 -c '
@@ -161,18 +153,18 @@ print(urlopen("http://127.0.0.1:8080/").read().decode())'""")
     assert "Corner Shop" in page
 
 
-def test_a_daemon_is_installed_supervised_upgraded_and_removed(server: Server) -> None:
-    server.run(f"{APT} install /var/cache/later/redis-server/*.deb 2>&1")
-    assert server.run("redis-cli ping") == "PONG\n"
-    pid = server.run("unboxed status --json redis-server | grep -o '\"pid\":[0-9]*' | sed -n 2p")
-    assert server.run("pgrep -x redis-server") == pid.partition(":")[2]
-    said = server.run("dpkg --install /var/cache/later/redis-server/redis-server_*.deb 2>&1")
+def test_cron_is_installed_runs_a_job_is_upgraded_and_removed(server: Server) -> None:
+    server.run(f"{APT} install /var/cache/later/cron/*.deb 2>&1")
+    server.wait(lambda: server.run("cat /tmp/job 2>/dev/null || :") == "ann\n", "the job")
+    group = "cat /proc/$(pgrep -x cron)/cgroup"
+    assert server.run(group) == "0::/unboxed/units/cron\n"
+    pid = server.run("pgrep -x cron")
+    said = server.run("dpkg --install /var/cache/later/cron/cron_*.deb 2>&1")
     assert "policy-rc.d denied execution of restart" in said  # it did that itself
-    assert server.run("redis-cli ping") == "PONG\n"
-    assert server.run("pgrep -x redis-server") != pid.partition(":")[2]
-    server.run("service redis-server stop; ! pgrep redis-server; service redis-server start")
-    assert "0::/unboxed/units/redis-server" in server.run("cat /proc/$(pgrep redis-server)/cgroup")
-    server.run("dpkg --purge redis-server 2>&1; ! pgrep redis-server")
+    assert server.run("pgrep -x cron") != pid
+    server.run("service cron stop; ! pgrep -x cron; service cron start")
+    assert server.run(group) == "0::/unboxed/units/cron\n"
+    server.run("dpkg --purge cron 2>&1; ! pgrep -x cron")
 
 
 def test_a_daemon_without_a_unit_is_not_started_and_that_is_said(server: Server) -> None:
@@ -204,7 +196,7 @@ def test_everything_is_there_again_after_a_reboot(again: Server) -> None:
     now = again.run("cat /etc/machine-id /proc/sys/kernel/random/boot_id").split()
     assert now[0] == was[0]
     assert now[1] != was[1]
-    again.up("nginx", "postgresql", "cron", "rsyslog", "dbus", "web/0", "getty-tty0")
+    again.up("nginx", "postgresql", "redis-server", "rsyslog", "dbus", "web/0", "getty-tty0")
     assert again.run("su postgres -c 'psql -Atc \"select 1\"'") == "1\n"
     records = again.run("last -x -w")
     assert records.count("reboot ") == 2, records
@@ -219,7 +211,7 @@ def test_it_stops_in_order_and_its_file_system_is_clean(again: Server, image: Pa
     said = again.ended()[at:]
     down = {unit: said.index(f"\n{unit}: down (")
             for unit in ("ssh", "sessions", "nginx", "postgresql", "web/0", "web/1", "worker",
-                         "cron", "rsyslog", "boot")}
+                         "redis-server", "rsyslog", "boot")}
     assert down["ssh"] < down["sessions"], said  # each before what it needs
     assert max(down.values()) == down["boot"], said
     assert "reboot: System halted" in said or "reboot: Power down" in said, said
