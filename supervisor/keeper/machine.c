@@ -11,6 +11,7 @@
 bool machine, on_hardware;
 enum { MAX_ARGUMENTS = 128, FIRST_SIGNAL = 37, /* glibc's SIGRTMIN+3 */
      INITIAL_PID_NAMESPACE = (int)0xEFFFFFFC }; /* the kernel's PROC_PID_INIT_INO */
+#define PATIENCE (30 * SECOND)
 static char command_line[4096], arguments[16 * 1024], *argument[MAX_ARGUMENTS + 2];
 
 int read_text(const char *path, char *text, size_t size) {
@@ -214,6 +215,7 @@ static char **begin(char **argv) {
     struct stat there;
     bool asked = false;
     machine = true;
+    ping_timeout = PATIENCE;
     umask(022);
     reboot(RB_DISABLE_CAD); /* Ctrl-Alt-Del is SIGINT now; not permitted in a container, where there is none */
     if (on_hardware) { /* a container's are as they were given to it */
@@ -250,6 +252,7 @@ static char **begin(char **argv) {
 char **machine_main(int *argc, char **argv) {
     const char *word = *argc > 1 ? argv[1] : "";
     machine = getpid() == 1 && getenv("UNBOXED_MACHINE");
+    if (machine) ping_timeout = PATIENCE; /* while a slow machine boots, its manager may read and plan for 10 s */
     if (getpid() == 1 || !strcmp(word, "--rescue")) on_hardware = find_out_where();
     if (getpid() != 1 && !strcmp(word, "--rescue")) be_rescue(*argc > 2 ? argv[2] : "asked for");
     if (getpid() != 1 || !strcmp(word, "--supervise") || !strncmp(word, "--resume=", strlen("--resume="))) return argv;

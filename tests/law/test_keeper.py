@@ -13,7 +13,7 @@ from tests.law.source import KEEPER
 
 LIMIT_LINES = 1_500  # of code; docs/decisions/0013 says what counts
 LIMIT_MINI = 150
-LIMIT_MACHINE = 400  # before the keeper and after it: docs/decisions/0022
+LIMIT_MACHINE = 420  # before the keeper and after it: docs/decisions/0022
 PT_INTERP = 3
 ALLOCATES = re.compile(r"\b(malloc|calloc|realloc|free|strdup|asprintf|fopen|printf|puts)\s*\(")
 COMMENTS = re.compile(r'"(?:\\.|[^"\\])*"|/\*.*?\*/|//[^\n]*', re.DOTALL)
