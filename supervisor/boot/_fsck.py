@@ -13,7 +13,7 @@ from supervisor.boot._tools import Child, Ended, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 CORRECTED, REBOOT, UNCORRECTED = 1, 2, 4  # fsck(8)
 _PROGRESS_FD = 9
@@ -60,11 +60,14 @@ def mode(machine: Machine) -> str:
     return "auto"
 
 
-def check(machine: Machine, checks: Sequence[Check], how: str) -> list[Result]:
+def check(
+    machine: Machine, checks: Sequence[Check], how: str,
+    meanwhile: Callable[[], object] = lambda: None,
+) -> list[Result]:
     """All at once; fsck itself has those on one disk take turns. `how` is a `mode`."""
-    if how == "skip":
-        return []
-    running = [_Running(machine, each, how) for each in checks if _checkable(machine, each)]
+    running = [_Running(machine, each, how) for each in checks
+               if how != "skip" and _checkable(machine, each)]
+    meanwhile()
     left = list(running)
     told = machine.now()
     while left:

@@ -1,11 +1,12 @@
-"""Step `filesystems`: checks and mounts what fstab says, then does `identity`.
+"""Step `filesystems`: checks and mounts what fstab says, and does `modules` and `identity` too.
 
 In this order: the clock is not before our own release (fsck looks at it); fsck of the root file
-system; root as fstab says; devices of all others are waited for; fsck of these; all local mounts;
-swap. /var and /var/log are mounted before root can be written to: the logger writes as soon as it
-can, and what it had written below a mount would be hidden. What is on the network waits for that
-(step network-filesystems). Nothing of a machine can start before `identity` either, so both are one
-process.
+system, and meanwhile step `modules`; root as fstab says; devices of all others are waited for; fsck
+of these; all local mounts; swap. /var and /var/log are mounted before root can be written to: the
+logger writes as soon as it can, and what it had written below a mount would be hidden. What is on
+the network waits for that (step network-filesystems). Nothing of a machine can start before
+`identity` and `modules` either, so all are one process: another interpreter's start takes longer
+than each of them.
 
 Fails, which opens the rescue shell, if a file system that the boot insists on cannot be checked or
 mounted. A root file system that stays read-only is no such failure, nor is missing swap.
@@ -15,7 +16,7 @@ from __future__ import annotations
 import os
 import time
 
-from supervisor.boot import _clock, _fsck, _root, identity
+from supervisor.boot import _clock, _fsck, _root, identity, modules
 from supervisor.boot._devices import wait_for
 from supervisor.boot._fstab import Entry, parse
 from supervisor.boot._machine import Machine, step
@@ -24,7 +25,7 @@ from supervisor.boot._mounting import mount_all
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
 _OF_LOGS = ("/var", "/var/lib", "/var/log")
 _REBOOT_S = 300.0  # for a reboot that was asked for to end this step
@@ -53,7 +54,7 @@ def run(machine: Machine) -> int:
     local = [each for each in entries if each.automatic and not each.network]
     problems: list[str] = []
     how = _fsck.mode(machine)
-    _check(machine, _root_checks(machine, local), how, problems)
+    _check(machine, _root_checks(machine, local), how, problems, lambda: modules.run(machine))
     if problems:
         machine.warn(problems[0])
         return 1
@@ -101,10 +102,11 @@ def _root_checks(machine: Machine, local: Sequence[Entry]) -> dict[_fsck.Check, 
 
 def _check(
     machine: Machine, checks: dict[_fsck.Check, Entry], how: str, problems: list[str],
+    meanwhile: Callable[[], object] = lambda: None,
 ) -> list[Entry]:
     """Those that are not fit to be mounted. What the boot insists on is told in `problems`."""
     bad = []
-    for each in _fsck.check(machine, list(checks), how):
+    for each in _fsck.check(machine, list(checks), how, meanwhile):
         entry = checks[each.check]
         if each.reboot:
             problems.append(_reboot(machine, each))

@@ -12,19 +12,34 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from supervisor.boot import filesystems
 from supervisor.boot._machine import Machine
 from supervisor.boot._mounted import mounts
+from supervisor.boot._tools import Child, Tools
 
 for late in ("shutil", "shlex", "signal"):  # there is no library to import from inside
     importlib.import_module(late)
 
 
+class Safe(Tools):
+    """The kernel is the host's: its settings and modules are left alone."""
+
+    def find(self, name: str) -> str:
+        return "" if name == "sysctl" else super().find(name)
+
+    def start(
+        self, *words: str, timeout_s: float | None = None, extra: Mapping[int, int] | None = None,
+    ) -> Child:
+        assert words[0] not in ("sysctl", "modprobe"), words
+        return super().start(*words, timeout_s=timeout_s, extra=extra)
+
+
 class Inside(Machine):
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(tools=Safe())
         self.told: list[str] = []
 
     def tell(self, line: str) -> None:
@@ -55,7 +70,9 @@ def main(device: str, root: Path, *others: str) -> None:
     mount("--bind", "/usr", f"{root}/usr")
     mount("-o", "remount,bind,ro", f"{root}/usr")
     mount("--bind", "/proc", f"{root}/proc")
-    mount("--rbind", "/sys", f"{root}/sys")
+    mount("--bind", "/sys", f"{root}/sys")
+    mount("-o", "remount,bind,ro", f"{root}/sys")
+    mount("-o", "remount,bind,ro", f"{root}/proc")
     for name in ("dev", "run"):
         mount("-t", "tmpfs", "tmpfs", f"{root}/{name}")
     for path in ("/dev/null", "/dev/urandom", device, *others):

@@ -21,7 +21,7 @@ from tests.vm.machine import needs_machine
 
 pytestmark = [needs_machine, needs_disk, pytest.mark.slow]
 
-UNITS = ("boot", "coldplug", "filesystems", "lvm", "modules", "network-filesystems", "saved-state",
+UNITS = ("boot", "coldplug", "filesystems", "lvm", "network-filesystems", "saved-state",
          "udev")  # fmt: skip
 LOG = "cat /var/log/unboxed/{}/*.log"
 LINES = FSTAB + """\

@@ -13,8 +13,8 @@ from supervisor.model.unit import BOOT, Unit
 
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "units" / "system"
-EARLY = ("apparmor", "coldplug", "filesystems", "lvm", "modules", "tmpfiles", "udev")
-OURS = (*EARLY, "console-setup", "devices", "network-filesystems", "saved-state")
+EARLY = ("apparmor", "coldplug", "filesystems", "lvm", "tmpfiles", "udev")
+OURS = (*EARLY, "console-setup", "devices", "modules", "network-filesystems", "saved-state")
 
 
 def shipped() -> dict[str, Unit]:
