@@ -62,6 +62,8 @@ def main() -> int:
             return code
         (place / "password").write_text(password + "\n")
     ports = {name: (there, free_port(here)) for name, (there, here) in PORTS.items()}
+    ours = (place / "host/etc/ssh/ssh_host_ed25519_key.pub").read_text()
+    (place / "known").write_text(f"[127.0.0.1]:{ports['ssh'][1]} {ours}")
     command = qemu(place, ports, given)
     if given.build_only:
         print(f"\nBuilt {disk}. It boots with\n\n    {shlex.join(command)}\n")
@@ -87,6 +89,11 @@ def build(place: Path, password: str, given: argparse.Namespace) -> int:
         old.unlink(missing_ok=True)
     subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "make vm", "-f", key],
                    check=True)
+    # Its own host keys: no emulated processor has to find primes, and ssh knows whom it talks to.
+    host = place / "host"
+    shutil.rmtree(host, ignore_errors=True)
+    (host / "etc/ssh").mkdir(parents=True)
+    subprocess.run(["ssh-keygen", "-A", "-f", host], check=True, stdout=subprocess.DEVNULL)
     units = place / "units"
     shutil.rmtree(units, ignore_errors=True)
     units.mkdir()
@@ -97,6 +104,7 @@ def build(place: Path, password: str, given: argparse.Namespace) -> int:
         drop_in.parent.mkdir()
         shutil.copy(file, drop_in)
     adds = [f"{key}.pub:/root/.ssh/authorized_keys", f"{units}:/etc/unboxed/units"]
+    adds += [f"{file}:/etc/ssh/{file.name}" for file in (host / "etc/ssh").iterdir()]
     packages = ",".join(filter(None, (PACKAGES, given.packages)))
     return subprocess.run(
         [sys.executable, HERE / "build.py", f"--packages={packages}", "--password=-",
