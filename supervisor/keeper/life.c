@@ -21,8 +21,9 @@ static _Noreturn void become_peer(char **argv, int sock) {
     _exit(127);
 }
 
-/* The first logger is started once the first launches are done: pipes hold what is written until then, and it
- * would take its interpreter's start from them. At the latest after a second (tables_make).
+/* The first logger is started 0.1 s after the first launches: pipes hold what is written until then, and it would
+ * take its interpreter's start from them. At the latest after 1 s without any, or 2 s with: `started` is that time
+ * until it was (tables_make).
  * Later: at once the first time, then after 0.1 s, doubling up to 5 s; at once after a life of 10 s. */
 static void start_again(struct peer *peer) {
     uint64_t ended = now_ns();
@@ -104,6 +105,8 @@ void life_signal(int sig, int pid, uint32_t uid) {
     if (end < 0 && (sig >= 32 || !(passed_on >> sig & 1))) return;
     kept.signals_owed |= UINT64_C(1) << sig;
     kept.sender[sig] = (struct sender){sig, pid, uid};
+    /* The manager puts its own deadline in the place of this, unless it is stuck. */
+    if (machine && end >= 0 && sig != SIGTERM && !kept.exit_by) kept.exit_by = now_ns() + 120 * SECOND, kept.exit_by_status = end;
     /* To a machine's manager SIGTERM is no stop. */
     if (end >= 0 && ((kept.stop_signals += !machine || sig != SIGTERM) >= 3 || !kept.ever_greeted || kept.early_deaths >= 3)
         && end_all(end, true)) say("asked to stop, and no manager does it; stopping everything", NULL);
@@ -116,9 +119,8 @@ void nudge_listen(bool on) {
 
 /* Deaf to further nudges until the manager has answered: a flood costs its sender more than us. */
 void life_nudged(void) {
-    char byte;
     int row = store_find("nudge");
-    for (int i = 0; row >= 0 && i < 64; i++)
+    for (char i = 0, byte; row >= 0 && i < 64; i++)
         if (recv(stored_fd[row], &byte, 1, MSG_DONTWAIT) < 0) break;
     if (kept.peers[MANAGER].sock < 0 || kept.ping_sent) return;
     kept.ping_sent = now_ns();
@@ -169,7 +171,7 @@ static void end_tick(void) {
 uint64_t life_tick(void) {
     now = now_ns();
     next = 0;
-    if (!kept.peers[LOGGER].starts && kept.highest && !kept.given) kept.peers[LOGGER].next_start = 1;
+    if (kept.given && now < kept.peers[LOGGER].started) kept.peers[LOGGER].next_start = now + SECOND / 10;
     for (int who = 0; who < PEERS; who++)
         if (!kept.peers[who].pid && (phase == RUNNING || (who == LOGGER && !streams_empty()))
             && due(kept.peers[who].next_start))

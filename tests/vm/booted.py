@@ -68,12 +68,13 @@ class Booted(Kernel):
         root: Path | None = None, kill: str = "", before: str = "", args: Sequence[str] = (),
         words: Sequence[str] = (), edit: Callable[[list[str]], list[str]] = list,
         mebibytes: int = 256, patience_s: float = 0, own_init: str = "",
+        disk_flags: str = "",
     ) -> None:  # fmt: skip
         """`units`: name -> TOML. `root`: an image as `root_image` makes it, for its root;
         `own_init`: a file of it that is the first process instead of the host's unboxed-init.
         `kill`: when the manager is killed, as first.c has it. `before`: what a shell does as the
-        first process on the host's root, before it becomes unboxed-init. `args`: of `unboxed boot args`.
-        `edit`: changes its lines. `words`: of the kernel's command line."""
+        first process on the host's root, before it becomes unboxed-init. `args`: of `unboxed boot
+        args`. `edit`: changes its lines. `words`: of the kernel's command line."""
         home.mkdir(exist_ok=True)
         self.units = home / "units"
         self.units.mkdir(exist_ok=True)
@@ -96,7 +97,7 @@ class Booted(Kernel):
             init = Path("/first")
             words.append(f"HOST={':'.join(shown())}")
         super().__init__(
-            home, init, words, mebibytes=mebibytes, disk=root or disk,
+            home, init, words, mebibytes=mebibytes, disk=root or disk, disk_flags=disk_flags,
             patience_s=patience_s or PATIENCE_S,
             root="root=/dev/ubda rootfstype=ext4" if root else HOSTS_ROOT,
         )  # fmt: skip
@@ -129,6 +130,9 @@ class Booted(Kernel):
     def type(self, text: str) -> None:
         """At the console's keyboard."""
         self._keys.sendall(text.encode())
+
+    def until_true(self, test: Callable[[], object], what: str) -> None:
+        self._await(test, what)
 
     def said_after(self, mark: int, text: str) -> None:
         """Wait until the console says it later than its first `mark` characters."""

@@ -77,7 +77,9 @@ class Kernel:
     def __init__(
         self, home: Path, init: Path, words: Sequence[str] = (), *, mebibytes: int = 512,
         patience_s: float = PATIENCE_S, disk: Path | None = None, root: str = HOSTS_ROOT,
+        disk_flags: str = "",
     ) -> None:  # fmt: skip
+        """`disk_flags`: r for one that cannot be written to."""
         self.home = home
         self._patience_s = patience_s
         self._console = home / "console"
@@ -88,7 +90,7 @@ class Kernel:
             "con=null", "con0=null,fd:1", "umid=machine", "quiet",
         ]  # fmt: skip
         if disk:
-            self._words.append(f"ubd0={disk}")
+            self._words.append(f"ubd0{disk_flags}={disk}")
         self._words += words
         self._stack = ExitStack()
 
