@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
 
 from supervisor.boot.net.chosen import choose
 from supervisor.boot.net.made import load
@@ -19,6 +18,10 @@ from supervisor.boot.net.seen import look
 from supervisor.boot.net.wanted import want
 from supervisor.config.machine_file import Wrong, read
 from supervisor.config.machine_network import MachineNetwork
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 USAGE = "usage: unboxed boot online"
 _SOON_S = 2.0  # between an address by DHCP and its route
