@@ -22,7 +22,7 @@ bool tables_make(void) {
     if (fd < 0 || ftruncate(fd, sizeof *tables) || write(fd, head, sizeof head) < 0 || !tables_map(fd)) return false;
     kept.answers = lift(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     kept.peers[MANAGER] = (struct peer){.sock = -1, .next_start = 1};
-    kept.peers[LOGGER] = (struct peer){.sock = -1, .next_start = now_ns() + SECOND};
+    kept.peers[LOGGER] = (struct peer){.sock = -1, .next_start = now_ns() + SECOND, .started = now_ns() + 2 * SECOND};
     return true;
 }
 const char *name_of(const struct names *names, int row) { return names->text + names->at[row]; }

@@ -44,6 +44,7 @@ def test_idle_keeper_never_wakes_up() -> None:
         manager.signal(1, signal.SIGKILL)
         manager.exited(1)
         manager.get("nothing")
+        keeper.logger()  # until then there is something to wake up for
         syscall = Path(f"/proc/{keeper.pid}/syscall")
         wait_until(lambda: syscall.read_text() != "running\n")  # it waits again
         before = wake_ups(keeper.pid)
