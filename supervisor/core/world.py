@@ -28,7 +28,7 @@ from supervisor.core.words import CAME, COMES, SKIPPED
 from supervisor.model import action as do
 from supervisor.model import event as ev
 from supervisor.model.state import Instance, Power, Transition
-from supervisor.model.unit import BOOT, SECOND_NS, Unit
+from supervisor.model.unit import BOOT, RESCUE, SECOND_NS, Unit
 
 RESTING = frozenset({"down", "failed", "waiting", "backoff"})  # nothing of it runs
 ENDED = frozenset({"down", "failed"})
@@ -201,10 +201,12 @@ class World:
         self._start(self._pulled(asked), keys, cause, now)
 
     def _pulled(self, names: Iterable[str]) -> list[str]:
-        """`names` and what starting them starts. A boot that is done is not done again."""
+        """`names` and what starting them starts. A boot that is done is not done again, nor one that
+        failed for the sake of who repairs it (agents of `rescue` need it)."""
         mine = [self.instances[key] for key in self.keys.get(BOOT, ())] if self.machine else []
         done = mine and all(i.phase == "up" and i.goal == "up" and not i.again for i in mine)
-        return graphs.closure(self.graph, names, BOOT if done else "")
+        names = list(names)
+        return graphs.closure(self.graph, names, BOOT if done or RESCUE in names else "")
 
     def start_key(self, key: str, cause: str, now: int) -> None:
         """Start one instance, and what its unit needs."""

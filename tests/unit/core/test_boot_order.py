@@ -239,6 +239,18 @@ def test_nothing_fails_with_it_all_that_waits_goes_on_when_it_succeeds() -> None
     assert bench["app"].phase == "launching"
 
 
+def test_an_agent_of_rescue_does_not_boot_again_while_that_is_open() -> None:
+    bench = machine(boot("fs"), task("fs"), service("web"), task(RESCUE),
+                    service("ship", attach=("*",)))
+    bench.start("web", "ship").execed("fs").exited("fs", 1).asked()
+    bench.start(RESCUE)
+    assert bench.asked() == ["launch rescue"]
+    assert bench.phases(BOOT, "fs", "ship") == ["failed", "failed", "waiting"]
+    bench.execed(RESCUE).exited(RESCUE).asked()
+    bench.start(BOOT)
+    assert "launch fs" in bench.asked()
+
+
 def test_a_boot_that_cannot_begin_at_all_is_one_that_fails() -> None:
     bench = machine(boot("fs"), service("web")).start("web")
     assert bench.phases(BOOT, "web") == ["failed", "waiting"]
