@@ -24,8 +24,6 @@ PACKAGES = ("dbus", "nginx-light", "openssh-server", "postgresql", "redis-server
 # A server with a unit of ours, and one without; neither is installed yet.
 LATER = ("cron", "acpid")
 NETWORK = f'[interface.vec0]\naddresses = ["{THEIRS}/24"]\n'
-# It wants a helper of the host, which is not there: it can only fail.
-NO_WATCHDOG = "autostart = false\n"
 SITE = "server { listen 80; location / { return 200 served; } }\n"
 JOB = "@reboot ann id -un > /tmp/job\n"
 APT = "DEBIAN_FRONTEND=noninteractive apt-get -y -qq --no-install-recommends"
@@ -59,7 +57,6 @@ def build_image(home: Path, key: Path) -> Path:
         home / "disk", PACKAGES,
         {
             "etc/unboxed/network.toml": NETWORK,
-            "etc/unboxed/units/watchdog.toml.d/off.toml": NO_WATCHDOG,
             "etc/nginx/sites-available/default": SITE,  # Debian's listens on [::], too
             "etc/cron.d/test": JOB,
             "root/.ssh/authorized_keys": public,
