@@ -121,15 +121,21 @@ def parse(text: str) -> tuple[list[Entry], list[str]]:
             continue
         spec, target, kind = words[:3]
         options = tuple(words[3].split(",")) if len(words) > 3 else ("defaults",)
-        checked = int(words[5]) if len(words) > 5 and words[5].isdigit() else 0
+        checked = int(words[5]) if len(words) > 5 and words[5].isdecimal() else 0
         if kind == "swap" or target in ("none", "swap"):
             target = ""
         elif not target.startswith("/"):
             wrong.append(f"/etc/fstab:{number}: cannot mount on {target}: it is no absolute path;"
                          " it is left out")
             continue
-        entries.append(Entry(_unquote(spec), "/" + target.strip("/") if target else "", kind,
-                             options, checked))
+        found = Entry(_unquote(spec), "/" + target.strip("/") if target else "", kind, options,
+                      checked)
+        if target and found.automatic and any(
+                each.target == found.target and each.automatic for each in entries):
+            wrong.append(f"/etc/fstab:{number}: cannot mount on {target}: an earlier line does; it"
+                         " is left out")
+            continue
+        entries.append(found)
     return [each for each in entries if each.type != "ignore"], wrong
 
 

@@ -15,7 +15,7 @@ from supervisor.boot._tools import Child, wait
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
 _TELL_S = 10.0
 
@@ -23,18 +23,20 @@ _TELL_S = 10.0
 def mount_all(machine: Machine, entries: Sequence[Entry]) -> tuple[list[Entry], dict[Entry, str]]:
     """(what was mounted now, why others were not). What is mounted already is left as it is."""
     there = seen(machine)
-    todo = [each for each in entries if machine.real(each.target) not in there]
+    real = {each: machine.real(each.target) for each in entries}
+    todo = [each for each in entries if real[each] not in there]
     running: dict[Entry, Child] = {}
     done: list[Entry] = []
     failed: dict[Entry, str] = {}
     told = machine.now()
     while todo or running:
-        ready = [each for each in todo if not _waits(each, [*todo, *running])]
+        ready = [each for each in todo
+                 if not any(_needs(each, one, real) for one in (*todo, *running) if one != each)]
         if not ready and not running:  # they wait for each other: in the order of the file
             ready = todo[:1]
         for entry in ready:
             todo.remove(entry)
-            lacking = next((each for each in failed if _needs(entry, each)), None)
+            lacking = next((each for each in failed if _needs(entry, each, real)), None)
             if lacking:
                 failed[entry] = f"{lacking.target} is not mounted"
                 continue
@@ -58,15 +60,13 @@ def mount_all(machine: Machine, entries: Sequence[Entry]) -> tuple[list[Entry], 
     return done, failed
 
 
-def _waits(entry: Entry, others: Sequence[Entry]) -> bool:
-    return any(_needs(entry, each) for each in others if each is not entry)
-
-
-def _needs(entry: Entry, other: Entry) -> bool:
-    """Whether its directory, or what it is made of, is inside of the other."""
-    inside = other.target.rstrip("/") + "/"
-    return entry.target.startswith(inside) or (
-        entry.spec.startswith("/") and f"{entry.spec}/".startswith(inside))
+def _needs(entry: Entry, other: Entry, real: Mapping[Entry, str]) -> bool:
+    """Whether its directory, or what it is made of, is inside of the other. `real`: directories as
+    the kernel names them, where links lead."""
+    return any(
+        path.startswith(f"{above.rstrip('/')}/")
+        for above in (other.target, real[other])
+        for path in (entry.target, real[entry], f"{entry.spec}/"))
 
 
 def _make_directory(machine: Machine, entry: Entry) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 
 from supervisor.boot._machine import Machine
+from supervisor.boot._mounted import mounts
 
 TMPFILES = ("/usr/bin/systemd-tmpfiles", "/bin/systemd-tmpfiles")
 
@@ -79,17 +80,20 @@ def _directory(machine: Machine, place: Place) -> None:
 
 def clean_tmp(machine: Machine) -> int:
     """What an earlier boot left in /tmp goes, as Debian's tmpfiles.d has it; returns how much could
-    not. Not where systemd-tmpfiles does this, nor into what is mounted there."""
+    not. Not where systemd-tmpfiles does this, nor anything in which something is mounted: that may
+    be a directory of the same disk (bind)."""
     if any(machine.exists(each) for each in TMPFILES):
         return 0
     from shutil import rmtree
 
     left = 0
     folder = machine.path("/tmp")  # noqa: S108 - it is this directory that is cleaned
+    inside = machine.real("/tmp") + "/"  # noqa: S108 - as above
+    kept = _KEPT.union(each.target.removeprefix(inside).partition("/")[0]
+                       for each in mounts(machine) if each.target.startswith(inside))
     with os.scandir(folder) as entries:
-        own = os.stat(folder).st_dev
         for entry in entries:
-            if entry.name in _KEPT or entry.stat(follow_symlinks=False).st_dev != own:
+            if entry.name in kept:
                 continue
             try:
                 if entry.is_dir(follow_symlinks=False):

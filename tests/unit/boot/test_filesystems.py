@@ -190,6 +190,14 @@ def test_mounts_go_by_their_directories_and_not_by_their_lines(machine: Made) ->
     assert Path(machine.path("/srv/a")).is_dir(), "a directory to mount on is made"
 
 
+def test_links_in_their_directories_are_followed(machine: Made) -> None:
+    Path(machine.path("/data")).mkdir()
+    Path(machine.path("/srv")).symlink_to(machine.path("/data"))
+    fstab(machine, "tmpfs /srv/www tmpfs\ntmpfs /data tmpfs\n")
+    assert filesystems.run(machine) == 0
+    assert mounted(machine) == ["/data", "/srv/www"]
+
+
 def test_entries_that_wait_for_each_other_go_by_their_lines(machine: Made) -> None:
     fstab(machine, "/a/x /b none bind\n/b/y /a none bind\n")
     assert filesystems.run(machine) == 0

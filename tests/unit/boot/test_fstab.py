@@ -41,6 +41,14 @@ def test_what_cannot_be_understood_is_told_with_its_line_and_left_out() -> None:
     assert [each.partition(": ")[0] for each in wrong] == ["/etc/fstab:1", "/etc/fstab:2"]
 
 
+def test_of_two_lines_for_one_directory_the_first_counts() -> None:
+    entries, wrong = parse("/dev/sda1 /a ext4\n/dev/sda2 /a/ ext4\n/dev/sdb /cd udf noauto\n"
+                           "/dev/sdc /cd udf noauto\n/dev/sda5 none swap\n/dev/sda6 none swap\n")
+    assert [each.spec for each in entries] == [
+        "/dev/sda1", "/dev/sdb", "/dev/sdc", "/dev/sda5", "/dev/sda6"]
+    assert [each.partition(": ")[0] for each in wrong] == ["/etc/fstab:2"]
+
+
 def test_swap_has_no_directory() -> None:
     found = entry("/dev/sda2 none swap sw 0 0")
     assert found.swap

@@ -265,6 +265,18 @@ def test_tmp_is_emptied_and_nothing_behind_its_links(machine: Made) -> None:
     assert outside.exists()
 
 
+def test_nothing_is_removed_from_what_is_mounted_below_tmp(machine: Made) -> None:
+    folder, _ = litter(machine)
+    mine = [machine.write(f"/tmp/{place}/mine", "") for place in ("same", "deep/er", "a b")]
+    root = machine.read("/proc/self/mountinfo")
+    machine.write("/proc/self/mountinfo", root + "".join(
+        f"3{n} 22 98:0 /home {place} rw - ext4 /dev/root rw\n"  # the same disk, as by bind
+        for n, place in enumerate(("/tmp/same", "/tmp/deep/er", "/tmp/a\\040b"))))
+    assert _places.clean_tmp(machine) == 0
+    assert all(each.exists() for each in mine)
+    assert not (folder / "a").exists()
+
+
 def test_tmp_is_left_to_systemd_tmpfiles_where_that_is(machine: Made) -> None:
     folder, _ = litter(machine)
     machine.write("/bin/systemd-tmpfiles", "")
