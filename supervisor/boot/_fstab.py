@@ -110,7 +110,8 @@ def unescaped(word: str) -> str:
 
 def parse(text: str) -> tuple[list[Entry], list[str]]:
     """The entries, and what was wrong with others."""
-    entries, wrong = [], []
+    entries: list[Entry] = []
+    wrong: list[str] = []
     for number, line in enumerate(text.splitlines(), 1):
         words = [unescaped(word) for word in line.split()]
         if not words or words[0].startswith("#"):
