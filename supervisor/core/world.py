@@ -201,8 +201,8 @@ class World:
         self._start(self._pulled(asked), keys, cause, now)
 
     def _pulled(self, names: Iterable[str]) -> list[str]:
-        """`names` and what starting them starts. A boot that is done is not done again, nor one that
-        failed for the sake of who repairs it (agents of `rescue` need it)."""
+        """`names` and what starting them starts. A boot that is done is not done again, nor
+        one that failed for the sake of who repairs it (agents of `rescue` need it)."""
         mine = [self.instances[key] for key in self.keys.get(BOOT, ())] if self.machine else []
         done = mine and all(i.phase == "up" and i.goal == "up" and not i.again for i in mine)
         names = list(names)

@@ -1,9 +1,10 @@
 """All that the manager imports at its start, in one file: a read for each module, in place of a
 dozen calls.
 
-Law: never older than what it was made from. A bundle of another interpreter, or from before a file
-was put into, replaced in or taken from one of its directories, is not used; then, and where there
-is none, as in a checkout, imports are what they always are. make_bundle.py makes it for a package.
+Law: never older than what it was made from. A bundle of another interpreter, one that is not whole,
+or from before a file was put into, replaced in or taken from one of its directories, is not used;
+nor is what it has of a file that was overwritten. Then, and where there is none, as in a checkout,
+imports are what they always are. make_bundle.py makes it for a package.
 """
 from __future__ import annotations
 
@@ -13,7 +14,7 @@ from _frozen_importlib import ModuleSpec
 from _frozen_importlib_external import ExtensionFileLoader
 
 # `os` itself is one of the modules that it brings.
-from posix import O_CLOEXEC, O_RDONLY, close, open, pread, stat  # noqa: A004 - see above
+from posix import O_CLOEXEC, O_RDONLY, close, fstat, open, pread, stat  # noqa: A004 - see above
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,12 +24,23 @@ if TYPE_CHECKING:
 NAME = "__pycache__/manager.bundle"  # below the package's directory
 HEAD = 16  # bytes before the table: its length, as text
 Directory = tuple[str, int]  # path, modification time in s: an archive keeps no more
-Entry = tuple[int, int, str, bool]  # offset, bytes (0: an extension), its file, is a package
+Version = tuple[int, int]  # of a file: modification time in s, size
+# Offset, bytes (0: an extension), its file, is a package, of which version
+Entry = tuple[int, int, str, bool, Version]
 
 
 def directory(path: str) -> Directory:
     """What changes when a file in it is replaced. Raises OSError."""
     return path, int(stat(path).st_mtime)
+
+
+def version(path: str) -> Version:
+    """What changes when it is overwritten; of one that is gone what none has."""
+    try:
+        found = stat(path)
+    except OSError:
+        return -1, -1
+    return int(found.st_mtime), found.st_size
 
 
 class Bundle:
@@ -45,7 +57,9 @@ class Bundle:
         entry = self._table.get(name)
         if entry is None:
             return None
-        _, size, file, package = entry
+        _, size, file, package, made_from = entry
+        if size and version(file) != made_from:
+            return None
         loader = self if size else ExtensionFileLoader(name, file)
         spec = ModuleSpec(name, loader, origin=file)  # type: ignore[arg-type]
         spec.has_location = True
@@ -57,7 +71,7 @@ class Bundle:
         """As usual."""
 
     def exec_module(self, module: ModuleType) -> None:
-        offset, size, _, _ = self._table[module.__name__]
+        offset, size, *_ = self._table[module.__name__]
         text = pread(self._fd, size, self._first + offset)
         code = marshal.loads(text)  # noqa: S302 - trusted as the .pyc files beside it are
         exec(code, module.__dict__)  # noqa: S102 - that is what importing is
@@ -72,8 +86,11 @@ def use(package: str) -> None:
     try:
         size = int(pread(fd, HEAD, 0))
         head = marshal.loads(pread(fd, size, HEAD))  # noqa: S302 - as above
-        version, directories, table = head
-        if version == sys.version and all(directory(one[0]) == one for one in directories):
+        interpreter, directories, table, code = head
+        whole = fstat(fd).st_size == HEAD + size + code
+        if whole and interpreter == sys.version and all(
+            directory(one[0]) == one for one in directories
+        ):
             sys.meta_path.insert(0, Bundle(fd, HEAD + size, table))
             return
     except (OSError, ValueError, EOFError, TypeError):

@@ -42,7 +42,7 @@ def main() -> int:
 
 
 def _bundle(names: list[str]) -> bytes:
-    from supervisor.manager.bundle import HEAD, Entry, directory
+    from supervisor.manager.bundle import HEAD, Entry, directory, version
 
     table: dict[str, Entry] = {}
     code, directories = b"", set()
@@ -55,14 +55,16 @@ def _bundle(names: list[str]) -> bytes:
         directories.add(os.path.dirname(file))
         package = hasattr(module, "__path__")
         if not file.endswith(".py"):
-            table[name] = 0, 0, file, package
+            table[name] = 0, 0, file, package, (0, 0)
             continue
+        made_from = version(file)
         with open(file, "rb") as source:
             compiled = compile(source.read(), file, "exec", dont_inherit=True, optimize=2)
         part = marshal.dumps(compiled)
-        table[name] = len(code), len(part), file, package
+        table[name] = len(code), len(part), file, package, made_from
         code += part
-    head = marshal.dumps((sys.version, [directory(path) for path in sorted(directories)], table))
+    folders = [directory(path) for path in sorted(directories)]
+    head = marshal.dumps((sys.version, folders, table, len(code)))
     return str(len(head)).encode().ljust(HEAD) + head + code
 
 

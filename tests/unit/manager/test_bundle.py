@@ -53,10 +53,12 @@ def test_modules_come_from_it_and_know_their_files(package: Path) -> None:
     assert start(package) == ["Bundle", file, "False", "SourceFileLoader"]
 
 
-@pytest.mark.parametrize("harm", ["replaced", "added", "lost", "cut", "empty", "gone"])
+@pytest.mark.parametrize(
+    "harm", ["replaced", "added", "edited", "lost", "cut", "short", "empty", "gone"])
 def test_a_bundle_that_is_not_true_any_more_is_not_used(package: Path, harm: str) -> None:
     bundle, folder = package / "__pycache__" / "manager.bundle", package / "manager"
     good, then = bundle.read_bytes(), folder.stat().st_mtime
+    text, written = (folder / "main.py").read_bytes(), (folder / "main.py").stat().st_mtime
     assert start(package)[0] == "Bundle"
     if harm in ("replaced", "added"):
         new = folder / ".new"
@@ -68,6 +70,12 @@ def test_a_bundle_that_is_not_true_any_more_is_not_used(package: Path, harm: str
         bundle.write_bytes(good.replace(os.fsencode(folder), gone.encode()))
     elif harm == "cut":
         os.truncate(bundle, 1000)
+    elif harm == "short":
+        os.truncate(bundle, len(good) - 1)
+    elif harm == "edited":  # in place, which its directory does not tell
+        with (folder / "main.py").open("a") as file:
+            file.write("# more\n")
+        assert folder.stat().st_mtime == then
     elif harm == "empty":
         os.truncate(bundle, 0)
     else:
@@ -75,4 +83,6 @@ def test_a_bundle_that_is_not_true_any_more_is_not_used(package: Path, harm: str
     loader, _, documented, _ = start(package)
     assert (loader, documented) == ("SourceFileLoader", "True")
     bundle.write_bytes(good)
+    (folder / "main.py").write_bytes(text)
+    os.utime(folder / "main.py", (written, written))
     os.utime(folder, (then, then))
