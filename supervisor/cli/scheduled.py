@@ -2,7 +2,8 @@
 
 `python -m supervisor.cli.scheduled EPOCH ACTION WALL MESSAGE` is that unit's program. It waits for
 a time of the day, so it follows the clock when that is set, and it outlives managers as every
-service does. `shutdown -c` stops it. WALL: 1 to tell who is logged in, or 0.
+service does. `shutdown -c` stops it. WALL: 1 to tell who is logged in, or 0. MESSAGE is quoted as
+in a URL, since braces mean something in a unit's command.
 """
 from __future__ import annotations
 
@@ -10,6 +11,7 @@ import os
 import signal
 import sys
 import time
+from urllib.parse import quote, unquote
 
 from supervisor.cli.call import DONE, Failure
 from supervisor.cli.power import DOING, check, end, runtime_dir
@@ -38,7 +40,7 @@ def schedule(verb: str, when: int, message: str, *, tell: bool) -> int:
     """`when`: seconds since 1970. One that was scheduled before is given up for it."""
     check(verb)
     command = [sys.executable, "-m", "supervisor.cli.scheduled", str(when), verb, str(int(tell)),
-               message]
+               quote(message, safe=" ")]
     keys: dict[str, Any] = {
         "description": f"{TITLE}{verb} at {clock(when)}",
         "env": {"PYTHONPATH": _PACKAGE, "UNBOXED_RUNTIME_DIR": runtime_dir()},
@@ -94,7 +96,7 @@ def clock(when: int) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    when, verb, tell, message = int(argv[0]), argv[1], argv[2] == "1", argv[3]
+    when, verb, tell, message = int(argv[0]), argv[1], argv[2] == "1", unquote(argv[3])
     signal.signal(signal.SIGTERM, _cancelled)
     try:
         wait(when, verb, message, tell=tell)

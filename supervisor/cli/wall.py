@@ -21,10 +21,16 @@ _FLAGS = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOFOLLO
 def wall(text: str, utmp: str = UTMP, dev: str = DEV) -> int:
     """How many terminals got it."""
     user = os.environ.get("SUDO_USER") or os.environ.get("USER") or f"uid {os.getuid()}"
-    clean = "".join(char if char.isprintable() else " " for char in text)
     head = f"Broadcast message from {user}@{os.uname().nodename}:"
-    data = f"\r\n\a{head}\r\n\r\n{clean}\r\n\r\n".encode(errors="replace")
+    data = f"\r\n\a{_clean(head)}\r\n\r\n{_clean(text)}\r\n\r\n".encode(errors="replace")
     return sum(_write(f"{dev}/{line}", data) for line in dict.fromkeys(terminals(utmp, dev)))
+
+
+def _clean(text: str) -> str:
+    """Nothing that a terminal obeys but new lines: the name is from the environment, the text is
+    anybody's."""
+    return "\r\n".join(
+        "".join(char if char.isprintable() else " " for char in line) for line in text.splitlines())
 
 
 def terminals(utmp: str, dev: str) -> Iterator[str]:

@@ -338,6 +338,21 @@ def test_a_shutdown_is_scheduled_as_a_unit_that_replaces_the_one_before_and_can_
     assert named("shutdown", "-c").code == 1
 
 
+def test_what_means_something_in_a_units_command_is_told_as_it_was_written(
+    fake: FakeSupervisor, ends: list[dict[str, Any]], named: Named, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hard = "{unit} is 100% off\n{port:web} \u00e9"
+    said: list[str] = []
+    monkeypatch.setattr(scheduled, "wait", lambda *given, **_: said.append(given[2]))
+    tried = later(fake)
+    assert named("shutdown", "+5", hard).code == 0
+    command = tried[0]["command"]
+    assert "{" not in command[-1]
+    assert scheduled.main(command[3:]) == 0
+    assert said == [hard]
+    assert ends
+
+
 def test_only_the_message(ends: list[dict[str, Any]], named: Named, init: Init) -> None:
     assert named("shutdown", "-k", "now", "just kidding").code == 0
     assert named("shutdown", "-k", "+10").code == 0
@@ -444,11 +459,14 @@ def test_a_message_reaches_those_who_are_logged_in_and_waits_for_nobody(tmp_path
     (tmp_path / "utmp").write_bytes(data)
     assert list(wall.terminals(str(tmp_path / "utmp"), "/dev")) == [path.removeprefix("/dev/")]
     os.set_blocking(ours, False)
-    sent = WALL("down\x1b[2J soon", str(tmp_path / "utmp"), "/dev")
+    os.environ["SUDO_USER"] = "me\x9b31m"
+    sent = WALL("down\x1b[2J soon\r\nor later", str(tmp_path / "utmp"), "/dev")
+    del os.environ["SUDO_USER"]
     assert sent == 1
     text = os.read(ours, 4096).decode()
-    assert "Broadcast message from" in text
-    assert "down [2J soon" in text
+    assert "Broadcast message from me 31m@" in text
+    assert "\ndown [2J soon" in text
+    assert "\nor later" in text
     for fd in (ours, theirs):
         os.close(fd)
 
