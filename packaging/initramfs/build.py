@@ -12,7 +12,9 @@ is added, and every program that a unit names by an absolute path, with the libr
 with (ldd) and the interpreter of a script; a busybox, if one is given, under all its names, and
 then root logs in on the console without a password.
 
-Logs are in memory, so all together get 16 MiB. Boot it with
+Modules are compiled files in folders: from a zip file the manager's imports take a quarter longer
+(60 ms instead of 48), and the archive is compressed anyway. Logs are in memory, so all together get
+16 MiB. Boot it with
 
     qemu-system-x86_64 -kernel LINUX -initrd FILE -append 'console=ttyS0 panic=-1' ...
     linux.uml mem=256M initrd=FILE con=null con0=fd:0,fd:1

@@ -24,6 +24,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="files of a Debian belong to root: needs root"),
     pytest.mark.skipif(
         not shutil.which("mmdebstrap"), reason="there is no mmdebstrap (Debian: mmdebstrap)"),
+    pytest.mark.timeout(600),  # the first one makes a Debian
 ]
 LATER = "0.1.0+later"
 UNIT = 'command = "/bin/sleep 1000"\n'
@@ -109,6 +110,15 @@ def test_the_second_package_is_an_init_by_debians_rules(installed: Debian) -> No
     plan = installed.run("apt-get install --simulate --no-install-recommends systemd-sysv")
     assert "Remv unboxed-sysv" in plan
     assert "Remv unboxed " not in plan
+
+
+def test_a_machine_that_was_booted_with_it_keeps_it(installed: Debian) -> None:
+    # unboxed-init as the first process of these namespaces.
+    said = installed.run(
+        "exec unboxed-init -- sh -c 'dpkg -r unboxed-sysv unboxed 2>&1 || echo refused'")
+    assert said.endswith("refused\n")
+    assert "cannot remove unboxed: this machine was booted with it" in said
+    assert installed.run("unboxed --version").startswith("unboxed ")
 
 
 def test_a_removal_leaves_settings_and_logs_and_a_purge_only_units(installed: Debian) -> None:

@@ -16,8 +16,11 @@ from supervisor.cli.completion import SCRIPTS
 from tests.stack import ROOT
 
 BUILD = ROOT / "packaging" / "deb" / "build.py"
-pytestmark = pytest.mark.skipif(
-    not shutil.which("dpkg-deb"), reason="there is no dpkg-deb in PATH (Debian: dpkg)")
+pytestmark = [
+    pytest.mark.skipif(
+        not shutil.which("dpkg-deb"), reason="there is no dpkg-deb in PATH (Debian: dpkg)"),
+    pytest.mark.timeout(300),  # the first one fetches libraries
+]
 
 Contents = dict[str, tuple[tarfile.TarInfo, bytes]]
 
