@@ -38,6 +38,7 @@ def talker(life: int) -> str:
 def test_a_power_cut_during_shutdown_costs_no_unit_and_no_log(tmp_path: Path) -> None:
     root = root_image(tmp_path)
     safe: dict[int, int] = {}
+    console = ""
     for life in range(CUTS + 1):
         units = {**UNITS, "talker": talker(life)}
         with Booted(tmp_path / str(life), units, root=root, args=on_disk()) as machine:
