@@ -51,8 +51,8 @@ KERNEL = "linux-image-cloud-amd64"
 BUSYBOX = "busybox-static"
 # Without these the kernel of QEMU's machine finds no disk.
 DISK_MODULES = ("virtio_pci", "virtio_mmio", "virtio_blk")
-MACHINE = "machine"
-KEPT_S = 7200.0  # how long that layer is kept when nobody asks for it: each of our builds makes one
+MACHINE, SCRATCH = "machine", "scratch-"
+KEPT_S = 1800.0  # how long that layer is kept when nobody asks for it: each of our builds makes one
 
 
 class CannotBuild(Exception):
@@ -83,7 +83,7 @@ def main() -> int:
 
 def build(given: argparse.Namespace, packages: Sequence[str]) -> None:
     tree = installed(packages)
-    with tempfile.TemporaryDirectory(prefix="unboxed-vm-", dir=CACHE) as scratch:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=CACHE) as scratch:
         root = given.root or Path(scratch, "root")
         if given.root and given.root.exists():
             raise CannotBuild(f"{given.root} is there already")
@@ -258,7 +258,8 @@ def layer(kind: str, inputs: Sequence[str | bytes], make: Callable[[Path], None]
                 shutil.rmtree(unfinished, ignore_errors=True)
         place.touch()
         if kind == MACHINE:
-            for other in CACHE.glob(f"{kind}-*"):
+            # And what a build that was killed left.
+            for other in (*CACHE.glob(f"{kind}-*"), *CACHE.glob(f"{SCRATCH}*")):
                 if other.stat().st_mtime < time.time() - KEPT_S:
                     shutil.rmtree(other, ignore_errors=True)
     return place
