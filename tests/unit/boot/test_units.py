@@ -35,6 +35,15 @@ def test_boot_is_what_it_says_and_everything_else_waits_for_it() -> None:
     assert hard == {"filesystems"}, "nothing else stops a boot"
 
 
+def test_the_watchdog_is_fed_until_services_have_stopped_and_no_boot_needs_it() -> None:
+    found = graphs.build(shipped(), machine=True)
+    (edge,) = [dep for dep in found.deps[BOOT] if dep.unit == "watchdog"]
+    assert edge.order
+    assert not (edge.pull or edge.hard)
+    assert edge.until == "started"
+    assert not any(dep.unit == BOOT for dep in found.deps["watchdog"])
+
+
 def test_file_systems_wait_for_no_other_unit() -> None:
     found = graphs.build(shipped(), machine=True)
     assert not found.deps.get("filesystems"), "an interpreter's start beside udev's, not after it"
