@@ -71,8 +71,9 @@ def _needs(entry: Entry, other: Entry, real: Mapping[Entry, str]) -> bool:
 
 def _make_directory(machine: Machine, entry: Entry) -> None:
     """As systemd does. That it cannot be made, mount tells."""
-    if entry.bind and not os.path.isdir(machine.path(entry.spec)):
-        return
+    source = machine.path(entry.spec)
+    if entry.bind and os.path.exists(source) and not os.path.isdir(source):
+        return  # a file goes on a file
     try:
         os.makedirs(machine.path(entry.target), 0o755, exist_ok=True)
     except OSError:

@@ -190,6 +190,14 @@ def test_mounts_go_by_their_directories_and_not_by_their_lines(machine: Made) ->
     assert Path(machine.path("/srv/a")).is_dir(), "a directory to mount on is made"
 
 
+def test_a_directory_is_made_for_a_bind_unless_what_is_bound_is_a_file(machine: Made) -> None:
+    machine.write("/etc/host.conf", "")
+    fstab(machine, "/etc/host.conf /a none bind\n/nowhere /b none bind\n")
+    filesystems.run(machine)
+    assert not machine.exists("/a")
+    assert machine.exists("/b"), "so that mount tells of what is really missing"
+
+
 def test_links_in_their_directories_are_followed(machine: Made) -> None:
     Path(machine.path("/data")).mkdir()
     Path(machine.path("/srv")).symlink_to(machine.path("/data"))

@@ -44,6 +44,12 @@ def test_the_watchdog_is_fed_until_services_have_stopped_and_no_boot_needs_it() 
     assert not any(dep.unit == BOOT for dep in found.deps["watchdog"])
 
 
+def test_the_dhcp_client_is_never_given_up() -> None:
+    restart = shipped()["dhcp"].restart
+    assert restart.limit is None
+    assert restart.max_delay_ns <= 30 * 10**9
+
+
 def test_file_systems_wait_for_no_other_unit() -> None:
     found = graphs.build(shipped(), machine=True)
     assert not found.deps.get("filesystems"), "an interpreter's start beside udev's, not after it"
