@@ -26,7 +26,8 @@ SLEEP = 'command = ["/bin/sleep", "1000"]\n'
 ROUNDS = 3
 ANSWER_S, BACK_S = 0.1, 1.0
 LONG_S = 200
-TINY = Path("/sys/fs/cgroup/tiny")  # a manager that is started while it is there is one of it
+# A manager that is started while there is the second is one of the first.
+TINY, GATE = Path("/sys/fs/cgroup/tiny"), Path("/run/tiny")
 YEAR_S = 365 * 86400
 
 
@@ -36,6 +37,7 @@ class Here(Stack):
     def __init__(self) -> None:
         super().__init__(HOST, {})
         self.runtime, self.units = Path("/run/unboxed"), UNITS
+        self._logged = True  # it has a logger
 
     def answers(self) -> bool:
         try:
@@ -161,7 +163,9 @@ def test_f20_a_manager_without_memory_is_back_once_there_is_some(here: Here) -> 
     """Each is killed by the kernel; after three a shell is on the console (see outside)."""
     here.add({"one": SLEEP})
     pid, manager, logger = here.wait("one", "running")["pid"], here.manager, here.logger
+    Path("/sys/fs/cgroup/cgroup.subtree_control").write_text("+memory")
     TINY.mkdir()
+    GATE.touch()
     (TINY / "memory.max").write_text(str(2 << 20))
     os.kill(manager, signal.SIGKILL)
 
@@ -175,9 +179,13 @@ def test_f20_a_manager_without_memory_is_back_once_there_is_some(here: Here) -> 
     (TINY / "memory.max").write_text("max")
     here.another(manager)
     assert here.row("one")["pid"] == pid
-    for member in (TINY / "cgroup.procs").read_text().split():  # it is to be empty for its end
-        Path("/sys/fs/cgroup/cgroup.procs").write_text(member)
-    TINY.rmdir()
+    GATE.unlink()
+    manager = here.manager
+    os.kill(manager, signal.SIGKILL)
+    here.another(manager)
+    assert here.row("one")["pid"] == pid
+    for group, _, _ in os.walk(TINY, topdown=False):  # what the one in there made for its units
+        os.rmdir(group)
 
 
 def test_f21_an_end_for_want_of_memory_is_named(here: Here) -> None:

@@ -10,9 +10,8 @@ from tests.vm.booted import Booted
 from tests.vm.machine import HOST, failures, inside, names, needs_machine, variables_inside
 
 INSIDE = Path(__file__).with_name("inside_machine.py")
-# As long as there is that group, a manager that begins is one of it.
-TINY = "/sys/fs/cgroup/tiny"
-JOIN = f'[ ! -d {TINY} ] || echo 0 >{TINY}/cgroup.procs; exec "$0" "$@"'
+# As long as there is that file, a manager that begins is one of that group.
+JOIN = '[ ! -e /run/tiny ] || echo 0 >/sys/fs/cgroup/tiny/cgroup.procs; exec "$0" "$@"'
 
 EACH_S = 240  # a test in it: some seconds, unless the host is very busy
 
