@@ -39,7 +39,8 @@ def test_the_watchdog_is_fed_until_services_have_stopped_and_no_boot_needs_it() 
     found = graphs.build(shipped(), machine=True)
     (edge,) = [dep for dep in found.deps[BOOT] if dep.unit == "watchdog"]
     assert edge.order
-    assert not (edge.pull or edge.hard)
+    assert not edge.pull
+    assert not edge.hard
     assert edge.until == "started"
     assert not any(dep.unit == BOOT for dep in found.deps["watchdog"])
 
