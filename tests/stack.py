@@ -110,10 +110,12 @@ class Stack:
             )  # fmt: skip
 
     def begin(self) -> Self:
-        """Start it and wait until control answers."""
+        """Start it and wait until control answers, and the logger is there too."""
         self.launch()
         try:
             self.until(self.answers, "control to answer")
+            if not self._prefix:
+                self.until(lambda: self.logger, "the first logger")
         except BaseException as exc:
             self.__exit__(type(exc))
             raise
@@ -184,7 +186,10 @@ class Stack:
 
     @property
     def logger(self) -> int:
-        return self._child("logger")
+        """0 between two, and before the first one has begun its work: a moment after the first
+        launches, or a second without any."""
+        ready = (self.runtime / "log-figures").exists()
+        return self._child("logger") if ready else 0
 
     def cgroups(self) -> list[Path]:
         found = []

@@ -21,7 +21,7 @@ static _Noreturn void become_peer(char **argv, int sock) {
     _exit(127);
 }
 
-/* The first logger is started 0.1 s after the first launches: pipes hold what is written until then, and it would
+/* The first logger is started 20 ms after the first launches: pipes hold what is written until then, and it would
  * take its interpreter's start from them. At the latest after 1 s without any, or 2 s with: `started` is that time
  * until it was (tables_make).
  * Later: at once the first time, then after 0.1 s, doubling up to 5 s; at once after a life of 10 s. */
@@ -171,7 +171,7 @@ static void end_tick(void) {
 uint64_t life_tick(void) {
     now = now_ns();
     next = 0;
-    if (kept.given && now < kept.peers[LOGGER].started) kept.peers[LOGGER].next_start = now + SECOND / 10;
+    if (kept.given && now < kept.peers[LOGGER].started) kept.peers[LOGGER].next_start = now + SECOND / 50;
     for (int who = 0; who < PEERS; who++)
         if (!kept.peers[who].pid && (phase == RUNNING || (who == LOGGER && !streams_empty()))
             && due(kept.peers[who].next_start))
