@@ -17,6 +17,7 @@ from supervisor.cli.call import DONE, Failure
 from supervisor.cli.power import DOING, check, end, runtime_dir
 from supervisor.cli.wall import wall
 from supervisor.control.client import ControlError, connect
+from supervisor.model.unit import BOOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,7 +51,11 @@ def schedule(verb: str, when: int, message: str, *, tell: bool) -> int:
     }
     try:
         with connect(runtime_dir()) as server:
-            earlier = _waiting(server)
+            rows = server.call("Status")["instances"]
+            if any(row["unit"] == BOOT and row["state"] != "running" for row in rows):
+                raise Failure(f"cannot {verb} later: the machine is not booted, and what waits for"
+                              " a time needs that; nothing was done, `shutdown now` is possible")
+            earlier = _waiting(rows)
             unit = server.call("Try", {"command": command, "keys": keys})["unit"]
             results = server.call("Start", {"units": [unit], "wait": True}, None)["results"]
             if not all(one["ok"] for one in results):
@@ -68,7 +73,7 @@ def cancel(message: str, *, tell: bool) -> int:
     """Raises Failure if there is nothing to cancel."""
     try:
         with connect(runtime_dir()) as server:
-            units = _waiting(server)
+            units = _waiting(server.call("Status")["instances"])
             if units:
                 server.call("Stop", {"units": units, "wait": True}, None)
     except ControlError as error:
@@ -82,8 +87,7 @@ def cancel(message: str, *, tell: bool) -> int:
     return DONE
 
 
-def _waiting(server: Any) -> list[str]:
-    rows = server.call("Status")["instances"]
+def _waiting(rows: Sequence[dict[str, Any]]) -> list[str]:
     return [row["unit"] for row in rows if row["description"].startswith(TITLE)
             and row["state"] not in {"stopped", "finished", "failed"}]
 

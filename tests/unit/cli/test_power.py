@@ -353,6 +353,20 @@ def test_what_means_something_in_a_units_command_is_told_as_it_was_written(
     assert ends
 
 
+@pytest.mark.parametrize("state", ["failed", "starting", "waiting", "stopped"])
+def test_nothing_is_scheduled_in_a_rescue_shell_for_it_would_boot_again(
+    fake: FakeSupervisor, named: Named, state: str
+) -> None:
+    tried = later(fake)
+    fake.instances.append(instance("boot", state=state))
+    done = named("shutdown", "-r", "+5")
+    assert done.code == 1
+    assert "`shutdown now` is possible" in done.err
+    assert not tried
+    fake.instances[0]["state"] = "running"
+    assert named("shutdown", "-r", "+5").code == 0
+
+
 def test_only_the_message(ends: list[dict[str, Any]], named: Named, init: Init) -> None:
     assert named("shutdown", "-k", "now", "just kidding").code == 0
     assert named("shutdown", "-k", "+10").code == 0
