@@ -84,10 +84,11 @@ def check(
 
 
 def _checkable(machine: Machine, each: Check) -> bool:
-    if each.type in ("", "auto") or machine.tools.find(f"fsck.{each.type}"):
-        return True
-    machine.tell(f"{each.target} ({each.device}) is not checked: there is no fsck.{each.type}")
-    return False
+    programs = ["fsck"] if each.type in ("", "auto") else ["fsck", f"fsck.{each.type}"]
+    missing = [name for name in programs if not machine.tools.find(name)]
+    if missing:
+        machine.tell(f"{each.target} ({each.device}) is not checked: there is no {missing[-1]}")
+    return not missing
 
 
 class _Running:

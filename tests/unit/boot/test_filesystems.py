@@ -182,6 +182,14 @@ def test_a_type_without_a_checker_is_told_and_mounted(machine: Made) -> None:
     assert "there is no fsck.reiser5" in machine.said()
 
 
+def test_without_any_checker_it_is_told_and_mounted(machine: Made) -> None:
+    machine.noted.there -= {"fsck"}
+    fstab(machine, "/dev/ubdb /srv auto defaults 0 2\n", "/dev/ubdb")
+    assert filesystems.run(machine) == 0
+    assert mounted(machine) == ["/srv"]
+    assert any("there is no fsck" in line for line in machine.told)
+
+
 def test_mounts_go_by_their_directories_and_not_by_their_lines(machine: Made) -> None:
     fstab(machine, "/srv/a/www /var/www none bind\ntmpfs /srv/a tmpfs\ntmpfs /srv tmpfs\n"
                    "nas:/x /n nfs\n/dev/ubdc /off ext4 noauto\n")
