@@ -119,7 +119,7 @@ def version() -> str:
 
 def unboxed(tree: Path, given: argparse.Namespace) -> None:
     write(tree / "usr/bin/unboxed", COMMAND, 0o755)
-    for name in ("init", *(path.stem for path in sorted((ROOT / "programs").glob("*.c")))):
+    for name in ("init", *(path.stem for path in sorted((ROOT / "supervisor/programs").glob("*.c")))):
         binary(f"unboxed-{name}", given.programs, tree / "usr/bin")
     listed = subprocess.run(
         [sys.executable, ROOT / "packaging/package_files.py"], capture_output=True, check=True,
@@ -170,7 +170,7 @@ def binary(name: str, place: Path, to: Path) -> None:
                  to / "wire.h"], check=True)
             words += ["-static", "-I", to, *sorted(sources.glob("*.c"))]
         else:
-            words.append(ROOT / "programs" / f"{name.removeprefix('unboxed-')}.c")
+            words.append(ROOT / "supervisor/programs" / f"{name.removeprefix('unboxed-')}.c")
         subprocess.run(words, check=True)
         (to / "wire.h").unlink(missing_ok=True)
     else:
@@ -340,7 +340,7 @@ def epoch() -> str:
     said = os.environ.get("SOURCE_DATE_EPOCH")
     if not said:
         said = subprocess.run(
-            ["git", "-C", ROOT, "log", "-1", "--format=%ct", "--", "supervisor", "programs",
+            ["git", "-C", ROOT, "log", "-1", "--format=%ct", "--", "supervisor",
              "units", "docs", "packaging/deb"], capture_output=True, check=False, text=True,
         ).stdout.strip()
     return said or str(int((ROOT / "CHANGELOG.md").stat().st_mtime))

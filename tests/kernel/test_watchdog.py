@@ -23,7 +23,7 @@ FOOD, MAGIC_CLOSE = b"\0", b"V"
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> str:
-    source = ROOT / "programs" / "watchdog.c"
+    source = ROOT / "supervisor" / "programs" / "watchdog.c"
     return build(tmp_path_factory.mktemp("watchdog"), sources=[source], name="unboxed-watchdog")
 
 
