@@ -1,7 +1,7 @@
 """List the files of the Python package, one a line, for meson.build.
 
-Law: what is listed is what is installed. The folders of the keeper and of other programs hold C and
-its build scripts, which become binaries instead; compiled bytecode is made anew by whoever installs.
+Law: what is listed is what is installed. The folders of the keeper and of other programs hold C
+and build scripts, which become binaries instead; bytecode is made anew by whoever installs.
 """
 from __future__ import annotations
 

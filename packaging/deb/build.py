@@ -119,7 +119,8 @@ def version() -> str:
 
 def unboxed(tree: Path, given: argparse.Namespace) -> None:
     write(tree / "usr/bin/unboxed", COMMAND, 0o755)
-    for name in ("init", *(path.stem for path in sorted((ROOT / "supervisor/programs").glob("*.c")))):
+    others = sorted((ROOT / "supervisor/programs").glob("*.c"))
+    for name in ("init", *(path.stem for path in others)):
         binary(f"unboxed-{name}", given.programs, tree / "usr/bin")
     listed = subprocess.run(
         [sys.executable, ROOT / "packaging/package_files.py"], capture_output=True, check=True,

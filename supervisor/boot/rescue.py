@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from supervisor.boot._machine import Machine, step
 from supervisor.control.client import Client, ControlError, connect
 from supervisor.model.paths import paths
 from supervisor.model.unit import BOOT
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _ANSWER_S = 5.0
 _LINES = "10"

@@ -1,5 +1,5 @@
-"""The power goes while a machine runs, or at any moment of its shutdown (fault 35): the next boot is
-like any other, and what was logged can be read."""
+"""The power goes while a machine runs, or at any moment of its shutdown (fault 35): the next boot
+is like any other, and what was logged can be read."""
 from __future__ import annotations
 
 import json
