@@ -22,7 +22,8 @@ MODULES = (
 def main() -> int:
     package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     sites = sys.argv[2].split(":") if sys.argv[1:2] == ["--site"] else []
-    sys.path[:1] = [os.path.dirname(package), *sites]  # in place of this file's own directory
+    ours = [os.path.dirname(package), *sites]
+    sys.path[:1] = ours  # in place of this file's own directory
     from supervisor.manager.bundle import NAME
 
     before = set(sys.modules)
@@ -32,7 +33,7 @@ def main() -> int:
     try:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         with open(f"{path}.new", "wb") as file:
-            file.write(_bundle(sorted(set(sys.modules) - before)))
+            file.write(_bundle(sorted(set(sys.modules) - before), ours))
             os.fsync(file.fileno())
         os.replace(f"{path}.new", path)
     except OSError as error:
@@ -41,7 +42,9 @@ def main() -> int:
     return 0
 
 
-def _bundle(names: list[str]) -> bytes:
+def _bundle(names: list[str], ours: list[str]) -> bytes:
+    """`ours`: what is searched first. A file that is new in the interpreter's own directories, as
+    other packages bring them, takes nobody's place."""
     from supervisor.manager.bundle import HEAD, Entry, directory, version
 
     table: dict[str, Entry] = {}
@@ -52,7 +55,8 @@ def _bundle(names: list[str]) -> bytes:
         file = getattr(module, "__file__", None)
         if spec is None or spec.origin in ("frozen", "built-in") or not file:
             continue
-        directories.add(os.path.dirname(file))
+        if any(file.startswith(f"{path}/") for path in ours):
+            directories.add(os.path.dirname(file))
         package = hasattr(module, "__path__")
         if not file.endswith(".py"):
             table[name] = 0, 0, file, package, (0, 0)

@@ -1,6 +1,7 @@
 """The bundle of what the manager imports: used while it is true, and never else."""
 from __future__ import annotations
 
+import marshal
 import os
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from supervisor.manager.bundle import HEAD
 from tests.stack import ROOT, library_paths
 
 PACKAGE = "supervisor"
@@ -51,6 +53,16 @@ def start(package: Path) -> list[str]:
 def test_modules_come_from_it_and_know_their_files(package: Path) -> None:
     file = str(package / "manager" / "main.py")
     assert start(package) == ["Bundle", file, "False", "SourceFileLoader"]
+
+
+def test_another_package_of_this_python_makes_no_bundle_useless(package: Path) -> None:
+    data = (package / "__pycache__" / "manager.bundle").read_bytes()
+    head = data[HEAD : HEAD + int(data[:HEAD])]
+    _, directories, table, _ = marshal.loads(head)  # noqa: S302 - made by the test
+    ours = (str(package), *library_paths().split(":"))
+    assert all(path.startswith(ours) for path, _ in directories)
+    assert f"{package}/manager" in dict(directories)
+    assert any(not entry[2].startswith(ours) for entry in table.values()), "of the interpreter"
 
 
 @pytest.mark.parametrize(
