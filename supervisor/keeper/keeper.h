@@ -63,7 +63,7 @@ struct tables {
             uint64_t started, next_start; uint32_t starts, delay_ms;
         } peers[PEERS];
         uint64_t highest, orphans, reexec_tag, ping_sent, exits_told; /* those: since when; 0: no matter */
-        uint32_t greeted, ever_greeted, owes_ready, owes_ping, owes_reexec, early_deaths, stop_signals, resumed;
+        uint32_t greeted, ever_greeted, owes_ready, owes_ping, owes_reexec, early_deaths, stop_signals, resumed, unheard;
         uint64_t exit_by, signals_owed; /* when to end as if asked (0: never); bit n: signal n is to be passed on */
         int32_t exit_by_status;
         struct sender { int32_t signal, pid; uint32_t uid; } sender[64]; /* who sent it last */
@@ -173,7 +173,8 @@ _Noreturn void mini(char **argv), be_holder(int sock);
 /* machine.c: PID 1 of a machine, before it is the keeper; down.c: after. */
 extern bool machine, on_hardware; /* PID 1 that booted one; and no container */
 char **machine_main(int *argc, char **argv);
-void machine_rescue(const char *reason), machine_reaped(int pid); /* a shell on the console, unless there is one */
+/* A shell on the console, unless there is one. Told: by a signal to go down. */
+void machine_rescue(const char *reason), machine_reaped(int pid), machine_told(int sig, int end);
 /* What a signal asks for: 0 poweroff, 1 reboot (and any end), 2 halt, 3 kexec; -1: nothing. -1: errno; there may be text. */
 int machine_action(int sig), read_text(const char *path, char *text, size_t size);
 _Noreturn void machine_end(int action), be_down(int action), machine_fails(const char *reason); /* elsewhere an exit status, 1 */

@@ -105,8 +105,7 @@ void life_signal(int sig, int pid, uint32_t uid) {
     if (end < 0 && (sig >= 32 || !(passed_on >> sig & 1))) return;
     kept.signals_owed |= UINT64_C(1) << sig;
     kept.sender[sig] = (struct sender){sig, pid, uid};
-    /* The manager puts its own deadline in the place of this, unless it is stuck. */
-    if (machine && end >= 0 && sig != SIGTERM && !kept.exit_by) kept.exit_by = now_ns() + 120 * SECOND, kept.exit_by_status = end;
+    machine_told(sig, end);
     /* To a machine's manager SIGTERM is no stop. */
     if (end >= 0 && ((kept.stop_signals += !machine || sig != SIGTERM) >= 3 || !kept.ever_greeted || kept.early_deaths >= 3)
         && end_all(end, true)) say("asked to stop, and no manager does it; stopping everything", NULL);

@@ -268,3 +268,12 @@ int machine_action(int sig) {
     if (sig == SIGTERM || sig == SIGINT) return 1;
     return machine && sig >= FIRST_SIGNAL && sig < FIRST_SIGNAL + 4 ? actions[sig - FIRST_SIGNAL] : -1;
 }
+
+/* A machine that was told to go down by a signal does so, whatever its manager does: this deadline is the keeper's
+ * own until the manager puts its own in the place of it, and a manager that ended before that is told again. */
+void machine_told(int sig, int end) {
+    if (!machine || end < 0 || sig == SIGTERM || kept.exit_by) return;
+    kept.exit_by = now_ns() + 120 * SECOND;
+    kept.exit_by_status = end;
+    kept.unheard = (uint32_t)sig;
+}

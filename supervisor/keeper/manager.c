@@ -87,7 +87,7 @@ static int request(uint16_t op, uint64_t tag, struct in payload, int *fds, int f
     case OP_EXIT: return end_all(word, false) ? NO_ANSWER : EBUSY;
     case OP_EXIT_BY:
         kept.exit_by = now_ns() + (word > 0 ? (uint64_t)word : 0) * (SECOND / 1000);
-        return kept.exit_by_status = (int32_t)is.number[1], NO_ANSWER;
+        return kept.exit_by_status = (int32_t)is.number[1], kept.unheard = 0, NO_ANSWER;
     case OP_REEXEC: return reexec_ask(name, tag);
     }
     return EINVAL;
@@ -218,7 +218,7 @@ void manager_gone(void) {
     for (int i = 0; i < 4096 && (rest.at < rest.end || manager_receive()); i++, empty_box(box))
         for (; rest.at < rest.end; empty_box(box)) take_frame();
     close_sent();
-    readable = false;
-    kept.ping_sent = kept.greeted = kept.owes_ready = kept.owes_ping = 0;
+    readable = (kept.ping_sent = kept.greeted = kept.owes_ready = kept.owes_ping = 0);
+    if (kept.unheard) kept.signals_owed |= UINT64_C(1) << kept.unheard;
     nudge_listen(true);
 }
