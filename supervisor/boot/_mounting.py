@@ -60,6 +60,18 @@ def mount_all(machine: Machine, entries: Sequence[Entry]) -> tuple[list[Entry], 
     return done, failed
 
 
+def with_needs(
+    machine: Machine, chosen: Sequence[Entry], entries: Sequence[Entry]
+) -> list[Entry]:
+    """Those of `entries` that are chosen or have to be mounted before one that is: what a directory
+    that is bound lies in, too."""
+    real = {each: machine.real(each.target) for each in entries if each.target not in ("", "/")}
+    found = list(chosen)
+    for each in found:
+        found += [one for one in real if one not in found and _needs(each, one, real)]
+    return [each for each in entries if each in found]
+
+
 def _needs(entry: Entry, other: Entry, real: Mapping[Entry, str]) -> bool:
     """Whether its directory, or what it is made of, is inside of the other. `real`: directories as
     the kernel names them, where links lead."""

@@ -21,7 +21,7 @@ from supervisor.boot._devices import wait_for
 from supervisor.boot._fstab import Entry, parse
 from supervisor.boot._machine import Machine, step
 from supervisor.boot._mounted import device, seen
-from supervisor.boot._mounting import mount_all
+from supervisor.boot._mounting import mount_all, with_needs
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def run(machine: Machine) -> int:
     if problems:
         machine.warn(problems[0])
         return 1
-    before = [each for each in local if each.target in _OF_LOGS]
+    before = with_needs(machine, [each for each in local if each.target in _OF_LOGS], local)
     _bring(machine, before, how, problems)
     for line in _root.remount(machine, entries):
         machine.tell(line)

@@ -131,6 +131,16 @@ def test_where_logs_go_is_mounted_before_root_is_writable_and_the_rest_after(
         ("mount", "/"), ("mount", "/var/log/x"), ("mount", "/srv")]
 
 
+def test_what_a_directory_of_logs_is_bound_from_is_there_before_it(machine: Made) -> None:
+    fstab(machine, ROOT + "/data/var /var none bind\n/dev/ubdb /data ext4 defaults 0 2\n"
+                          "tmpfs /srv tmpfs\n", "/dev/ubdb")
+    machine.mounted(root="ro")
+    assert filesystems.run(machine) == 0
+    done = [(words[0], words[-1]) for words in machine.noted.calls]
+    assert done == [("fsck", "/dev/ubda"), ("fsck", "/dev/ubdb"), ("mount", "/data"),
+                    ("mount", "/var"), ("mount", "/"), ("mount", "/srv")]
+
+
 def test_errors_that_are_left_fail_the_boot_with_the_reason_and_what_to_do(machine: Made) -> None:
     fstab(machine, ROOT + "/dev/ubdb /srv ext4 defaults 0 2\n/srv/a /b none bind\n", "/dev/ubdb")
     fails(machine, "fsck", "/dev/ubdb", 4, "UNEXPECTED INCONSISTENCY")
