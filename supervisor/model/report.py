@@ -311,7 +311,8 @@ class Causes(Struct, frozen=True, gc=False):
 class BootStep(Struct, frozen=True, gc=False):
     """`done_ns` is monotonic, as all times of a boot. Names: keeper (it runs; before that it was
     the kernel's time), machine (file systems and console are there), interpreter (runs the
-    manager's own code), imports, prepared (sockets and groups), read (the unit files), planned, begun."""
+    manager's own code), imports, prepared (sockets and groups), read (the unit files), planned,
+    begun."""
 
     name: str
     done_ns: int
