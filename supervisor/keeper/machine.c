@@ -270,9 +270,10 @@ int machine_action(int sig) {
 }
 
 /* A machine that was told to go down by a signal does so, whatever its manager does: this deadline is the keeper's
- * own until the manager puts its own in the place of it, and a manager that ended before that is told again. */
+ * own until the manager puts its own in the place of it, and a manager that ended before that is told again. Not for
+ * kexec (3): a manager refuses that while no kernel is loaded, and then the machine goes on. */
 void machine_told(int sig, int end) {
-    if (!machine || end < 0 || sig == SIGTERM || kept.exit_by) return;
+    if (!machine || end < 0 || end == 3 || sig == SIGTERM || kept.exit_by) return;
     kept.exit_by = now_ns() + 120 * SECOND;
     kept.exit_by_status = end;
     kept.unheard = (uint32_t)sig;
