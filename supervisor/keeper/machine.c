@@ -52,7 +52,7 @@ static _Noreturn void be_rescue(const char *reason) { /* leads its session, and 
     if (console >= 0) {
         ioctl(console, TIOCSCTTY, on_hardware); /* 1: whoever has it; fails for a console that is no terminal */
         for (int fd = 0; fd < 3; fd++) dup2(console, fd);
-    }
+    } else if (on_hardware) ioctl(0, TIOCSCTTY, 1); /* what PID 1 found, without /dev */
     close_from(3);
     reset_signals(0);
     unsetenv("UNBOXED_MACHINE"); /* a container begun from here is none */
@@ -148,9 +148,19 @@ static void mount_all(void) {
         if (symlink(links[i][0], links[i][1])) continue; /* it is there */
 }
 
-static void have_console(void) { /* a kernel that found no /dev/console gave us no descriptors */
+/* A kernel that found no /dev/console gave us no descriptors. Where there is no /dev, it is opened where its file system
+ * is mounted for a moment, so that somebody can be told. */
+static void have_console(void) {
+    static const char *const elsewhere[] = {"/mnt", "/tmp", "/root", "/home", "/var", "/usr"};
+    char path[32] = "/dev/console";
+    size_t i = 0;
+    if (on_hardware && access("/dev", F_OK)) {
+        while (i < 6 && mount("devtmpfs", elsewhere[i], "devtmpfs", MS_NOSUID, NULL)) i++;
+        if (i < 6) strcat(strcpy(path, elsewhere[i]), "/console");
+    }
     for (int fd = 0; fd < 3; fd++)
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/console", O_RDWR | O_NOCTTY) < 0) open("/dev/null", O_RDWR);
+        if (fcntl(fd, F_GETFD) < 0 && open(path, O_RDWR | O_NOCTTY) < 0) open("/dev/null", O_RDWR);
+    if (strncmp(path, "/dev", 4)) umount2(elsewhere[i], MNT_DETACH);
 }
 
 static void name_host(void) {
@@ -234,6 +244,7 @@ static char **begin(char **argv) {
     if (on_hardware) write_file(AT_FDCWD, "/proc/sys/net/unix/max_dgram_qlen", "512"); /* before a log socket is made */
     for (size_t i = 0; i < sizeof words / sizeof *words; i++) asked |= kernel_word(words[i]) != NULL;
     if (asked) rescue("asked for on the kernel's command line");
+    if (access("/dev", F_OK)) rescue("there is no directory /dev, and without it nothing can be started");
     for (;;) {
         given = kernel_word("unboxed.args");
         path = given && *given ? given : !stat("/etc/unboxed/boot.args", &there) ? "/etc/unboxed/boot.args"

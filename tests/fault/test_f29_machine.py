@@ -53,9 +53,7 @@ def test_f29_a_machine_without_some_of_its_directories_comes_up(tmp_path: Path) 
 @needs_disk
 @pytest.mark.slow
 @pytest.mark.parametrize("without", [
-    pytest.param(("dev",), marks=pytest.mark.xfail(
-        strict=True, reason="without /dev/null no unit is started, and no shell either")),
-    ("proc",), ("run",), DIRECTORIES,
+    ("dev",), ("proc",), ("run",), DIRECTORIES,
 ], ids="-".join)  # fmt: skip
 def test_f29_on_a_root_that_nobody_can_write_to_it_is_up_or_says_why_not(
     without: tuple[str, ...], tmp_path: Path
