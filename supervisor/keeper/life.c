@@ -106,8 +106,8 @@ void life_signal(int sig, int pid, uint32_t uid) {
     kept.signals_owed |= UINT64_C(1) << sig;
     kept.sender[sig] = (struct sender){sig, pid, uid};
     machine_told(sig, end);
-    /* To a machine's manager SIGTERM is no stop. */
-    if (end >= 0 && ((kept.stop_signals += !machine || sig != SIGTERM) >= 3 || !kept.ever_greeted || kept.early_deaths >= 3)
+    /* To a machine's manager SIGTERM is no stop, and kexec (3) it may refuse. */
+    if (end >= 0 && ((kept.stop_signals += !machine || (sig != SIGTERM && end != 3)) >= 3 || !kept.ever_greeted || kept.early_deaths >= 3)
         && end_all(end, true)) say("asked to stop, and no manager does it; stopping everything", NULL);
 }
 
