@@ -122,7 +122,7 @@ def moment(text: str, now: int) -> int:
     if minutes.isascii() and minutes.isdigit() and len(minutes) < 8:
         return now + 60 * int(minutes)
     hour, colon, minute = text.partition(":")
-    if not (colon and hour.isdigit() and minute.isdigit() and len(minute) == 2
+    if not (colon and hour.isdecimal() and minute.isdecimal() and len(minute) == 2
             and int(hour) < 24 and int(minute) < 60):
         raise _bad("shutdown", f"{text!r} is no time")
     there = time.localtime(now)
