@@ -84,7 +84,8 @@ def test_a_manager_that_is_asked_to_begin_anew_is_not_asked_to_stop(tmp_path: Pa
     """SIGTERM is no stop to a machine's manager, and SIGRTMIN+6 (kexec) it may refuse, so that
     their third ones are no end; SIGRTMIN+4's is."""
     each = "for n in 1 2 3 4; do kill -{} 1; sleep 0.1; done;"
-    manager = f"{HELLO}; {each.format(15)} {each.format(40)} echo still here >&2; {each.format(38)} sleep 20"
+    no_end = each.format(15) + each.format(40)
+    manager = f"{HELLO}; {no_end} echo still here >&2; {each.format(38)} sleep 20"
     done = boot(tmp_path, ["--", "/bin/sh", "-c", manager, "--", *LOGGER])
     assert done.returncode in {-signal.SIGINT, 128 + signal.SIGINT}, done.stderr
     still, _, rest = done.stderr.partition("still here\n")

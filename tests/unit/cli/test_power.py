@@ -294,7 +294,7 @@ def test_times(text: str, seconds: int, utc: None) -> None:
     assert classic.moment(text, NOON) == NOON + seconds
 
 
-@pytest.mark.parametrize("text", ["24:00", "1:5", "\u00b2:00", "12:\u00b22", "-5", "+", "later", ""])
+@pytest.mark.parametrize("text", ["24:00", "1:5", "\u00b2:00", "12:\u00b22", "-5", "later", ""])
 def test_what_is_no_time(text: str) -> None:
     with pytest.raises(Failure, match="is no time"):
         classic.moment(text, NOON)
