@@ -215,10 +215,11 @@ class CgroupTracker:
                 pass  # something is left in it
 
 
-def find(name: str) -> tuple[CgroupTracker | None, str]:
+def find(name: str, before: str = "") -> tuple[CgroupTracker | None, str]:
     """The tracker below our own group of the v2 hierarchy, or None and the reason.
 
-    `name`: of the directory that is made there, one for each supervisor on a host.
+    `name`: of the directory that is made there, one for each supervisor on a host. `before`: the
+    base that an earlier manager of this supervisor had: it stays, whatever our own group is now.
     """
     mount = ""
     for line in read_long("/proc/self/mountinfo").splitlines():
@@ -230,8 +231,9 @@ def find(name: str) -> tuple[CgroupTracker | None, str]:
         return None, "no cgroup v2 hierarchy is mounted"
     own = next((x[3:] for x in read("/proc/self/cgroup").splitlines() if x.startswith("0::")), "/")
     own = own.rstrip("/").removesuffix(f"/{name}/supervisor")  # see controllers.SUPERVISOR
-    top = f"{mount}{own}/{name}"
-    base = f"{top}/units"
+    base = f"{mount}{own}/{name}/units"
+    if before.startswith(f"{mount}/") and before.endswith(f"/{name}/units"):
+        base = before
     try:
         os.makedirs(base, exist_ok=True)
         if not os.access(f"{base}/cgroup.procs", os.W_OK):
@@ -240,4 +242,4 @@ def find(name: str) -> tuple[CgroupTracker | None, str]:
         os.rmdir(f"{base}/.probe")
     except OSError as exc:
         return None, f"cannot make {base}: {exc.strerror}"
-    return CgroupTracker(base, f"{own}/{name}/units"), ""
+    return CgroupTracker(base, base.removeprefix(mount)), ""

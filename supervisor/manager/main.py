@@ -180,7 +180,14 @@ def _tracker(
         for c in facts.children
         if not c.ended_ns and split_key(c.key)[1] not in ("ready", "feed")
     }
-    found, why_not = cgroup.find(runtime.group_name(where))
+    fd, before = -1, ""
+    if "cgroup" in facts.stored:
+        fd, others = fetch(keeper, "cgroup")
+        facts.later += others
+    if fd >= 0:
+        before = os.readlink(f"/proc/self/fd/{fd}")
+        os.close(fd)
+    found, why_not = cgroup.find(runtime.group_name(where), before)
     if found is None:
         return SessionTracker(os.getppid(), lambda: pids), why_not, pids
     if "cgroup" not in facts.stored:
