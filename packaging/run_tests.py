@@ -37,15 +37,15 @@ PATIENT = (*LINTERS, "law", "unit", "model", "vm", "fuzz")
 FILES = {
     "vm": (
         "test_real_software.py", "test_make_vm.py", "test_packages.py", "test_limits.py",
-        "test_boot_alike.py", "test_boot_manager_killed.py", "test_boot_rescue.py",
-        "test_probe.py", "test_sandbox.py",
+        "test_boot_alike.py", "test_boot_manager_killed.py", "test_boot_power_cut.py",
+        "test_boot_rescue.py", "test_probe.py", "test_sandbox.py",
     ),
     "fault": (
         "test_f30_shipper_killed.py", "test_f14_killed_at_every_call.py", "test_f14_agents.py",
         "test_f35_power_loss.py", "test_f12_random_kills.py", "test_f30_logger_killed.py",
         "test_f01_pid_reuse.py", "test_f47_promises_and_levels.py", "test_f18_callbacks_raise.py",
         "test_f30_agent_killed.py", "test_f54_machine.py", "test_f29_machine.py",
-        "test_f06_f13_f19_f20_f21_f37_machine.py", "test_f38_suspend.py",
+        "test_f06_f13_f19_f20_f21_f37_machine.py", "test_f38_suspend.py", "test_f28_machine.py",
     ),
 }
 # A machine needs up to 1 GiB of memory, so that there are not more on a host of many CPUs.
