@@ -111,7 +111,7 @@ def _shutdown(letters: str, words: Sequence[str]) -> int:
         return power.end(verb)
     from supervisor.cli.scheduled import schedule
 
-    return schedule(verb, when, message, tell=tell)
+    return schedule(verb, when, message, tell=tell, fixed=":" not in "".join(words[:1]))
 
 
 def moment(text: str, now: int) -> int:

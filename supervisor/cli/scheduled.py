@@ -1,7 +1,8 @@
 """A shutdown at a later time: a transient unit that waits for it, warns, and asks for it.
 
-`python -m supervisor.cli.scheduled EPOCH ACTION WALL MESSAGE` is that unit's program. It waits for
-a time of the day, so it follows the clock when that is set, and it outlives managers as every
+`python -m supervisor.cli.scheduled WHEN ACTION WALL MESSAGE` is that unit's program. WHEN is a time
+of the day, in seconds since 1970, which follows the clock when that is set; or +SECONDS since the
+kernel's start, its sleep included, which do not. It outlives managers as every
 service does. `shutdown -c` stops it. WALL: 1 to tell who is logged in, or 0. MESSAGE is quoted as
 in a URL, since braces mean something in a unit's command.
 """
@@ -21,7 +22,7 @@ from supervisor.model.unit import BOOT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 TITLE = "Scheduled shutdown: "  # how its unit's description begins
@@ -37,10 +38,12 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__fil
 # --- asking for it ----------------------------------------------------------------------------
 
 
-def schedule(verb: str, when: int, message: str, *, tell: bool) -> int:
-    """`when`: seconds since 1970. One that was scheduled before is given up for it."""
+def schedule(verb: str, when: int, message: str, *, tell: bool, fixed: bool) -> int:
+    """`when`: seconds since 1970; `fixed`: so much later, whatever the clock is set to. One that
+    was scheduled before is given up for it."""
     check(verb)
-    command = [sys.executable, "-m", "supervisor.cli.scheduled", str(when), verb, str(int(tell)),
+    due = f"+{int(_uptime() + when - time.time())}" if fixed else str(when)
+    command = [sys.executable, "-m", "supervisor.cli.scheduled", due, verb, str(int(tell)),
                quote(message, safe=" ")]
     keys: dict[str, Any] = {
         "description": f"{TITLE}{verb} at {clock(when)}",
@@ -100,15 +103,15 @@ def clock(when: int) -> str:
 
 
 def main(argv: Sequence[str]) -> int:
-    when, verb, tell, message = int(argv[0]), argv[1], argv[2] == "1", unquote(argv[3])
+    due, verb, tell, message = argv[0], argv[1], argv[2] == "1", unquote(argv[3])
     signal.signal(signal.SIGTERM, _cancelled)
     try:
-        wait(when, verb, message, tell=tell)
+        wait(due, verb, message, tell=tell)
     except _Cancelled:
         _forget(NOLOGIN)
         return DONE
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    print(f"it is {clock(when)}: {verb}", flush=True)
+    print(f"it is {clock(int(time.time()))}: {verb}", flush=True)
     try:
         return end(verb)
     except Failure as failure:
@@ -125,13 +128,16 @@ def _cancelled(_number: int, _frame: object) -> None:
     raise _Cancelled
 
 
-def wait(when: int, verb: str, message: str, *, tell: bool) -> None:
+def wait(due: str, verb: str, message: str, *, tell: bool) -> None:
     """Until that time, with warnings at some others."""
-    words = f"The system will {DOING[verb]} at {clock(when)}!"
+    now: Callable[[], float] = _uptime if due[:1] == "+" else time.time
+    when = int(due)
+    shown = clock(round(time.time() + when - now()))
+    words = f"The system will {DOING[verb]} at {shown}!"
     words = f"{message}\r\n{words}" if message else words
-    _notify(f"READY=1\nSTATUS={verb} at {clock(when)}")
+    _notify(f"READY=1\nSTATUS={verb} at {shown}")
     warned = _EARLY + 1  # the last warning was so many seconds before: none yet
-    while (left := when - time.time()) > 0:
+    while (left := when - now()) > 0:
         due = _warning(left)
         if tell and due < warned:
             for line in words.split("\r\n"):
@@ -141,6 +147,10 @@ def wait(when: int, verb: str, message: str, *, tell: bool) -> None:
         if left <= NOLOGIN_S:
             _write(NOLOGIN, words)
         time.sleep(min(_LOOK_S, max(left - _next(left), 0.05)))
+
+
+def _uptime() -> float:
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _warning(left: float) -> int:

@@ -37,7 +37,6 @@ class Here(Stack):
     def __init__(self) -> None:
         super().__init__(HOST, {})
         self.runtime, self.units = Path("/run/unboxed"), UNITS
-        self._logged = True  # it has a logger
 
     def answers(self) -> bool:
         try:

@@ -328,7 +328,8 @@ def test_a_shutdown_is_scheduled_as_a_unit_that_replaces_the_one_before_and_can_
     assert (done.code, done.err) == (0, "")
     (asked,) = tried
     when, verb, tell, message = asked["command"][3:]
-    assert abs(int(when) - time.time() - 300) < 60
+    assert when.startswith("+")
+    assert abs(int(when) - time.clock_gettime(time.CLOCK_BOOTTIME) - 300) < 60
     assert (verb, tell, message) == ("reboot", "1", "new kernel")
     assert asked["keys"]["description"].startswith("Scheduled shutdown: reboot at 20")
 
@@ -342,6 +343,12 @@ def test_a_shutdown_is_scheduled_as_a_unit_that_replaces_the_one_before_and_can_
     assert init.said == ["The shutdown has been cancelled."]
     fake.instances[1]["state"] = "stopped"
     assert named("shutdown", "-c").code == 1
+
+
+def test_a_time_of_the_day_is_waited_for_as_such(fake: FakeSupervisor, named: Named) -> None:
+    tried = later(fake)
+    assert named("shutdown", "-r", "23:59").code == 0
+    assert 0 < int(tried[0]["command"][3]) - time.time() <= 86_400
 
 
 def test_what_means_something_in_a_units_command_is_told_as_it_was_written(
@@ -417,7 +424,7 @@ def test_it_warns_at_once_and_as_the_time_comes_closer(
         return 1
 
     monkeypatch.setattr(scheduled, "wall", say)
-    scheduled.wait(NOON + 4000, "reboot", "new kernel", tell=True)
+    scheduled.wait(str(NOON + 4000), "reboot", "new kernel", tell=True)
     assert clock.now == pytest.approx(NOON + 4000, abs=0.1)
     assert [round(left) for left in at] == [4000, 3600, 1800, 900, 600, 300, 60]
     assert (tmp_path / "nologin").read_text().startswith("new kernel\nThe system will reboot")
@@ -431,9 +438,27 @@ def test_it_follows_a_clock_that_is_set(clock: Clock, monkeypatch: pytest.Monkey
             clock.now -= 100
 
     monkeypatch.setattr(time, "sleep", sleep)
-    scheduled.wait(NOON + 60, "reboot", "", tell=False)
+    scheduled.wait(str(NOON + 60), "reboot", "", tell=False)
     assert clock.now == pytest.approx(NOON + 60, abs=0.1)
     assert sum(clock.slept) == pytest.approx(360, abs=0.1)
+
+
+def test_minutes_from_now_do_not_follow_a_clock_that_is_set(
+    clock: Clock, init: Init, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    up = 1000.0
+
+    def sleep(seconds: float) -> None:
+        nonlocal up
+        up += seconds
+        clock.now -= 10_000_000
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    monkeypatch.setattr(scheduled, "_uptime", lambda: up)
+    scheduled.wait("+1300", "reboot", "", tell=True)
+    assert up == pytest.approx(1300, abs=0.1)
+    at = scheduled.clock(NOON + 300)
+    assert init.said == [f"The system will reboot at {at}!"] * 2, "at 300 s and at 60 s"
 
 
 def test_nobody_is_told_or_kept_out_by_one_that_is_far_away_and_silent(
