@@ -128,10 +128,10 @@ def _cancelled(_number: int, _frame: object) -> None:
     raise _Cancelled
 
 
-def wait(due: str, verb: str, message: str, *, tell: bool) -> None:
+def wait(at: str, verb: str, message: str, *, tell: bool) -> None:
     """Until that time, with warnings at some others."""
-    now: Callable[[], float] = _uptime if due[:1] == "+" else time.time
-    when = int(due)
+    now: Callable[[], float] = _uptime if at[:1] == "+" else time.time
+    when = int(at)
     shown = clock(round(time.time() + when - now()))
     words = f"The system will {DOING[verb]} at {shown}!"
     words = f"{message}\r\n{words}" if message else words
