@@ -14,6 +14,7 @@ from supervisor.model.unit import BOOT, Unit
 ROOT = Path(__file__).parents[3]
 FOLDER = ROOT / "units" / "system"
 EARLY = ("apparmor", "coldplug", "filesystems", "lvm", "tmpfiles", "udev")
+SILENT = {"saved-state", "sessions"}  # what they say in a life is far less than a pipe holds
 OURS = (*EARLY, "console-setup", "devices", "modules", "network-filesystems", "saved-state")
 
 
@@ -49,6 +50,16 @@ def test_the_dhcp_client_is_never_given_up() -> None:
     restart = shipped()["dhcp"].restart
     assert restart.limit is None
     assert restart.max_delay_ns <= 30 * 10**9
+
+
+def test_no_daemon_of_a_machine_waits_for_room_on_its_disk() -> None:
+    """Least of all the one by which somebody comes in to make room."""
+    waits = {
+        unit.name for unit in shipped().values()
+        if unit.kind == "service" and unit.command and unit.logs.on_full != "drop"
+        and unit.logs.to == "files"
+    }
+    assert waits <= SILENT
 
 
 def test_file_systems_wait_for_no_other_unit() -> None:
