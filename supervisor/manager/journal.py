@@ -44,6 +44,8 @@ class Header(Struct, gc=False, omit_defaults=True):
     limited: bool = False  # units with [limits] were run: their groups are to be found again
     ending: Power | Literal[""] = ""  # what becomes of the machine that is going down
     exit_by_ns: int = 0  # when the keeper ends that, whatever becomes of managers
+    release: str = ""  # version of the program that the last manager was
+    renewed: bool = False  # that one was asked to make way for what is installed
 
 
 class Snapshot(Struct, gc=False):

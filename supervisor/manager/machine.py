@@ -200,16 +200,16 @@ class Machine:
         if sup.world.closing_ns:
             sup.report(f"{cause}: the machine is going down; nothing was done")
             return
+        from supervisor.manager.renewal import renew
+
         path = installed_program(sup.keeper_pid)
         sup.report(f"{cause}: going on with the installed version")
 
         def answered(err: int) -> None:
             if err:
                 sup.report(f"cannot execute {path}: {os.strerror(err)}; nothing was changed")
-            else:
-                sup.leave_soon = True
 
-        sup.ask_keeper("REEXEC", path, answered)
+        renew(sup, path, answered)
 
     # --- rescue -------------------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from time import monotonic_ns, time_ns
 from typing import TYPE_CHECKING
 
+from supervisor import __version__
 from supervisor.core.world import World
 from supervisor.kernel import cgroup, host
 from supervisor.kernel.keeper import Keeper, KeeperGone
@@ -109,7 +110,7 @@ def _run(
         runtime.prepare(where, keeper, facts.stored)
     made = runtime.open_sockets(where, keeper, facts.stored)
     tracker, why_not, pids = _tracker(where, keeper, facts)
-    header = snapshot.header if snapshot else Header(started_ns=time_ns())
+    header = snapshot.header if snapshot else Header(started_ns=time_ns(), release=__version__)
     header.seed = header.seed or int.from_bytes(os.urandom(8), "little")
     header.starts += 1
     world = World(header.seed, host.cores(), machine=line is not None)

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from supervisor import __version__
 from supervisor.core.resume import Child, Saved, resume
 from supervisor.core.words import CLD_EXITED
 from supervisor.core.world import ENDED
@@ -10,7 +11,7 @@ from supervisor.kernel.keeper import Child as KeeperChild
 from supervisor.kernel.plan import ERRORS
 from supervisor.manager.boot import boot
 from supervisor.manager.facts import Facts, fetch
-from supervisor.manager.journal import Snapshot
+from supervisor.manager.journal import Header, Snapshot
 from supervisor.manager.notices import Notices
 from supervisor.manager.observer import SIGSYS, STATE_NAMES, ended_words, split_key
 from supervisor.manager.performer import Performer
@@ -33,6 +34,8 @@ def recover(
 
         sup.limiting = Limiting(sup, adopt=True)
         sup.header.limited = True
+    if snapshot is not None:
+        sup.early_words.append(_succession(snapshot.header))  # the keeper told the console
     children: list[Child] = []
     feeds: list[Child] = []  # core knows nothing of these
     for child in facts.children:
@@ -68,6 +71,18 @@ def recover(
     for key, unit in sup.launched.items():
         sup.noted(key, unit)
     sup.turn()
+
+
+def _succession(header: Header) -> str:
+    """Why there is another manager, as far as its journal knows; this one signs it."""
+    before, header.release = header.release, __version__
+    renewed, header.renewed = header.renewed, False
+    number = f"this is manager number {header.starts}"
+    if not renewed:
+        return f"{number}: the one before it was killed or broke off; what it supervised went on"
+    if before == __version__:
+        return f"{number}: upgraded, to the same version {before}"
+    return f"{number}: upgraded from version {before or 'unknown'} to {__version__}"
 
 
 def _end_words(sup: Supervisor, snapshot: Snapshot, inst: Instance, child: KeeperChild) -> str:

@@ -404,6 +404,8 @@ class Requests:
     def upgrade(self, call: Call, what: ask.Nothing) -> None:
         """The keeper executes what is installed now; then this manager ends, and so the next one
         begins from what is installed now too."""
+        from supervisor.manager.renewal import renew
+
         path = installed_program(self._sup.keeper_pid)
 
         def answered(err: int) -> None:
@@ -412,9 +414,8 @@ class Requests:
                 call.fail(say.Failed(words))
             else:
                 call.reply(say.Done())
-                self._sup.leave_soon = True
 
-        self._sup.ask_keeper("REEXEC", path, answered)
+        renew(self._sup, path, answered)
 
     # --- helpers ------------------------------------------------------------------------------
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from supervisor import __version__
 from tests.stack import Stack, keeper_binary
 
 SLEEP = 'command = ["/bin/sleep", "1000"]\n'
@@ -19,9 +20,17 @@ CRASH = 'command = ["/bin/false"]\n[restart]\nwhen = "always"\ndelay = "1h"\nmax
 
 def told(stack: Stack) -> list[dict[str, Any]]:
     """The transitions in the supervisor's own log."""
+    return [row for row in log(stack) if "id" in row]
+
+
+def said(stack: Stack) -> list[str]:
+    """Its messages."""
+    return [row["message"] for row in log(stack) if "message" in row]
+
+
+def log(stack: Stack) -> list[dict[str, Any]]:
     text = b"".join(path.read_bytes() for path in sorted((stack.log / "unboxed").glob("*.log")))
-    rows = [json.loads(line) for line in text.splitlines()]
-    return [row for row in rows if "id" in row]
+    return [json.loads(line) for line in text.splitlines()]
 
 
 @pytest.mark.parametrize("how", ["kill", "upgrade"])
@@ -51,6 +60,11 @@ def test_causes_outlive_the_manager(tmp_path: Path, how: str) -> None:
         chain = stack.call("Why", unit="one")["chain"]
         assert chain[0]["id"] > before["one"][0]["id"]
         stack.until(lambda: told(stack)[-1]["id"] >= chain[0]["id"], "that to be logged")
+        why = "the one before it was killed or broke off; what it supervised went on"
+        if how == "upgrade":
+            why = f"upgraded, to the same version {__version__}"
+        assert [text for text in said(stack) if "manager number" in text] == [
+            f"this is manager number 2: {why}"]
         numbers = [row["id"] for row in told(stack)]
         assert numbers == sorted(set(numbers)), "nothing is told twice"
 

@@ -207,7 +207,9 @@ def test_sigterm_renews_the_supervisor_in_place(make: Make) -> None:
     bench.result(tag, 2)
     assert "cannot execute" in bench.reports[-1]
     assert not bench.sup.leave_soon
+    assert not load(os.dup(bench.sup.journal.fd))[0].header.renewed  # type: ignore[union-attr]
     signal(bench, 15, 99)
+    assert load(os.dup(bench.sup.journal.fd))[0].header.renewed  # type: ignore[union-attr]
     bench.result(bench.sent()[0][1], 0)
     assert bench.sup.leave_soon
 
