@@ -79,7 +79,7 @@ def plan(wanted: Wanted, seen: Seen, made: Made) -> tuple[list[Row], list[str]]:
     there = [name for name in wanted.order if name in rest.links or name in wanted.devices]
     there = [name for name in there if name not in blocked]
     rows += [row for name in there for row in _link(name, wanted, rest)]
-    held = {(row.link, row.address) for row in rest.addresses if not row.dynamic}
+    held = _held(rest)
     rows += [
         Row("address", link, address)
         for link, address in wanted.addresses
@@ -99,7 +99,9 @@ def plan(wanted: Wanted, seen: Seen, made: Made) -> tuple[list[Row], list[str]]:
 
 
 def after(wanted: Wanted, seen: Seen, made: Made, chosen: dict[str, str]) -> Made:
-    """What the record says once the file is applied."""
+    """What the record says once the file is applied: of what it names only what was not there
+    before, so that the rest outlives the file."""
+    rest = seen.without(_obsolete(wanted, seen, made)[0])  # what is made anew is all ours
     ours = {
         name for name, device in wanted.devices.items()
         if name in made.links or name not in seen.links or _spare(name, device, seen)
@@ -111,19 +113,28 @@ def after(wanted: Wanted, seen: Seen, made: Made, chosen: dict[str, str]) -> Mad
         for link, key in sorted(_set_keys(wanted) - known)
         if link not in ours and (value := _value(seen, link, key))
     ]
+    leased = {row.link for row in seen.addresses if row.dynamic and ":" not in row.address}
     return Made(
         frozenset(ours),
-        frozenset(wanted.addresses),
-        frozenset(wanted.ways),
-        frozenset(wanted.members.items()),
+        frozenset(wanted.addresses) - (_held(rest) - made.addresses),
+        frozenset(wanted.ways) - (rest.ways - made.ways),
+        frozenset(wanted.members.items()) - (_joined(rest) - made.members),
         frozenset(
             name for name, up in wanted.up.items()
             if up and (name in made.up or not _is_up(seen.links.get(name)))
         ),
-        frozenset(wanted.dhcp),
+        frozenset(wanted.dhcp) - (leased - made.dhcp),  # another client's
         tuple(sorted(chosen.items())),
         tuple(before),
     )
+
+
+def _held(seen: Seen) -> set[tuple[str, str]]:
+    return {(row.link, row.address) for row in seen.addresses if not row.dynamic}
+
+
+def _joined(seen: Seen) -> set[tuple[str, str]]:
+    return {(link.name, link.master) for link in seen.links.values() if link.master}
 
 
 def _is_up(link: Link | None) -> bool:

@@ -80,6 +80,21 @@ def test_an_address_that_goes_takes_no_strangers_along(cables: Place) -> None:
     assert cables.addresses("a0") == {"192.0.2.99/24"}
 
 
+def test_what_was_there_before_the_file_named_it_stays(cables: Place) -> None:
+    a0 = cables.index("a0")
+    cables.ip.link("set", index=a0, state="up")
+    cables.ip.addr("add", index=a0, address="192.0.2.10", prefixlen=24)
+    cables.ip.route("add", dst="default", gateway="192.0.2.1", oif=a0)
+    assert cables.apply(STATIC) == 0
+    assert "2001:db8::10/64" in cables.addresses("a0")
+    assert cables.apply("[interface.a0]\n") == 0
+    assert cables.addresses("a0") == {"192.0.2.10/24"}
+    assert cables.routes("a0") == {"all via 192.0.2.1"}
+    assert cables.apply("") == 0
+    assert cables.addresses("a0") == {"192.0.2.10/24"}
+    assert cables.link("a0")["state"] == "up"
+
+
 def test_what_changed_in_the_file_changes_and_nothing_else(
     cables: Place, capfd: pytest.CaptureFixture[str]
 ) -> None:

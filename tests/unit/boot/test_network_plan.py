@@ -95,8 +95,22 @@ def test_what_left_the_file_goes_and_what_was_set_is_restored() -> None:
     ]
 
 
-def test_an_interface_that_was_up_already_stays_up() -> None:
-    assert "set eth0 down" not in rows("", UP, record(STATIC, UP))
+def test_what_was_there_before_the_file_named_it_outlives_the_file() -> None:
+    assert rows("", UP, record(STATIC, UP)) == []
+    half = replace(UP, addresses=UP.addresses[:1], ways=frozenset())
+    assert rows("", UP, record(STATIC, half)) == [
+        "remove the route to default via 192.0.2.1 dev eth0",
+        "remove the route to default via 2001:db8::1 dev eth0 metric 1024",
+        "remove 2001:db8::10/64 from eth0",
+    ]
+
+
+def test_what_an_earlier_version_added_is_no_strangers_to_a_later_one() -> None:
+    made = record(STATIC, seen(ether(2, "eth0")))
+    wanted = want(file(STATIC), {"eth0": "eth0"})
+    again = after(wanted, UP, made, {"eth0": "eth0"})
+    assert (again.addresses, again.ways) == (made.addresses, made.ways)
+    assert len(again.addresses) == len(again.ways) == 2
 
 
 STACK = """
@@ -222,6 +236,16 @@ def test_a_lease_stays_while_the_file_asks_for_it_and_no_longer() -> None:
         "remove the route to default via 10.0.0.1 dev eth0 metric 1002",
         "remove 10.0.0.5/24 from eth0",
     ]
+    assert rows("[interface.eth0]\n", LEASED, record(asked, LEASED)) == []  # another client's
+
+
+def test_a_port_that_was_one_before_stays_one() -> None:
+    text = '[interface.br0]\nbridge = {ports = ["eth0", "eth1"]}\n'
+    there = seen(
+        ether(2, "eth0", up=True, master="br0"), ether(3, "eth1", up=True),
+        ether(4, "br0", kind="bridge", up=True))  # fmt: skip
+    both = seen(*there.links.values(), ether(3, "eth1", up=True, master="br0"))
+    assert rows("", both, record(text, there)) == ["take eth1 out of br0"]
 
 
 def test_settings_come_before_up_and_down_is_said() -> None:
