@@ -65,10 +65,23 @@ class Call:
         return value if isinstance(value, list) else []
 
     def paths(self) -> Paths:
-        """The supervisor that this call is about. Relative directories count from here and now."""
+        """The supervisor of whoever calls. Relative directories count from here and now."""
+        return self._paths(os.geteuid())
+
+    def asked(self) -> Paths:
+        """The supervisor that this call asks: the system's (/run/unboxed) for a user who names none
+        and has none of his own, where there is one."""
+        own = self.paths()
+        named = self.text("runtime-dir") or os.environ.get("UNBOXED_RUNTIME_DIR")
+        if named or self.verb == "run" or os.path.lexists(own.runtime):
+            return own
+        system = self._paths(0)
+        return system if os.path.exists(system.status) else own
+
+    def _paths(self, uid: int) -> Paths:
         return paths(
             os.environ,
-            os.geteuid(),
+            uid,
             _absolute(self.text("runtime-dir")),
             _absolute(self.text("state-dir")),
             _absolute(self.text("log-dir")),

@@ -19,14 +19,14 @@ SYNC_S = 20.0  # a disk that hangs must not keep a machine from being reset
 
 def check(verb: str) -> None:
     """Raises Failure unless PID 1 is ours."""
-    name = _name()
-    if name != KEEPER:
+    found = name()
+    if found != KEEPER:
         raise Failure(
-            f"cannot {verb}: PID 1 of this host is {name or 'unknown'}, not {KEEPER}; nothing was"
+            f"cannot {verb}: PID 1 of this host is {found or 'unknown'}, not {KEEPER}; nothing was"
             f" done, use the commands that came with it")
 
 
-def _name() -> str:
+def name() -> str:
     """Of its program; without root only what it calls itself."""
     try:
         path = os.readlink("/proc/1/exe").removesuffix(" (deleted)")

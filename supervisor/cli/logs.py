@@ -84,7 +84,7 @@ def _times(call: Call, logdir: str) -> tuple[int | None, int | None]:
 def directory(call: Call) -> str:
     """The log directory: the one named; else the one that the supervisor here uses or used last,
     to which its runtime directory has a link; else the default."""
-    where = call.paths()
+    where = call.asked()
     if not (call.text("log-dir") or os.environ.get("UNBOXED_LOG_DIR")):
         try:
             return os.readlink(f"{where.runtime}/log")

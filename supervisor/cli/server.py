@@ -24,7 +24,7 @@ class Server:
         place: Callable[[dict[str, Any]], tuple[str, ...]] | None = None,
     ) -> None:
         self._place = place or _place
-        self._paths = call.paths()
+        self._paths = call.asked()
         self._doing = doing
         self._timeout_s = timeout_s
 
@@ -36,7 +36,7 @@ class Server:
         except ControlError as error:
             failure = self._failure(error)
             if failure.code == NOT_RUNNING:
-                failure.text += _elsewhere(self._paths)
+                failure.text = _too_early(self._paths) or failure.text + _elsewhere(self._paths)
             raise failure from None
         return self
 
@@ -76,6 +76,16 @@ class Server:
 def _place(problem: dict[str, Any]) -> tuple[str, ...]:
     file, line = problem["file"], problem["line"]
     return f"{file}:{line}" if line else file, problem["key"]
+
+
+def _too_early(where: Paths) -> str:
+    """Where our own PID 1 is to start the supervisor, nobody else need do it."""
+    from supervisor.cli.first_process import KEEPER, name
+
+    if where.runtime != paths({}, 0).runtime or name() != KEEPER:
+        return ""
+    return (f"cannot reach the supervisor at {where.control}: PID 1 is {KEEPER}, and has not"
+            " started it; the boot has not come so far, and goes on when the rescue shell ends")
 
 
 def _elsewhere(where: Paths) -> str:

@@ -48,7 +48,8 @@ class Command:
 RUNTIME_DIR = Option(
     "--runtime-dir", value="DIR",
     text="The supervisor that uses this directory (default: UNBOXED_RUNTIME_DIR, else /run/unboxed,"
-    " without root $XDG_RUNTIME_DIR/unboxed or, where that is not set, /tmp/unboxed-UID).",
+    " without root $XDG_RUNTIME_DIR/unboxed or, where that is not set, /tmp/unboxed-UID; where that"
+    " is not there, all but `run` ask the system's, in /run/unboxed).",
 )
 JSON = Option("--json", text="One JSON document with stable keys.")
 JSON_LINES = Option("--json", text="One JSON document a line.")

@@ -47,7 +47,7 @@ class Init:
 @pytest.fixture(autouse=True)
 def init(monkeypatch: pytest.MonkeyPatch) -> Init:
     made = Init()
-    monkeypatch.setattr(first_process, "_name", lambda: made.name)
+    monkeypatch.setattr(first_process, "name", lambda: made.name)
     monkeypatch.setattr(first_process, "at_once", made.reset)
     monkeypatch.setattr(os, "geteuid", lambda: made.uid)
     monkeypatch.setattr(os, "kill", lambda pid, number: made.signals.append((pid, number)))

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from supervisor.cli.call import Call
 from tests.unit.cli.fake import (
     MINUTE_NS,
     NOW_NS,
@@ -169,6 +170,63 @@ def test_a_user_without_a_supervisor_is_told_of_the_systems(
 ) -> None:
     monkeypatch.setattr("os.path.exists", lambda path: path == "/run/unboxed/status")
     assert cli("status").err.endswith("; the system's own is at --runtime-dir /run/unboxed\n")
+
+
+@pytest.fixture
+def systems(fake: FakeSupervisor, runtime: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The supervisor is the system's; a user asks. Where that user's own would be."""
+    own = runtime / "own"
+    monkeypatch.delenv("UNBOXED_RUNTIME_DIR")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr(
+        "supervisor.model.paths._default_runtime",
+        lambda _env, uid: (str(own if uid else runtime), False))
+    return own
+
+
+def test_before_the_boot_came_so_far_nobody_is_told_to_start_one(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("UNBOXED_RUNTIME_DIR")
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setattr(
+        "supervisor.model.paths._default_runtime", lambda _env, _uid: (str(tmp_path / "no"), False))
+    assert "`unboxed run`" in cli("status").err
+    monkeypatch.setattr("supervisor.cli.first_process.name", lambda: "unboxed-init")
+    code, _, err = cli("status")
+    assert code == 3
+    assert "`unboxed run`" not in err
+    assert "the boot has not come so far" in err
+    assert "`unboxed run`" in cli("status", "--runtime-dir", str(tmp_path / "other")).err
+
+
+def test_a_user_without_a_supervisor_asks_the_systems(
+    systems: Path, fake: FakeSupervisor, cli: Cli
+) -> None:
+    fake.instances = [instance("db")]
+    assert cli("status", "db").code == 0
+    assert not systems.exists()
+
+
+@pytest.mark.parametrize("how", ["there", "option", "variable"])
+def test_a_user_with_a_supervisor_or_who_names_one_asks_that(
+    systems: Path, cli: Cli, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    words = ["status"]
+    if how == "there":
+        systems.mkdir()
+    elif how == "option":
+        words += ["--runtime-dir", str(systems)]
+    else:
+        monkeypatch.setenv("UNBOXED_RUNTIME_DIR", str(systems))
+    code, _, err = cli(*words)
+    assert code == 3
+    assert err.startswith(f"cannot reach the supervisor at {systems}/control: ")
+
+
+def test_who_runs_a_supervisor_runs_his_own(systems: Path) -> None:
+    assert Call("run").asked().runtime == str(systems)
+    assert Call("status").asked().runtime != str(systems)
 
 
 def test_an_unknown_unit_is_exit_code_3(fake: FakeSupervisor, cli: Cli) -> None:
