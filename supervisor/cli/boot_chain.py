@@ -40,10 +40,15 @@ def begun_ns(unit: Unit) -> int:
     return 0
 
 
+def skipped(unit: Unit) -> bool:
+    """Whether a condition did not hold: nothing of it ran, and it took nobody's time."""
+    return bool(unit["ended_ns"] and not (unit["starting_ns"] or unit["up_ns"] or unit["failed"]))
+
+
 def took_ns(unit: Unit) -> int:
-    """From its launch until it was there; 0 if it is not."""
+    """From its launch until it was there; 0 if it is not, or never ran."""
     begun, came = begun_ns(unit), came_ns(unit)
-    return came - begun if begun and came else 0
+    return came - begun if begun and came and not skipped(unit) else 0
 
 
 def chain(units: Sequence[Unit], last: Unit | None = None) -> list[tuple[Unit, str]]:

@@ -4,7 +4,16 @@ Law: the same report gives the same bytes. Nothing is drawn that is not in it.
 """
 from __future__ import annotations
 
-from supervisor.cli.boot_chain import STEPS, begun_ns, came_ns, chain, end_ns, origin_ns, spans
+from supervisor.cli.boot_chain import (
+    STEPS,
+    begun_ns,
+    came_ns,
+    chain,
+    end_ns,
+    origin_ns,
+    skipped,
+    spans,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -69,11 +78,14 @@ def plot(report: dict[str, Any]) -> str:
             ("starting", row["starting_ns"], came or end),
             ("up", row["up_ns"], row["ended_ns"] if row["ended_ns"] > row["up_ns"] else end),
         ]
+        if skipped(row):
+            del stages[1:]
         if row["failed"]:
             stages.append(("failed", row["ended_ns"], end))
         out += [bar(kind, y, start, max(stop, start)) for kind, start, stop in stages if start]
         if came and first[key]:
-            out.append(_after(x(came), y, f"{(came - first[key]) / 1e6:.0f} ms"))
+            words = "skipped" if skipped(row) else f"{(came - first[key]) / 1e6:.0f} ms"
+            out.append(_after(x(came), y, words))
         y += _ROW
     return "\n".join([*out, "</svg>", ""])
 

@@ -10,6 +10,7 @@ from supervisor.cli.boot_chain import (
     chain,
     end_ns,
     origin_ns,
+    skipped,
     spans,
     took_ns,
 )
@@ -98,10 +99,12 @@ def _lines(report: dict[str, Any], screen: Screen) -> list[str]:
         lines += ["", screen.paint(title, "head")]
     for depth, (row, until) in enumerate(links):
         word = {"": "there", "ready": "ready"}.get(until, until)
+        ran = f", launched at {_s(begun_ns(row) - begin)}, took {_s(took_ns(row))}"
+        if skipped(row):
+            word, ran = "skipped", ""
         lines.append(
             f"  {'  ' * min(depth, 12)}{screen.paint(clean(row['key']), 'head')} {word} at"
-            f" {_s(came_ns(row, until or 'ready') - begin)}, launched at"
-            f" {_s(begun_ns(row) - begin)}, took {_s(took_ns(row))}")
+            f" {_s(came_ns(row, until or 'ready') - begin)}{ran}")
     return lines
 
 

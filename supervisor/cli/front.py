@@ -17,6 +17,24 @@ from supervisor.cli.parse import in_full, unit_key
 from supervisor.cli.table import BY_NAME, COMMANDS, LATER, RUNTIME_DIR, Command, Option
 from supervisor.config.nearest import nearest
 
+# Words that fingers know from systemctl and its company, and what serves here.
+_HABITS = {
+    "daemon-reload": "`unboxed reload` reads all unit files again",
+    "cat": "`unboxed explain UNIT` names its files and shows every key in effect",
+    "show": "`unboxed status UNIT --json` has its state, `unboxed explain UNIT` its keys",
+    "list-units": "`unboxed status` shows all",
+    "list-unit-files": "`unboxed status` shows all, `unboxed explain UNIT` the files of one",
+    "list-sockets": "`unboxed ports` shows who listens on what",
+    "list-timers": "there are no timers; have cron as a unit",
+    "is-active": "`unboxed status UNIT` ends with 0 if it is up, with 3 if not",
+    "is-failed": "`unboxed status UNIT` ends with 0 if it is up, with 3 if not",
+    "is-enabled": "the key autostart is it: `unboxed explain UNIT`",
+    "journalctl": "`unboxed logs UNIT` is it, `unboxed logs -f` follows all",
+    "set-property": "`unboxed set UNIT KEY=VALUE` is it",
+    "edit": "edit the unit file, then `unboxed reload`",
+    "blame": "`unboxed boot-report` is it",
+    "critical-chain": "`unboxed boot-report` is it",
+}
 _SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
@@ -177,6 +195,8 @@ def _parameter(option: Option) -> str:
 
 def _complaint(error: click.UsageError, verb: str) -> str:
     command = BY_NAME.get(verb)
+    if command is None and verb in _HABITS:
+        return f"cannot run `unboxed {verb}`: there is no such command; {_HABITS[verb]}"
     if command is None:
         known = [*BY_NAME, *LATER]
         near = next((name for name in known if verb and name.startswith(verb)), None)

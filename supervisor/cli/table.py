@@ -280,8 +280,8 @@ COMMANDS = (
         "boot-report", "boot_report", "Show what a boot took, and what was waited for.", JSON,
         Option("--plot", value="FILE", text="Draw it instead, as an SVG picture."),
         more="The steps of the supervisor's own start, the units that took longest from their"
-        " launch until they were ready, and the critical chain: who came last, and whom each in it"
-        " had waited for. Times are since the kernel began; of a supervisor that boots no machine,"
+        " launch until they were ready (not those that a condition skipped), and the critical"
+        " chain: who came last, and whom each in it had waited for. Times are since the kernel began; of a supervisor that boots no machine,"
         " since that began. They stay until it ends, also when its manager is replaced.",
     ),
     Command(

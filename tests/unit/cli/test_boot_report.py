@@ -118,6 +118,21 @@ def test_the_picture_has_a_bar_for_each_unit_and_is_the_same_each_time() -> None
     assert "prefers-color-scheme: dark" in text
 
 
+def test_what_was_skipped_took_no_time() -> None:
+    watchdog = unit("watchdog", 0, 120, 0, ended=440)
+    watchdog["starting_ns"] = 0
+    rows = [*UNITS[:2], watchdog, unit("last", 110, 441, 450, ("watchdog", "ready"))]
+    text = "\n".join(_lines(report(*rows), Screen()))
+    assert "watchdog" not in text.partition("Critical chain")[0]
+    assert "    watchdog skipped at 0.440 s\n" in f"{text}\n"
+    assert {row["key"]: row["took_ns"] for row in _document(report(*rows))["units"]} == {
+        "disk": 50 * MS, "db": 210 * MS, "watchdog": 0, "last": 9 * MS}
+    picture = parse(plot(report(watchdog)))
+    bars = [bar.get("class") for bar in picture.iter(f"{SVG}rect") if bar.get("height") == "14"]
+    assert "launching" not in bars
+    assert "skipped" in [part.text for part in picture.iter(f"{SVG}text")]
+
+
 def test_a_failure_is_drawn_as_one() -> None:
     bars = parse(plot(report(unit("bad", 0, 100, 0, ended=200, failed=True))))
     kinds = [bar.get("class") for bar in bars.iter(f"{SVG}rect") if bar.get("height") == "14"]

@@ -1,12 +1,14 @@
 """The quick parser agrees with click wherever it answers at all, and click explains the rest."""
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from supervisor.cli.call import BAD_USAGE, Call, Failure
-from supervisor.cli.front import understand
+from supervisor.cli.front import _HABITS, understand
 from supervisor.cli.parse import parse
 from supervisor.cli.table import BY_NAME, COMMANDS, LATER
 
@@ -87,6 +89,14 @@ def test_each_verb_of_a_later_version_is_refused_by_name_with_what_serves_until_
         assert verb not in BY_NAME
 
 
+def test_words_of_other_managers_are_answered_with_what_serves_here() -> None:
+    for verb, hint in _HABITS.items():
+        assert verb not in BY_NAME
+        assert verb not in LATER
+        for word in re.findall(r"`unboxed ([a-z-]+)", hint):
+            assert word in BY_NAME, hint
+
+
 @pytest.mark.parametrize("argv, message", [
     (["stauts"], (
         "cannot run `unboxed stauts`: there is no such command; did you mean `unboxed status`?")),
@@ -94,6 +104,9 @@ def test_each_verb_of_a_later_version_is_refused_by_name_with_what_serves_until_
         "cannot run `unboxed stat`: there is no such command; did you mean `unboxed status`?")),
     (["bogus"], (
         "cannot run `unboxed bogus`: there is no such command; see `unboxed --help`")),
+    (["is-active", "web"], (
+        "cannot run `unboxed is-active`: there is no such command; `unboxed status UNIT` ends with"
+        " 0 if it is up, with 3 if not")),
     (["kill", "-x", "web"], (
         "cannot run `unboxed kill`: it has no option -x; see `unboxed kill --help`")),
     (["start"], "cannot run `unboxed start`: UNIT is missing; see `unboxed start --help`"),
