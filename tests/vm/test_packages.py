@@ -112,6 +112,31 @@ def test_the_second_package_is_an_init_by_debians_rules(installed: Debian) -> No
     assert "Remv unboxed " not in plan
 
 
+def test_the_administrators_policy_for_services_steps_aside_and_comes_back(
+    installed: Debian,
+) -> None:
+    policy, local = (installed.root / f"usr/sbin/policy-rc.d{end}" for end in ("", ".local"))
+    ours = policy.read_bytes()
+    theirs = b"#!/bin/sh\necho asked: $* >&2\nexit 101\n"
+    installed.run("dpkg -r unboxed-sysv")
+    policy.write_bytes(theirs)
+    policy.chmod(0o755)
+    install = f"dpkg -i /debs/unboxed-sysv_{LATER}_*.deb"
+    for _ in range(2):  # once more is an upgrade
+        installed.run(install)
+        assert (policy.read_bytes(), local.read_bytes()) == (ours, theirs)
+    said = installed.run("/usr/sbin/policy-rc.d cron start 2 2>&1 || echo $?")
+    assert said.startswith("asked: cron start 2\n")
+    assert said.endswith("\n101\n")
+    installed.run("dpkg -r unboxed-sysv")
+    assert policy.read_bytes() == theirs
+    assert not local.exists()
+    policy.unlink()
+    installed.run(install)
+    assert policy.read_bytes() == ours
+    assert not local.exists()
+
+
 def test_a_machine_that_was_booted_with_it_keeps_it(installed: Debian) -> None:
     # unboxed-init as the first process of these namespaces.
     said = installed.run(
@@ -127,6 +152,7 @@ def test_a_removal_leaves_settings_and_logs_and_a_purge_only_units(installed: De
     installed.run("dpkg -r unboxed-sysv unboxed")
     for gone in ("/usr/lib/unboxed", "/usr/bin/unboxed", "/sbin/init", "/usr/sbin/policy-rc.d"):
         assert not installed.there(gone)
+    assert "policy-rc.d" not in installed.run("dpkg-divert --list")
     assert log.exists()
     assert "pam_exec" not in (installed.root / "etc/pam.d/common-session").read_text()
     installed.run("dpkg -P unboxed-sysv unboxed")

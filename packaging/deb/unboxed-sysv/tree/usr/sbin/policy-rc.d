@@ -5,6 +5,28 @@
 # Law: on a machine of ours no init script starts or ends a daemon, which nobody would supervise then.
 # What was asked for is done to the unit of that name; where there is none, one line says what to do.
 # Whatever comes of it, no installation fails: a unit that does not start shows in `unboxed status`.
+# The administrator's own policy-rc.d, which this one moved aside, is asked first: what it forbids is not
+# done to the unit either.
+#
+# There is no quiet "no": invoke-rc.d says "denied execution of start" to each 101. So what was done
+# instead is told before.
+LOCAL=/usr/sbin/policy-rc.d.local
+quiet=
+for word; do [ "$word" != --quiet ] || quiet=yes; done
+say() { [ "$quiet" ] || echo "policy-rc.d: $*" >&2; }
+
+if [ -x $LOCAL ]; then
+    fallback=$($LOCAL "$@")
+    theirs=$?
+    case $theirs in
+        0 | 1 | 104 | 105) ;; # allowed, or of no opinion
+        101 | 106) # another action instead would be an init script's
+            say "$LOCAL forbids it: nothing was done${fallback:+, and neither was \"$fallback\"}"
+            exit 101
+            ;;
+        *) exit $theirs ;;
+    esac
+fi
 [ ! -d /run/systemd/system ] || exit 104 # another boot of this machine, with systemd
 [ -S /run/unboxed/control ] || exit 101 # a tree that nobody booted: nothing is started in it
 
@@ -14,8 +36,13 @@ name=${name%.sh}
 action=${action#(} # in parentheses: out of the runlevels of its init script, which mean nothing here
 action=${action%)}
 
-say() { echo "policy-rc.d: $*" >&2; }
-unit() { unboxed "$1" "$name" >&2 || say "cannot $1 $name; it stays as it is: unboxed status $name"; }
+unit() {
+    if unboxed "$1" "$name" >&2; then
+        say "$1 of the unit $name: done. A \"denied\" after this is about its init script, which is not run"
+    else
+        say "cannot $1 $name; it stays as it is: unboxed status $name"
+    fi
+}
 
 case $name in
     # What these do is done by units of other names, at boot.
@@ -29,8 +56,9 @@ case $status in
     *'"autostart":"true"'*) wanted=yes ;;
     *'"autostart"'*) wanted=no ;;
     *)
-        [ "$action" = stop ] || say "there is no unit $name, so that nothing was started: write" \
-            "/etc/unboxed/units/$name.toml, then \`unboxed reload\` and \`unboxed start $name\`"
+        [ "$action" = stop ] || say "there is no unit $name, and init scripts are not run: nothing was done." \
+            "Only if $name is a daemon that you want to run: write /etc/unboxed/units/$name.toml," \
+            "then \`unboxed reload\` and \`unboxed start $name\`"
         exit 101
         ;;
 esac
