@@ -281,8 +281,9 @@ COMMANDS = (
         Option("--plot", value="FILE", text="Draw it instead, as an SVG picture."),
         more="The steps of the supervisor's own start, the units that took longest from their"
         " launch until they were ready (not those that a condition skipped), and the critical"
-        " chain: who came last, and whom each in it had waited for. Times are since the kernel began; of a supervisor that boots no machine,"
-        " since that began. They stay until it ends, also when its manager is replaced.",
+        " chain: who came last, and whom each in it had waited for. Times are since the kernel"
+        " began; of a supervisor that boots no machine, since that began. They stay until it ends,"
+        " also when its manager is replaced.",
     ),
     Command(
         "boot", "boot", "Do one step of a machine's boot.", words="STEP...", whole=True,

@@ -2,7 +2,8 @@
 
 Neither may ever hold the manager up, nor fill its memory: what a full pipe does not take, or what
 waits while there is none, is kept up to WAITING bytes; the oldest lines beyond are lost, and how
-many is written with the next line that gets through. A stuck terminal loses lines too.
+many is written with the next line that gets through. A stuck terminal loses lines too, but whole
+ones: what it took a part of is finished first.
 """
 from __future__ import annotations
 
@@ -51,6 +52,7 @@ class EventLog:
         self._said = False  # that there is none
         self._full = False  # it is watched for room
         self._lines: list[str] = []  # for stderr
+        self._rest = b""  # of a line that stderr took a part of
         self._waiting: list[bytes] = []
         self._size = 0  # of all that waits
         for words in sup.early_words:
@@ -162,20 +164,24 @@ class EventLog:
     def _say(self, text: str) -> None:
         if self._quiet:
             return
-        data = text.encode(errors="replace")
-        for at in range(0, len(data), _CHUNK):
-            ready = self._stderr.poll(0)
-            if not ready or not ready[0][1] & POLLOUT:
-                return  # nobody reads; the log stream has it
-            chunk = data[at : at + _CHUNK]
-            try:
-                if os.write(2, chunk) < len(chunk):
-                    return  # a console that is held (^S) after all
-            except BlockingIOError:
-                return
-            except OSError:
-                self._quiet = self._sup.machine is None  # it is closed; a console comes back
-                return
+        data, at = self._rest + text.encode(errors="replace"), 0
+        try:
+            while at < len(data):
+                ready = self._stderr.poll(0)
+                if not ready or not ready[0][1] & POLLOUT:
+                    break  # nobody reads; the log stream has it
+                chunk = data[at : at + _CHUNK]
+                done = os.write(2, chunk)
+                at += done
+                if done < len(chunk):
+                    break  # a console that is held (^S) after all
+        except BlockingIOError:
+            pass
+        except OSError:
+            self._quiet = self._sup.machine is None  # it is closed; a console comes back
+        if at:  # a serial line may take all but the end of a line, which is two characters there
+            whole = data[at - 1 : at] == b"\n"
+            self._rest = b"" if whole else data[at : data.find(b"\n", at) + 1]
 
 
 def _message(text: str) -> bytes:

@@ -432,6 +432,32 @@ def test_a_console_that_is_held_blocks_nobody(
             os.close(fd)
 
 
+@pytest.mark.parametrize("takes", [1, 19, 20, 21, 30])
+def test_a_line_that_the_console_took_a_part_of_is_finished_before_the_next(
+    make: Make, monkeypatch: pytest.MonkeyPatch, takes: int
+) -> None:
+    bench, shown, room = make(), b"", takes
+    log = EventLog(bench.sup, quiet=False)
+
+    def write(fd: int, data: bytes) -> int:
+        nonlocal shown, room
+        assert fd == 2
+        if not room:
+            raise BlockingIOError
+        part, room = data[:room], max(room - len(data), 0)
+        shown += part
+        return len(part)
+
+    monkeypatch.setattr("supervisor.manager.eventlog.os.write", write)
+    log._say("unboxed: first line\nunboxed: second\n")  # the first is 20 bytes
+    log._say("lost as a whole\n")
+    assert len(shown) == takes
+    room = 1000
+    log._say("third\n")
+    second = b"unboxed: second\n" if takes > 20 else b""
+    assert shown == b"unboxed: first line\n" + second + b"third\n"
+
+
 @pytest.mark.parametrize("text, lines", [
     ("", ["web: up (started)", "web: failed (x)", "web: down (asked)"]),
     ("quiet", ["web: failed (x)"]),
