@@ -238,8 +238,9 @@ def documents(tree: Path, package: str, release: str) -> None:
     text = (HERE / "copyright").read_text()
     if package == "unboxed":
         text += licences(tree / LIBRARIES)
-        for page in sorted((ROOT / "docs").rglob("*.md")):
-            put(page, place / page.relative_to(ROOT / "docs"))
+        copy(ROOT / "docs", place, but=".py")
+        for page in sorted(place.rglob("*.md")):
+            write(page, linked(page.read_text(), page, tree))
         put(ROOT / "CHANGELOG.md", place / "CHANGELOG.md")
         write(tree / "usr/share/lintian/overrides/unboxed",
               "# It must run where there is no C library yet, or a broken one.\n"
@@ -248,6 +249,24 @@ def documents(tree: Path, package: str, release: str) -> None:
     day = time.strftime("%a, %d %b %Y %H:%M:%S +0000", time.gmtime(int(epoch())))
     news = NEWS.format(package=package, release=release, day=day)
     write(place / "changelog.gz", gzip.compress(news.encode(), mtime=0))
+
+
+def linked(text: str, page: Path, tree: Path) -> str:
+    """Its links lead to where things are in the package; what is not in it is words."""
+    docs = tree / "usr/share/doc/unboxed"
+    source = ROOT / "docs" / page.relative_to(docs)
+    places = {ROOT / "docs": docs, ROOT / "units/system": tree / "usr/lib/unboxed/units",
+              ROOT / "units": tree / UNITS, ROOT / "supervisor": tree / LIBRARIES / "supervisor"}
+
+    def one(found: re.Match[str]) -> str:
+        words, link, anchor = found.groups()
+        meant = Path(os.path.normpath(source.parent / link))
+        for here, there in places.items():
+            if meant.is_relative_to(here) and (moved := there / meant.relative_to(here)).exists():
+                return f"{words}({os.path.relpath(moved, page.parent)}{anchor})"
+        return words.lstrip("!")[1:-1]
+
+    return re.sub(r"(!?\[[^]]*\])\((?![a-z]+:|#)([^)#\s]+)(#[^)\s]*|)\)", one, text)
 
 
 def licences(place: Path) -> str:
@@ -287,9 +306,9 @@ def write(to: Path, data: str | bytes, mode: int = 0o644) -> None:
     to.chmod(mode)
 
 
-def copy(place: Path, to: Path) -> None:
+def copy(place: Path, to: Path, but: str | None = None) -> None:
     for path in sorted(place.rglob("*")):
-        if path.is_file() and "__pycache__" not in path.parts:
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix != but:
             put(path, to / path.relative_to(place), 0o755 if os.access(path, os.X_OK) else 0o644)
 
 
@@ -312,9 +331,6 @@ def pack(name: str, tree: Path, output: Path, release: str) -> Path:
         f"{path.relative_to(tree)}\n" for path in files)
     write(tree / "DEBIAN/control", control)
     write(tree / "DEBIAN/md5sums", sums)
-    settings = [f"/{path.relative_to(tree)}\n" for path in files if tree / "etc" in path.parents]
-    if settings:
-        write(tree / "DEBIAN/conffiles", "".join(settings))
     if kept := [f"/{path.relative_to(tree)}\n" for path in files if (tree / "etc") in path.parents]:
         write(tree / "DEBIAN/conffiles", "".join(kept))  # as the administrator changed them
     for script in ("preinst", "postinst", "prerm", "postrm"):

@@ -94,6 +94,25 @@ def test_the_package_has_the_programs_the_units_and_all_that_people_read(unboxed
     assert b"msgspec" in unboxed["/usr/share/doc/unboxed/copyright"][1]
 
 
+def test_no_link_of_the_packaged_pages_is_dead(unboxed: Contents) -> None:
+    place = "/usr/share/doc/unboxed/"
+    there = {name.rstrip("/") for name in unboxed}
+    found = {
+        (name.removeprefix(place), link)
+        for name, (_, data) in unboxed.items() if name.startswith(place) and name.endswith(".md")
+        for link in re.findall(r"\]\(([^)\s]+)\)", data.decode())
+        if not re.match(r"[a-z]+:|#", link)}
+    for page, link in found:
+        meant = os.path.normpath(f"{os.path.dirname(place + page)}/{link.partition('#')[0]}")
+        assert meant in there, f"{page}: {link}"
+    # Pictures, schemas, and what is installed elsewhere.
+    assert {("how-to/dashboard.md", "dashboard.png"), ("units.md", "unit.schema.json"),
+            ("sandbox.md", "../../unboxed/units/presets"),
+            ("how-to/system-logs.md", "../../../../lib/unboxed/units/syslog.toml")} <= found
+    assert "](../README.md)" not in unboxed[f"{place}README.md"][1].decode()
+    assert not [name for name in there if name.startswith(place) and name.endswith(".py")]
+
+
 def test_what_a_machine_boots_with_is_in_the_package(unboxed: Contents) -> None:
     lines = unboxed["/usr/lib/unboxed/boot.args"][1].decode().splitlines()
     assert lines[0] == "--"
