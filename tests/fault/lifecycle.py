@@ -75,8 +75,9 @@ def need_program(name: str) -> str:
 
 
 def three(stack: Stack) -> dict[str, int]:
-    """Pids of the supervisor's own processes."""
+    """Pids of the supervisor's own processes. The logger comes a moment after the first units."""
     assert stack.process is not None
+    stack.until(lambda: stack.logger, "the logger")
     return {"keeper": stack.process.pid, "manager": stack.manager, "logger": stack.logger}
 
 
