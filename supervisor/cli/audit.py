@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 _COLOURS = {"UNSAFE": "31;1", "DANGEROUS": "31;1", "EXPOSED": "33", "MEDIUM": ""}
 _GOOD = "32"
+_LEVEL = ("note: a level holds for all that a unit runs; one whose jobs or logins are other"
+          " people's (cron, ssh) stays off")
 # Our key for a setting of systemd's, by how its name begins: the first that fits.
 _KEYS = (
     ("User=", "user"), ("SupplementaryGroups=", "groups"), ("UMask=", "umask"),
@@ -83,6 +85,8 @@ def _show(found: Sequence[dict[str, Any]], screen: Screen) -> None:
     for line, row in zip(lines, rows, strict=True):
         line[2] = screen.paint(line[2], _COLOURS.get(row[2], _GOOD))
         print("  ".join(line).rstrip())
+    if screen.terminal and any(_is_level(one["cheapest"]) for one in found):
+        print(_LEVEL)
     if len(found) == 1 and found[0]["checks"]:
         _checks(found[0]["checks"], screen)
 
@@ -97,6 +101,10 @@ def _checks(checks: Sequence[dict[str, Any]], screen: Screen) -> None:
     for check in bad:
         key = next(key for start, key in _KEYS if check["name"].startswith(start))
         print(f"  {check['exposure']:4.2f}  {check['name']:<{width}}  {key}".rstrip())
+
+
+def _is_level(cheapest: dict[str, Any] | None) -> bool:
+    return cheapest is not None and cheapest["key"] == "sandbox.level"
 
 
 def _next(cheapest: dict[str, Any] | None) -> str:

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 USAGE = {
     "shutdown": """\
-shutdown [-P|-r|-H|-h|-k|-c] [--no-wall] [TIME [MESSAGE...]]
+shutdown [-P|-r|-H|-h|-k|-c|--show] [--no-wall] [TIME [MESSAGE...]]
   -P, --poweroff  power off (the default; -h is the same)   -r, --reboot  reboot
   -H, --halt      halt                                      -k  only write the message
-  -c  cancel what is scheduled                              --no-wall  tell nobody
+  -c  cancel what is scheduled    --show  tell what is      --no-wall  tell nobody
 TIME is now, +MINUTES or HH:MM; +1 if it is left out, or now for `shutdown -k`.""",
     **dict.fromkeys(("poweroff", "reboot", "halt"), """\
 {name} [-p] [-f [-f]] [-n] [--poweroff|--reboot|--halt] [--no-wall]
@@ -27,9 +27,9 @@ TIME is now, +MINUTES or HH:MM; +1 if it is left out, or now for `shutdown -k`."
   -p, --poweroff  power off    --reboot  reboot    --halt  halt    --no-wall  tell nobody"""),
 }
 _LONG = {"--force": "f", "--no-sync": "n", "--poweroff": "P", "--reboot": "r", "--halt": "H",
-         "--no-wall": "W"}
+         "--no-wall": "W", "--show": "S"}
 _ACTIONS = {"P": "poweroff", "r": "reboot", "H": "halt", "h": "poweroff", "p": "poweroff"}
-_TAKES = {"shutdown": "PrHhkcW", **dict.fromkeys(("poweroff", "reboot", "halt"), "pfnPrHW")}
+_TAKES = {"shutdown": "PrHhkcWS", **dict.fromkeys(("poweroff", "reboot", "halt"), "pfnPrHW")}
 
 
 def run(name: str, argv: Sequence[str]) -> int:
@@ -91,6 +91,10 @@ def _announce(verb: str, message: str) -> None:
 
 def _shutdown(letters: str, words: Sequence[str]) -> int:
     tell = "W" not in letters
+    if "S" in letters:
+        from supervisor.cli.scheduled import show
+
+        return show()
     if "c" in letters:
         from supervisor.cli.scheduled import cancel
 

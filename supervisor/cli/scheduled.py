@@ -14,9 +14,10 @@ import sys
 import time
 from urllib.parse import quote, unquote
 
-from supervisor.cli.call import DONE, Failure
+from supervisor.cli.call import DONE, FAILED, Failure
 from supervisor.cli.power import DOING, check, end, runtime_dir
 from supervisor.cli.wall import wall
+from supervisor.cli.words import SCHEDULED, scheduled, scheduled_words
 from supervisor.control.client import ControlError, connect
 from supervisor.model.unit import BOOT
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-TITLE = "Scheduled shutdown: "  # how its unit's description begins
 NOLOGIN = "/run/nologin"  # pam_nologin(8): nobody but root logs in while it is there
 NOLOGIN_S = 300
 # Seconds before, at which everybody is warned, besides at once.
@@ -46,7 +46,7 @@ def schedule(verb: str, when: int, message: str, *, tell: bool, fixed: bool) -> 
     command = [sys.executable, "-m", "supervisor.cli.scheduled", due, verb, str(int(tell)),
                quote(message, safe=" ")]
     keys: dict[str, Any] = {
-        "description": f"{TITLE}{verb} at {clock(when)}",
+        "description": f"{SCHEDULED}{verb} at {clock(when)}",
         "env": {"PYTHONPATH": _PACKAGE, "UNBOXED_RUNTIME_DIR": runtime_dir()},
         "restart": {"when": "on-failure"},
         "start": {"ready": "notify"},
@@ -90,9 +90,22 @@ def cancel(message: str, *, tell: bool) -> int:
     return DONE
 
 
+def show() -> int:
+    """What is scheduled; FAILED if nothing is."""
+    try:
+        with connect(runtime_dir()) as server:
+            rows = scheduled(server.call("Status")["instances"])
+    except ControlError as error:
+        raise Failure(error.message, error.code) from None
+    for row in rows:
+        print(scheduled_words(row))
+    if not rows:
+        print("no shutdown is scheduled")
+    return DONE if rows else FAILED
+
+
 def _waiting(rows: Sequence[dict[str, Any]]) -> list[str]:
-    return [row["unit"] for row in rows if row["description"].startswith(TITLE)
-            and row["state"] not in {"stopped", "finished", "failed"}]
+    return [row["unit"] for row in scheduled(rows)]
 
 
 def clock(when: int) -> str:

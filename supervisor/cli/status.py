@@ -11,7 +11,17 @@ from supervisor.cli.call import DONE, NOT_RUNNING, Call
 from supervisor.cli.clock import stamp
 from supervisor.cli.screen import Screen, clean, table
 from supervisor.cli.server import Server, print_json
-from supervisor.cli.words import STATES, UP, cpu, remark, size, span, summary
+from supervisor.cli.words import (
+    STATES,
+    UP,
+    cpu,
+    remark,
+    scheduled,
+    scheduled_words,
+    size,
+    span,
+    summary,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,27 +57,33 @@ def run(call: Call) -> int:
 
                 show(call, server, statuses[0], screen)
             else:
-                _show_table(statuses, answer["supervisor"], screen, raw=raw)
+                short = screen.terminal and not (call.words or call.flag("all"))
+                _show_table(statuses, answer["supervisor"], screen, raw=raw, short=short)
     if not call.words or all(status["state"] in UP for status in statuses):
         return DONE
     return NOT_RUNNING
 
 
 def _show_table(
-    statuses: list[dict[str, Any]], supervisor: dict[str, Any], screen: Screen, *, raw: bool
+    statuses: list[dict[str, Any]], supervisor: dict[str, Any], screen: Screen, *, raw: bool,
+    short: bool,
 ) -> None:
+    """`short`: without those that a condition skipped, which are only counted."""
     now_ns = time.time_ns()
-    rows = [_row(status, now_ns, terminal=screen.terminal, raw=raw) for status in statuses]
+    shown = [status for status in statuses if not (short and status["state"] == "skipped")]
+    rows = [_row(status, now_ns, terminal=screen.terminal, raw=raw) for status in shown]
     width = screen.width if screen.terminal else None
     head, *body = table(HEAD, rows, width, _RIGHT)
     lines = [screen.paint("  ".join(head), "head")]
-    for status, cells in zip(statuses, body, strict=True):
+    for status, cells in zip(shown, body, strict=True):
         kind = STATES.get(status["state"], "")
         cells[_STATE] = screen.paint(cells[_STATE], kind)
         lines.append("  ".join(cells).rstrip())
     if screen.terminal:
-        lines.append(screen.paint(summary(statuses), "head"))
+        more = "" if len(shown) == len(statuses) else " (`unboxed status --all` shows those too)"
+        lines.append(screen.paint(summary(statuses), "head") + more)
         lines.extend(notes(supervisor))
+        lines.extend(f"note: {clean(scheduled_words(one))}" for one in scheduled(statuses))
     print("\n".join(lines))
 
 

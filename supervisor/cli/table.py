@@ -120,7 +120,9 @@ COMMANDS = (
     ),
     Command(
         "status", "status", "Show units: state, process, memory, CPU, restarts, last exit, reason.",
-        JSON, RAW, words="[UNIT...]", complete="unit",
+        JSON, RAW,
+        Option("--all", "-a", text="On a terminal, also units that a condition skipped."),
+        words="[UNIT...]", complete="unit",
         more="One unit: also its process tree, listeners, last log lines and the cause of its "
         "state. " + UNITS + " With a UNIT the exit code is 3 unless all that match are up.",
     ),
@@ -202,7 +204,8 @@ COMMANDS = (
         more="The figure is on the scale of `systemd-analyze security`, by its checks and weights,"
         " from 0.0 to 10.0; less is better. One UNIT: also every check that adds to it. A word with"
         " a `/`, or that ends in .toml, is a unit file or a directory of them, which is read as it"
-        " is, as for a supervisor that runs as root; then no supervisor is asked.",
+        " is, as for a supervisor that runs as root; then no supervisor is asked. A level holds for"
+        " all that a unit runs: one whose jobs or logins are other people's (cron, ssh) stays off.",
     ),
     Command(
         "learn", "learn", "Run a unit with nothing refused, and show what it needs as a sandbox.",

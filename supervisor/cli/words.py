@@ -7,6 +7,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from typing import Any
 
 SECOND_NS = 1_000_000_000
@@ -42,6 +43,8 @@ SAID = {
     "failed": "has failed",
     "unkillable": "cannot be killed",
 }
+# How the description of a shutdown's unit begins that waits for its time (cli/scheduled.py).
+SCHEDULED = "Scheduled shutdown: "
 # What counts as "it is as it should be" for the exit code of `status UNIT`.
 UP = frozenset({"running", "reloading", "frozen", "finished", "skipped"})
 
@@ -158,3 +161,15 @@ def summary(statuses: list[dict[str, Any]]) -> str:
     known = [state for state in STATES if state in counts]
     strange = [state for state in counts if state not in STATES]
     return ", ".join(f"{counts[state]} {state}" for state in known + strange) or "no units"
+
+
+def scheduled(statuses: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The shutdowns that wait for their time."""
+    return [status for status in statuses if status["description"].startswith(SCHEDULED)
+            and status["state"] not in {"stopped", "finished", "failed"}]
+
+
+def scheduled_words(status: dict[str, Any]) -> str:
+    """"reboot at 2027-01-01 23:30:00 is scheduled; ..."."""
+    what = status["description"].removeprefix(SCHEDULED)
+    return f"{what} is scheduled; `shutdown -c` cancels it"

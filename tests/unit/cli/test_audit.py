@@ -25,6 +25,16 @@ def test_the_most_exposed_unit_comes_first(fake: FakeSupervisor, cli: Cli) -> No
     assert web.split() == ["web", "7.0", "MEDIUM", "sandbox.level", "=", '"app":', "1.4"]
 
 
+def test_on_a_terminal_it_says_for_whom_a_level_is_nothing(
+    fake: FakeSupervisor, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.isatty", lambda _fd: True)
+    fake.answers["Audit"] = lambda _: {"audits": [WEB, DB]}
+    assert "(cron, ssh) stays off" in cli("audit").out.splitlines()[-1]
+    fake.answers["Audit"] = lambda _: {"audits": [DB]}
+    assert "stays off" not in cli("audit").out
+
+
 def test_of_one_unit_the_checks_that_add_to_it_come_by_weight(
     fake: FakeSupervisor, cli: Cli
 ) -> None:

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import struct
 import sys
 import time
@@ -337,12 +338,16 @@ def test_a_shutdown_is_scheduled_as_a_unit_that_replaces_the_one_before_and_can_
     assert tried[1]["command"][4:] == ["poweroff", "0", ""]
     assert ("Stop", {"units": ["try-1"], "wait": False}) in fake.asked
     fake.instances[0]["state"] = "stopped"
+    done = named("shutdown", "--show")
+    assert done.code == 0
+    assert re.fullmatch(r"poweroff at \S+ \S+ is scheduled; `shutdown -c` cancels it\n", done.out)
 
     assert named("shutdown", "-c").code == 0
     assert ("Stop", {"units": ["try-2"], "wait": True}) in fake.asked
     assert init.said == ["The shutdown has been cancelled."]
     fake.instances[1]["state"] = "stopped"
     assert named("shutdown", "-c").code == 1
+    assert named("shutdown", "--show")[:2] == (1, "no shutdown is scheduled\n")
 
 
 def test_a_time_of_the_day_is_waited_for_as_such(fake: FakeSupervisor, named: Named) -> None:

@@ -150,6 +150,43 @@ def test_what_a_user_may_not_see_of_a_unit_is_named_instead_of_failing(
     assert "note: cannot describe db: you may not" in out
 
 
+@pytest.fixture
+def eyes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output goes to a terminal, of no colours."""
+    monkeypatch.setattr("os.isatty", lambda _fd: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+@pytest.mark.usefixtures("eyes")
+def test_on_a_terminal_what_was_skipped_is_only_counted(fake: FakeSupervisor, cli: Cli) -> None:
+    fake.instances = [instance("db"), instance("watchdog", "skipped")]
+    lines = cli("status").out.splitlines()
+    assert [line.split()[0] for line in lines[:-1]] == ["UNIT", "db"]
+    assert lines[-1] == "1 running, 1 skipped (`unboxed status --all` shows those too)"
+    for words in (("--all",), ("-a",), ("db", "watchdog")):
+        lines = cli("status", *words).out.splitlines()
+        assert [line.split()[0] for line in lines[:-1]] == ["UNIT", "db", "watchdog"]
+        assert lines[-1] == "1 running, 1 skipped"
+
+
+def test_programs_get_what_was_skipped_too(fake: FakeSupervisor, cli: Cli) -> None:
+    fake.instances = [instance("db"), instance("watchdog", "skipped")]
+    assert [line.split()[0] for line in cli("status").out.splitlines()] == [
+        "UNIT", "db", "watchdog"]
+    document = json.loads(cli("status", "--json").out)
+    assert [one["key"] for one in document["instances"]] == ["db", "watchdog"]
+
+
+@pytest.mark.usefixtures("eyes")
+def test_a_shutdown_that_waits_for_its_time_is_noted(fake: FakeSupervisor, cli: Cli) -> None:
+    text = "Scheduled shutdown: reboot at 2027-01-01 23:30:00"
+    fake.instances = [instance("try-2", description=text)]
+    assert cli("status").out.splitlines()[-1] == (
+        "note: reboot at 2027-01-01 23:30:00 is scheduled; `shutdown -c` cancels it")
+    fake.instances = [instance("try-2", "stopped", description=text)]
+    assert "shutdown" not in cli("status").out
+
+
 def test_a_tree_with_a_loop_of_parents_still_ends(fake: FakeSupervisor, cli: Cli) -> None:
     fake.instances = [instance("db")]
     describe(fake, "db", tree=[{"pid": 2, "ppid": 3, "command": "a", "memory_bytes": None},
