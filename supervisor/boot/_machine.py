@@ -10,6 +10,7 @@ import os
 import sys
 import time
 
+from supervisor.boot import _console
 from supervisor.boot._tools import Tools
 
 TYPE_CHECKING = False
@@ -20,7 +21,6 @@ _ANSWER_S = 5.0
 _SIGTERM = 15
 _SLEEPER = "sleep\0infinity\0"  # its command line
 _REBOOT_SIGNAL = 39  # SIGRTMIN+5, as systemd has it
-_CONSOLE_FLAGS = os.O_WRONLY | os.O_NOCTTY | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 def step(
@@ -115,16 +115,7 @@ class Machine:
     def show(self, line: str) -> None:
         """For the console as well, where somebody waits for this. Never blocks."""
         self.tell(line)
-        try:
-            fd = os.open(self.path("/dev/console"), _CONSOLE_FLAGS)
-        except OSError:
-            return
-        try:
-            os.write(fd, f"{line}\r\n".encode(errors="replace"))
-        except OSError:
-            pass  # nobody sees it
-        finally:
-            os.close(fd)
+        _console.show(line, self.path(_console.PATH))
 
     def once(self, what: str) -> bool:
         """Whether this is the first time since the machine was booted; False also where it cannot

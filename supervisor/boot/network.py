@@ -1,6 +1,7 @@
 """`unboxed boot network`: make the machine's network as /etc/unboxed/network.toml says.
 
-Law: the difference only, so that it may run at any time; a file with an error changes nothing.
+Law: the difference only, so that it may run at any time; a file with an error changes nothing. At
+boot, where nothing would be no network, the last file that was applied as a whole takes its place.
 Without a file there is nothing to do but the loopback: another tool has the network.
 """
 from __future__ import annotations
@@ -9,24 +10,30 @@ import os
 import sys
 import time
 
+from supervisor.boot import _console
+from supervisor.boot.net.last import in_force, keep
 from supervisor.boot.net.netlink import LINKS, Netlink, NoLibrary
 from supervisor.boot.net.places import Places, places
-from supervisor.config.machine_file import Wrong, json_schema, read
+from supervisor.config.machine_file import Wrong, json_schema
 from supervisor.config.machine_network import MachineNetwork
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-USAGE = """usage: unboxed boot network [--show | --check | --watch | --schema] [FILE]
+    from supervisor.config.problem import Problem
+
+USAGE = """usage: unboxed boot network [--show | --check | --watch | --boot | --schema] [FILE]
 
 Make the network of this machine as FILE says (/etc/unboxed/network.toml).
   --show    print what would be done, and do nothing
   --check   read the file only
   --watch   stay, and do it again when an interface comes or goes
+  --boot    as the unit `network` does: if FILE is broken, take the last one that was
+            applied as a whole
   --schema  print the JSON Schema of the file, for editors
 """
-_MODES = ("--show", "--check", "--watch", "--schema", "--help", "-h")
+_MODES = ("--show", "--check", "--watch", "--boot", "--schema", "--help", "-h")
 _LATE_S = 0.05  # what comes together is looked at once
 _OFTEN_S, _HEARD_S = 0.05, 1.0
 
@@ -49,10 +56,11 @@ def main(arguments: Sequence[str], where: Places | None = None) -> int:
     try:
         return _run(mode, found, named=bool(rest))
     except Wrong as wrong:
-        for problem in wrong.problems:
-            _complain(str(problem))
+        _tell(wrong.problems)
         if mode != "--check":
             _complain(f"cannot use {found.file}: see above; the network is left as it is")
+        if mode == "--boot":
+            _show_on(found, wrong.problems, "no network is set up")
         return 1
     except (NoLibrary, OSError) as error:
         reason = str(error) if isinstance(error, NoLibrary) else (error.strerror or str(error))
@@ -61,7 +69,11 @@ def main(arguments: Sequence[str], where: Places | None = None) -> int:
 
 
 def _run(mode: str, where: Places, *, named: bool) -> int:
-    network = read(where.file)
+    fresh = mode == "--boot" and not os.path.isdir(where.folder)
+    if fresh:
+        os.makedirs(where.folder, mode=0o755)
+    force = in_force(where.file, where.last if mode == "--boot" else "")
+    network = force.network
     if network is None and (named or mode == "--check"):
         _complain(f"cannot read {where.file}: there is no such file")
         return 1
@@ -72,13 +84,60 @@ def _run(mode: str, where: Places, *, named: bool) -> int:
         network = MachineNetwork()
     if mode == "--show":
         return _show(network, where)
+    if force.problems:
+        _tell(force.problems)
+        _complain(f"cannot use {where.file}: see above; the last one that was applied as a whole is"
+                  f" used instead ({where.last}); correct it, then: unboxed boot network")
+        _show_on(where, force.problems, "the last good file is used instead")
     with Netlink(LINKS) as events, Netlink() as netlink:
-        wrong = _settle(network, where, netlink, events)
+        wrong, others = _settle(network, where, netlink, events)
         for line in wrong:
             _complain(line)
+        if force.data is not None and not wrong:
+            _keep(force.data, where)
         if mode == "--watch":
+            _hint(others)
             _watch(network, where, netlink, events, wrong)
-    return 1 if wrong else 0
+    if not fresh:  # else those that wait for us start by themselves
+        wrong += _follow(where, others=others, done=not mode and not wrong)
+    return 1 if wrong or force.problems else 0
+
+
+def _keep(data: bytes, where: Places) -> None:
+    if not where.last:
+        return
+    try:
+        keep(data, where.last)
+    except OSError as error:
+        why = (error.strerror or str(error)).lower()
+        _complain(f"cannot keep a copy of {where.file} in {where.last}: {why}; with a broken file"
+                  " the next boot would have no network")
+
+
+def _follow(where: Places, *, others: bool, done: bool) -> list[str]:
+    """What could not be asked for, told already."""
+    from supervisor.boot.net.follow import follow
+    from supervisor.control.client import ControlError
+
+    said = None
+    try:
+        if where.runtime:
+            leases = os.path.exists(f"{where.folder}/dhcp")
+            said = follow(where.runtime, leases=leases, others=others, done=done)
+    except ControlError as error:
+        line = f"cannot have dhcp and online follow: {error.message}; next: unboxed restart network"
+        _complain(line)
+        return [line]
+    if said is None:
+        _hint(others)
+    for line in said or ():
+        _say(line)
+    return []
+
+
+def _hint(others: bool) -> None:
+    if others:
+        _say("other addresses are to be asked for by DHCP: unboxed restart dhcp")
 
 
 def _watch(
@@ -93,7 +152,8 @@ def _watch(
         if there != known:
             limit = time.monotonic() + network.wait.devices_ns / 1e9
             _named(where, netlink, events, limit)
-            wrong = _settle(network, where, netlink, None)
+            wrong, others = _settle(network, where, netlink, None)
+            _hint(others)
             for line in wrong if wrong != told else ():
                 _complain(line)
             told = wrong
@@ -120,30 +180,31 @@ def _show(network: MachineNetwork, where: Places) -> int:
 
 def _settle(
     network: MachineNetwork, where: Places, netlink: Netlink, events: Netlink | None
-) -> list[str]:
+) -> tuple[list[str], bool]:
     """Apply it, and with `events` again as interfaces come, until none is missing or `wait.devices`
-    is over; one that is optional is waited for while udev is busy. What is not as the file says."""
+    is over; one that is optional is waited for while udev is busy. What is not as the file says,
+    and whether other leases are to be asked for."""
     from supervisor.boot.net import udev
     from supervisor.boot.net.apply import apply
 
+    others = False
     deadline = time.monotonic() + network.wait.devices_ns / 1e9
     if events is not None and network.interface:
         _named(where, netlink, events, deadline)
     while True:
         outcome = apply(network, where, netlink, _say)
+        others = others or outcome.dhcp
         perhaps = outcome.absent and udev.busy(where.udev)
         if events is None or not (outcome.missing or perhaps) or time.monotonic() >= deadline:
             break
         while not _event(events, deadline, often=perhaps) and time.monotonic() < deadline:
             if perhaps and not udev.busy(where.udev):
                 break
-    if outcome.dhcp:
-        _say("other addresses are to be asked for by DHCP: unboxed restart dhcp")
     when = f"after {network.wait.devices_ns / 1e9:g} s"
     return outcome.problems + [
         f"cannot find {name}: it is not there {when}; the others are set up"
         for name in outcome.missing
-    ]
+    ], others
 
 
 def _named(where: Places, netlink: Netlink, events: Netlink, deadline: float) -> None:
@@ -169,6 +230,18 @@ def _event(events: Netlink, deadline: float, *, often: bool) -> bool:
         return False
     events.drain()
     return True
+
+
+def _tell(problems: Sequence[Problem]) -> None:
+    for problem in problems:
+        _complain(str(problem))
+
+
+def _show_on(where: Places, problems: Sequence[Problem], what: str) -> None:
+    """The first of them, on the console: of a machine without network nobody reads the log."""
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if where.console:
+        _console.show(f"network: {problems[0]}{more}; {what}", where.console)
 
 
 def _say(line: str) -> None:

@@ -10,13 +10,14 @@ import sys
 import time
 
 from supervisor.boot.net.chosen import choose
+from supervisor.boot.net.last import in_force
 from supervisor.boot.net.made import load
 from supervisor.boot.net.netlink import ALL, Netlink, NoLibrary
 from supervisor.boot.net.places import Places, places
 from supervisor.boot.net.ready import Lacking, lacking
 from supervisor.boot.net.seen import look
 from supervisor.boot.net.wanted import want
-from supervisor.config.machine_file import Wrong, read
+from supervisor.config.machine_file import Wrong
 from supervisor.config.machine_network import MachineNetwork
 
 TYPE_CHECKING = False
@@ -33,7 +34,11 @@ def main(arguments: Sequence[str], where: Places | None = None) -> int:
         return 0 if arguments[0] in {"--help", "-h"} else 2
     found = where or places()
     try:
-        network = read(found.file)
+        force = in_force(found.file, found.last)
+        network = force.network
+        for problem in force.problems[:1]:
+            print(f"cannot use {problem}; the last good file says what to wait for",
+                  file=sys.stderr)
         awaited = [one.name for one in network.interface if one.awaited] if network else []
         if network is None or not awaited:
             print("no interface is to be waited for")

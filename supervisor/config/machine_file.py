@@ -22,14 +22,20 @@ class Wrong(Exception):
 
 
 def read(path: str) -> MachineNetwork | None:
-    """What the file says; None: there is none. Only root and we ourselves can have written it, as
-    with unit files. Raises Wrong."""
+    """What the file says; None: there is none. Raises Wrong."""
+    data = load(path)
+    return None if data is None else parse(path, data)
+
+
+def load(path: str) -> bytes | None:
+    """Its bytes; None: there is none. Only root and we ourselves can have written it, as with unit
+    files. Raises Wrong."""
     folder = None
     try:
         folder = os.open(os.path.dirname(path) or ".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         if not os.access(os.path.basename(path), os.F_OK, dir_fd=folder, follow_symlinks=False):
             return None
-        data = read_file(folder, os.path.basename(path))
+        return read_file(folder, os.path.basename(path))
     except FileNotFoundError:
         return None
     except Unreadable as error:
@@ -39,7 +45,6 @@ def read(path: str) -> MachineNetwork | None:
     finally:
         if folder is not None:
             os.close(folder)
-    return parse(path, data)
 
 
 def parse(path: str, data: bytes) -> MachineNetwork:

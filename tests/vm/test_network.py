@@ -97,3 +97,58 @@ def test_bonds_vlans_and_a_bridge_by_the_units_that_ship(tmp_path: Path) -> None
         assert "lo" in left
         assert not left & {"d0", "d1", "bond0", "br0", "guests", "bond0.10"}
         machine.power()
+
+
+REPAIRED = """
+[wait]
+online = "20s"
+[interface.d0]
+dummy = true
+addresses = ["10.10.0.2/24"]
+[interface.d1]
+dummy = true
+dhcp = true
+online = false
+"""
+BROKEN = REPAIRED.replace("dhcp = true", "dhpc = true")
+# Whoever asks for a lease is not what is tried here, and needs a server.
+CLIENT = shipped("dhcp").replace(f"{STEP.removesuffix('network')}dhcp", "sleep 1000")
+ALL = ("network", "dhcp", "online")
+
+
+@needs_machine
+@needs_disk
+@pytest.mark.slow
+def test_a_typo_costs_no_network_and_one_command_repairs_it(tmp_path: Path) -> None:
+    root = root_image(tmp_path, {"etc/unboxed/network.toml": BROKEN})
+    units = {**UNITS, "dhcp": CLIENT}
+
+    def states(machine: Booted) -> list[str]:
+        machine.wait("online", "finished", "failed")
+        rows = machine.rows()
+        return [rows[name]["state"] for name in ALL]
+
+    with Booted(tmp_path / "first", units, root=root, mebibytes=512) as machine:
+        assert states(machine) == ["failed", "skipped", "failed"]  # there never was a good one
+        assert "network.toml:9: interface.d1.dhpc: " in machine.console()
+        assert "; no network is set up" in machine.console()
+        machine.sh("sed -i s/dhpc/dhcp/ /etc/unboxed/network.toml")
+        assert "asked for a start of network, dhcp, online" in machine.sh(STEP)
+        machine.wait("dhcp", "running")
+        machine.wait("network", "finished")
+        assert states(machine) == ["finished", "running", "finished"]
+        assert machine.sh(STEP) == ""
+        # By its unit, too; what is up already stays so.
+        machine.sh("sed -i s/dhcp/dhpc/ /etc/unboxed/network.toml")
+        machine.sh(f"{UNBOXED} restart network", status=None)
+        assert states(machine) == ["failed", "running", "finished"]
+        machine.sh("sed -i s/dhpc/dhcp/ /etc/unboxed/network.toml")
+        machine.sh(f"{UNBOXED} restart network")
+        machine.sh("sed -i s/dhcp/dhpc/ /etc/unboxed/network.toml")
+        machine.power()
+    with Booted(tmp_path / "again", units, root=root, mebibytes=512) as machine:
+        assert states(machine) == ["failed", "running", "finished"]
+        assert "network.toml:9: interface.d1.dhpc: " in machine.console()
+        assert "; the last good file is used instead" in machine.console()
+        assert "10.10.0.2" in machine.sh("cat /proc/net/fib_trie")
+        machine.power()

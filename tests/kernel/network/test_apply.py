@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -11,6 +12,7 @@ import pytest
 from msgspec.structs import replace
 
 from supervisor.boot import network as step
+from supervisor.boot import online
 from supervisor.boot.net.netlink import LINKS, Netlink, NoLibrary, Refusal
 from supervisor.boot.net.places import Places
 from tests.kernel.network.kit import Place, needs
@@ -122,6 +124,70 @@ def test_a_broken_file_changes_nothing(
     assert "the network is left as it is" in said.err
     assert said.out == ""
     assert "192.0.2.10/24" in cables.addresses("a0")
+
+
+TYPO = "[interface.a0]\ndhpc = true\n"
+
+
+def test_at_boot_the_last_good_file_takes_the_place_of_a_broken_one(
+    cables: Place, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    last, console = tmp_path / "state" / "last.toml", tmp_path / "console"
+    console.touch()
+    cables.where = replace(cables.where, last=str(last), console=str(console))
+    assert cables.apply(STATIC) == 0
+    assert (last.read_text(), last.stat().st_mode & 0o7777) == (STATIC, 0o600)
+    assert cables.apply("") == 0
+    assert last.read_text() == ""  # that, too, is what was wanted
+    assert cables.apply(STATIC) == 0
+    assert cables.apply(STATIC.replace("mtu = 1400", "mtu = 65536")) == 1  # refused by the kernel
+    assert last.read_text() == STATIC
+    shutil.rmtree(cables.where.folder)  # another boot
+    for address, bits in (("192.0.2.10", 24), ("2001:db8::10", 64)):
+        cables.ip.addr("del", index=cables.index("a0"), address=address, prefixlen=bits)
+    capfd.readouterr()
+
+    assert cables.apply(TYPO) == 1  # by hand
+    assert cables.addresses("a0") == set()
+    assert console.read_text() == capfd.readouterr().out == ""
+    assert step.main(["--boot"], cables.where) == 1
+    assert cables.addresses("a0") == {"192.0.2.10/24", "2001:db8::10/64"}
+    said = capfd.readouterr().err.splitlines()
+    where = f"{cables.where.file}:2: interface.a0.dhpc: "
+    assert said[0].startswith(where)
+    assert said[1].startswith(f"cannot use {cables.where.file}: see above; the last one that was")
+    assert console.read_text().startswith(f"network: {where}")
+    assert console.read_text().endswith("; the last good file is used instead\n")
+    assert last.read_text() == STATIC
+    assert online.main([], cables.where) == 0
+    assert "cannot use" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("kept", ["", "[interface"])
+def test_with_nothing_good_to_boot_with_the_console_says_so(
+    kept: str, cables: Place, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    last, console = tmp_path / "last.toml", tmp_path / "console"
+    console.touch()
+    if kept:
+        last.write_text(kept)
+    Path(cables.where.file).write_text(TYPO)
+    where = replace(cables.where, last=str(last), console=str(console))
+    assert step.main(["--boot"], where) == 1
+    said = capfd.readouterr()
+    assert said.out == ""
+    assert "interface.a0.dhpc" in said.err
+    assert (f"{last}:1" in said.err) == bool(kept)
+    assert console.read_text().endswith("; no network is set up\n")
+
+
+def test_a_copy_that_cannot_be_kept_is_told_and_the_network_is_up(
+    cables: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    cables.where = replace(cables.where, last="/dev/null/last.toml")
+    assert cables.apply("[interface.a0]\naddresses = '192.0.2.10/24'\n") == 0
+    assert "cannot keep a copy of" in capfd.readouterr().err
+    assert cables.addresses("a0") == {"192.0.2.10/24"}
 
 
 def test_what_the_kernel_refuses_is_told_and_the_rest_is_done(
