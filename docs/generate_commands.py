@@ -37,6 +37,52 @@ that services wrote are shown escaped on a terminal (`--raw` to see them).
 A UNIT is a unit (`web`, all its instances), one instance (`web/1`), a group (its members) or a
 pattern (`'web*'`, quoted from the shell). Before or after every command:
 """
+FILES = """\
+## Files
+
+| file or folder | what it is |
+| --- | --- |
+| `/etc/unboxed/units` | the administrator's units and drop-ins: `NAME.toml`, `NAME.toml.d/*.toml` |
+| `/run/unboxed/units` | units and drop-ins until the next boot, such as those of `unboxed set` |
+| `/usr/lib/unboxed/units` | units of packages |
+| `~/.config/unboxed/units`, `~/.local/share/unboxed/units` | an ordinary user's |
+| `/etc/unboxed/network.toml` | the network of a machine: [network.md](network.md) |
+| `/run/unboxed/control`, `/run/unboxed/status` | sockets: [control.md](control.md) |
+| `/var/log/unboxed` | logs: [logs.md](logs.md) |
+| `/var/lib/unboxed` | other state |
+| `/etc/unboxed/boot.args`, else `/usr/lib/unboxed/boot.args` | what a machine boots with |
+
+## Examples
+
+A service, tried first, then as a file:
+
+```sh
+unboxed try --restart.when=always -- /usr/bin/python3 -m http.server 8000
+unboxed check /etc/unboxed/units
+unboxed reload
+unboxed start web
+```
+
+Why it does not run, and what it and its database wrote in the last ten minutes:
+
+```sh
+unboxed status web
+unboxed why web
+unboxed logs --since 10m web db
+```
+
+Less memory for it, from now on:
+
+```sh
+unboxed set --persist web limits.memory=512MiB
+```
+
+A supervisor of your own, in the foreground, of the unit files in a folder:
+
+```sh
+unboxed run --units ./units
+```
+"""
 HOME, UID = "/home/ann", 1000
 
 
@@ -46,6 +92,7 @@ def page() -> str:
     parts.append("## Not supported yet\n\nThese are refused with exit code 2.\n")
     rows = "\n".join(f"| `{verb}` | {text} |" for verb, text in LATER.items())
     parts.append(f"| command | until then |\n| --- | --- |\n{rows}\n")
+    parts.append(FILES)
     return "\n".join(parts)
 
 

@@ -3,7 +3,7 @@
 Law: a man page says what the page in docs says. So it is made from the same text (that of commands
 and of keys from their tables), by a small reader of the Markdown that our pages are written in:
 headings, paragraphs, lists, tables, code. What a table's row begins with becomes a term; a link
-becomes its words.
+becomes its words, or where to read what it is the name of.
 """
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import runpy
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -24,6 +25,18 @@ from supervisor.config.page import units_page  # noqa: E402
 
 _MANY = 5  # cells of a row that all need their headings
 SECTIONS = {1: "User commands", 5: "File formats", 8: "System administration"}
+# Where a page that a page links to is read by who reads man pages; all others are files.
+PLACE = "/usr/share/doc/unboxed"
+INSTEAD = {"commands.md": "unboxed(1)", "units.md": "unboxed.unit(5)",
+           "network.md": "unboxed.network(5)", "machine.md": "unboxed-init(8)"}
+
+
+def program(name: str) -> str:
+    """Its section of docs/programs.md, as a page."""
+    text = (HERE / "programs.md").read_text(encoding="utf-8")
+    return f"# {name}\n{text.partition(f'## `{name}`')[2].partition('## `')[0]}"
+
+
 # Name, section, what it is for; the text; what else to read.
 PAGES = (
     ("unboxed", 1, "supervise services, tasks and agents",
@@ -39,6 +52,12 @@ PAGES = (
                      for name in ("how-to/unboxed-init.md", "machine.md")
                      if (HERE / name).exists()),
      ("unboxed(1)", "unboxed.unit(5)")),
+    *((name, 8, purpose, partial(program, name), ("unboxed(1)", "unboxed-init(8)", also))
+      for name, purpose, also in (
+          ("unboxed-session", "give logins control groups of their own", "pam_exec(8)"),
+          ("unboxed-watchdog", "reset a machine that hangs", "unboxed.unit(5)"),
+          ("telinit", "ask init for what System V's would be asked for", "runlevel(8)"),
+          ("runlevel", "print the runlevel of a machine that has none", "telinit(8)"))),
 )
 
 
@@ -57,7 +76,7 @@ def page(name: str, section: int, purpose: str, text: str, also: tuple[str, ...]
     lines = [head, ".SH NAME", f"{name} \\- {purpose}", *body(text), ".SH SEE ALSO"]
     lines += [f".BR {one.partition('(')[0]} ({one.partition('(')[2]}{',' * (one != also[-1])}"
               for one in also]
-    lines += [".PP", "The directory /usr/share/doc/unboxed, where this is a page of many."]
+    lines += [".PP", f"The directory {PLACE}, where this is a page of many."]
     return "\n".join(lines) + "\n"
 
 
@@ -158,9 +177,19 @@ def inline(text: str) -> str:
             parts.append(f"\\fB{_escaped(part).replace('-', chr(92) + '-')}\\fR")
         elif i % 3 == 0:
             words = re.sub(r"!?\[([^]]*)\]\((https?:[^)]*)\)", r"\1 (\2)", _escaped(part))
-            words = re.sub(r"!?\[([^]]*)\]\([^)]*\)", r"\1", words)
+            words = re.sub(r"!?\[([^]]*)\]\(([^)#]*)[^)]*\)", _read_instead, words)
+            words = re.sub(r"(\b)docs/(\w+\.md)", _read_instead, words)
             parts.append(re.sub(r"\*\*(.+?)\*\*", r"\\fB\1\\fR", words))
     return "".join(parts)
+
+
+def _read_instead(link: re.Match[str]) -> str:
+    """A link's words; those that are only the name of a file say where to read it."""
+    words, to = link.groups()
+    if not words.endswith((".md", ".json")):
+        return str(words)
+    name = to.removeprefix("../")
+    return INSTEAD.get(name, f"{PLACE}/{name}")
 
 
 def _escaped(text: str) -> str:

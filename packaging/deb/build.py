@@ -32,6 +32,7 @@ import sys
 import tempfile
 import time
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -59,7 +60,8 @@ sys.path.insert(0, sys.argv.pop(1))
 from supervisor.cli.main import main
 sys.exit(main())
 """
-CLASSIC = ("poweroff", "reboot", "halt", "shutdown")
+CLASSIC = ("poweroff", "reboot", "halt", "shutdown")  # names of `unboxed`
+OLD = ("telinit", "runlevel")  # scripts
 UNITS = "usr/share/unboxed/units"
 MAINTAINER = "The Unboxed project <maintainers@unboxed.invalid>"
 NEWS = f"""\
@@ -149,12 +151,7 @@ def unboxed(tree: Path, given: argparse.Namespace) -> None:
     service = (ROOT / "packaging/unboxed.service").read_text()
     write(tree / "lib/systemd/system/unboxed.service",
           service.replace("/opt/unboxed/bin/unboxed", "/usr/bin/unboxed"))
-    pages = tree.parent / "man"
-    subprocess.run([sys.executable, ROOT / "docs/generate_man.py", pages], check=True,
-                   env={**os.environ, "SOURCE_DATE_EPOCH": epoch()})
-    for page in sorted(pages.iterdir()):
-        write(tree / f"usr/share/man/man{page.suffix[1:]}/{page.name}.gz",
-              gzip.compress(page.read_bytes(), mtime=0))
+    manual(tree, lambda name: name not in OLD)
     documents(tree, "unboxed", given.version)
 
 
@@ -190,7 +187,18 @@ def sysv(tree: Path, given: argparse.Namespace) -> None:
     (pages / "init.8.gz").symlink_to("unboxed-init.8.gz")
     for name in CLASSIC:
         (pages / f"{name}.8.gz").symlink_to("../man1/unboxed.1.gz")
+    manual(tree, lambda name: name in OLD)
     documents(tree, "unboxed-sysv", given.version)
+
+
+def manual(tree: Path, wanted: Callable[[str], bool]) -> None:
+    with tempfile.TemporaryDirectory(dir=tree.parent) as pages:
+        subprocess.run([sys.executable, ROOT / "docs/generate_man.py", pages], check=True,
+                       env={**os.environ, "SOURCE_DATE_EPOCH": epoch()})
+        for page in sorted(Path(pages).iterdir()):
+            if wanted(page.stem):
+                write(tree / f"usr/share/man/man{page.suffix[1:]}/{page.name}.gz",
+                      gzip.compress(page.read_bytes(), mtime=0))
 
 
 def libraries() -> Path:

@@ -82,7 +82,7 @@ def test_the_package_has_the_programs_the_units_and_all_that_people_read(unboxed
     assert units == {Path(name).name for name in unboxed
                      if name.startswith("/usr/lib/unboxed/units/") and name.endswith(".toml")}
     for page in ("man1/unboxed.1", "man5/unboxed.unit.5", "man5/unboxed.network.5",
-                 "man8/unboxed-init.8"):
+                 "man8/unboxed-init.8", "man8/unboxed-session.8", "man8/unboxed-watchdog.8"):
         assert f"/usr/share/man/{page}.gz" in unboxed
     for shell, path in (
         ("bash", "bash-completion/completions/unboxed"), ("zsh", "zsh/vendor-completions/_unboxed"),
@@ -168,6 +168,8 @@ def test_the_second_package_is_the_first_process(sysv: Contents, unboxed: Conten
     assert sysv["/sbin/init"][0].linkname == "/usr/bin/unboxed-init"
     for name in ("poweroff", "reboot", "halt", "shutdown"):
         assert sysv[f"/sbin/{name}"][0].linkname == "/usr/bin/unboxed"
+    for page in ("telinit", "runlevel", "init", "poweroff"):
+        assert f"/usr/share/man/man8/{page}.8.gz" in sysv
     assert "/usr/sbin/policy-rc.d" in sysv
     told = control(sysv)
     assert told["Pre-Depends"] == f"unboxed (= {told['Version']})"

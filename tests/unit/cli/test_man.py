@@ -39,6 +39,29 @@ def test_each_command_has_its_section_and_each_option_its_entry() -> None:
             assert re.search(rf"^.*{re.escape(option.names[0])}\b", found, re.MULTILINE)
 
 
+def test_the_command_has_its_files_and_examples_and_names_man_pages_as_such() -> None:
+    text = plain(PAGES["unboxed.1"])
+    files, examples = (text.partition(f'.SH "{name}"')[2].partition(".SH")[0]
+                       for name in ("FILES", "EXAMPLES"))
+    assert "/etc/unboxed/units" in files
+    assert "unboxed.network(5)" in files
+    known = {command.name for command in COMMANDS}
+    assert set(re.findall("^unboxed ([a-z-]+)", examples, re.MULTILINE)) <= known
+    assert len(re.findall("^unboxed ", examples, re.MULTILINE)) > 3
+    for page in PAGES.values():  # files of the package have their whole name
+        assert not re.search(r"(?<!/doc/unboxed/)\b(units|network|commands|machine)\.md", page)
+    assert "unboxed.unit(5)" in text.partition(".SH SEE ALSO")[0]
+
+
+@pytest.mark.parametrize("name", ["unboxed-session", "unboxed-watchdog", "telinit", "runlevel"])
+def test_a_small_program_has_a_page_of_its_own_text_only(name: str) -> None:
+    text = plain(PAGES[f"{name}.8"])
+    assert f"\n{name} " in text.partition(".SH DESCRIPTION")[0]
+    assert re.search(rf"\.nf\n{name}\b", text)  # how it is called
+    for other in {"unboxed-session", "unboxed-watchdog", "telinit", "runlevel"} - {name}:
+        assert f'.SH "{other}"' not in text
+
+
 def test_each_key_of_a_unit_file_has_its_entry() -> None:
     found = terms("unboxed.unit.5").split("\n")
     text = plain(PAGES["unboxed.unit.5"])
