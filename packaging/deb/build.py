@@ -86,9 +86,13 @@ class CannotBuild(Exception):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build the Debian packages.")
-    parser.add_argument("--output", type=Path, default=BUILD / "deb", metavar="DIR")
-    parser.add_argument("--programs", type=Path, default=programs(), metavar="DIR")
-    parser.add_argument("--version", default=version())
+    parser.add_argument("--output", type=Path, default=BUILD / "deb", metavar="DIR",
+                        help="where the packages go (default: %(default)s)")
+    parser.add_argument("--programs", type=Path, default=programs(), metavar="DIR",
+                        help="where compiled programs in C are; what is not there is compiled"
+                        " (default: %(default)s)")
+    parser.add_argument("--version", default=version(),
+                        help="of the packages (default: %(default)s)")
     given = parser.parse_args()
     given.output.mkdir(parents=True, exist_ok=True)
     os.umask(0o022)

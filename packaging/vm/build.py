@@ -61,13 +61,20 @@ class CannotBuild(Exception):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build a Debian machine that boots with unboxed.")
-    parser.add_argument("--packages", default="", metavar="NAME,...")
-    parser.add_argument("--add", action="append", default=[], metavar="FILE:PLACE")
-    parser.add_argument("--password", metavar="WORD")
-    parser.add_argument("--root", type=Path, metavar="DIR")
-    parser.add_argument("--image", type=Path, metavar="FILE")
-    parser.add_argument("--size", default="1G", metavar="SIZE")
-    parser.add_argument("--kernel", type=Path, metavar="DIR")
+    parser.add_argument("--packages", default="", metavar="NAME,...",
+                        help="Debian packages that it has")
+    parser.add_argument("--add", action="append", default=[], metavar="FILE:PLACE",
+                        help="copy a file or folder of this host over it; repeatable")
+    parser.add_argument("--password", metavar="WORD",
+                        help="root's; -: read it from standard input, where no other user sees it;"
+                        " without one, root can log in with a key only")
+    parser.add_argument("--root", type=Path, metavar="DIR", help="write the tree there")
+    parser.add_argument("--image", type=Path, metavar="FILE", help="write a disk image there")
+    parser.add_argument("--size", default="1G", metavar="SIZE",
+                        help="of the image (default: %(default)s)")
+    parser.add_argument("--kernel", type=Path, metavar="DIR",
+                        help="write linux and initrd there, for QEMU; their modules are then in"
+                        " the tree")
     given = parser.parse_args()
     os.umask(0o022)
     try:

@@ -4,11 +4,7 @@
     packaging/vm/run.py [--build-only] [--keep] [--kvm] [--memory MiB] [--size SIZE]
                         [--packages NAME,...] [--append WORDS] [--place DIR]
 
---build-only  build it, print how it would be run, and end
---keep        boot the disk of the last time as it was left, if there is one; else it is made anew
---kvm         use the host's KVM instead of emulating a processor (where /dev/kvm works)
---append      more words for the kernel's command line, such as unboxed.rescue
---place       where disk, kernel, key and password are (build/vm/demo)
+What the options mean: --help.
 
 Law: nobody else can log in. root's password and the key are made here, for this disk, and kept in a
 directory that only root may read; the ports are on loopback.
@@ -37,15 +33,28 @@ ALPHABET = "abcdefghjkmnpqrstuvwxyz23456789"  # what cannot be mistaken for anot
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Build and boot a machine with the demo stack.")
-    parser.add_argument("--build-only", action="store_true")
-    parser.add_argument("--keep", action="store_true")
-    parser.add_argument("--kvm", action="store_true")
-    parser.add_argument("--memory", type=int, default=1024, metavar="MiB")
-    parser.add_argument("--size", default="2G")
-    parser.add_argument("--packages", default="", metavar="NAME,...")
-    parser.add_argument("--append", default="", metavar="WORDS")
-    parser.add_argument("--place", type=Path, default=ROOT / "build/vm/demo", metavar="DIR")
+    parser = argparse.ArgumentParser(
+        description="Build a Debian machine with the demo stack and boot it, its console on this"
+        " terminal. Needs root. `make vm ARGS='...'` passes these options.",
+        epilog="Leave it with `poweroff` in the machine, or with Ctrl-A X, which is pulling the"
+        " plug. How to log in is printed before it boots.")
+    parser.add_argument("--build-only", action="store_true",
+                        help="build it, print how it would be run, and end")
+    parser.add_argument("--keep", action="store_true",
+                        help="boot the disk of the last time as it was left, if there is one;"
+                        " else it is made anew")
+    parser.add_argument("--kvm", action="store_true",
+                        help="use the host's KVM instead of emulating a processor (where /dev/kvm"
+                        " works)")
+    parser.add_argument("--memory", type=int, default=1024, metavar="MiB",
+                        help="of the machine (default: %(default)s)")
+    parser.add_argument("--size", default="2G", help="of its disk (default: %(default)s)")
+    parser.add_argument("--packages", default="", metavar="NAME,...",
+                        help=f"Debian packages that it has beside {PACKAGES}, such as nginx,redis")
+    parser.add_argument("--append", default="", metavar="WORDS",
+                        help="more words for the kernel's command line, such as unboxed.rescue")
+    parser.add_argument("--place", type=Path, default=ROOT / "build/vm/demo", metavar="DIR",
+                        help="where disk, kernel, key and password are (default: %(default)s)")
     given = parser.parse_args()
     if os.geteuid():
         print("cannot build a machine: its files belong to root, so root must make them; try:"
