@@ -1,13 +1,13 @@
 """`unboxed why UNIT`: the transitions that led to the present state, each because of the next.
 
 A unit that goes round in circles (a crash loop) repeats itself: the newest round is shown whole,
-the equal ones before it as one line.
+the equal ones before it as one line. Of a failure, what went well before it is only counted.
 """
 from __future__ import annotations
 
 import time
 
-from supervisor.cli.call import DONE, Call
+from supervisor.cli.call import DONE, Call, Failure
 from supervisor.cli.clock import moment
 from supervisor.cli.screen import Screen, clean
 from supervisor.cli.server import Server, print_json
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 _ROUND = 12  # transitions that a round may have: more are a story, not a loop
+_FEW = 6  # transitions before a failure that are shown all the same
 _FIRST, _BECAUSE = "        ", "because "
 
 
@@ -44,15 +45,52 @@ def run(call: Call) -> int:
         next_ = pending(status, now_ns)
         print("\n" * (number > 0) + screen.paint(status["key"], "head"), said
               + (f": {clean(next_)}" if next_ else ""))
-        print("\n".join(chain_lines(chain, screen, now_ns)))
+        about = _about(chain) if state == "failed" else len(chain)
+        whole = len(chain) - about <= _FEW
+        ordered = _ordered(chain)
+        print("\n".join(chain_lines(ordered if whole else ordered[:about], screen, now_ns)))
+        if not whole:
+            units = len({one["key"] for one in ordered[about:]})
+            print("  " + screen.paint(
+                f"… after {len(chain) - about} transitions of {units} units that went before"
+                f" (`unboxed why {status['key']} --json` has all)", "faint"))
+        if state == "failed" and chain:
+            print("".join(_wrote(call, ordered[about - 1]["key"])), end="")
     return DONE
+
+
+def _ordered(chain: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The latest transition first."""
+    return sorted(chain, key=lambda transition: transition["id"], reverse=True)
+
+
+def _about(chain: list[dict[str, Any]]) -> int:
+    """How many of the latest transitions tell of a failure: those that failed for want of another,
+    and that one's own since it began."""
+    ordered = _ordered(chain)
+    failed = next((n for n, one in enumerate(ordered) if one["to"] != "failed"), len(ordered))
+    if not failed:
+        return len(ordered)
+    root = ordered[failed - 1]["key"]
+    return next((failed + n for n, one in enumerate(ordered[failed:]) if one["key"] != root),
+                len(ordered))
+
+
+def _wrote(call: Call, key: str) -> list[str]:
+    """The last line of its log, if there is one that we may read."""
+    from supervisor.cli.logs import last_lines
+
+    try:
+        return [f"  {key} wrote last: {clean(line)}\n" for line in last_lines(call, key, 1)]
+    except Failure:
+        return []
 
 
 def chain_lines(chain: list[dict[str, Any]], screen: Screen, now_ns: int) -> list[str]:
     """The chain, the latest transition first and each cause below what it led to."""
     if not chain:
         return ["  nothing has happened to it yet"]
-    ordered = sorted(chain, key=lambda transition: transition["id"], reverse=True)
+    ordered = _ordered(chain)
     said = [(one["key"], one["from"], one["to"], one.get("cause")) for one in ordered]
     lines: list[str] = []
     at = 0

@@ -229,6 +229,8 @@ COMMANDS = (
     Command(
         "why", "causes", "Show the chain of causes of a unit's present state.", JSON,
         words="UNIT", complete="unit",
+        more="Of one that has failed: whose failure it was, since that unit began, and its last log"
+        " line; more than a few transitions before that are only counted (--json has all).",
     ),
     Command(
         "set", "set_", "Change limits of a unit, at once where it runs.", JSON,

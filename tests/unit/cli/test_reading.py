@@ -290,6 +290,38 @@ def test_why_prints_the_present_state_and_each_cause_below_what_it_led_to(
     assert [one["id"] for one in document["units"][0]["chain"]] == [9, 8]
 
 
+def test_why_of_a_failure_ends_where_the_unit_began_that_failed(
+    fake: FakeSupervisor, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    chain = [transition(number, f"u{number % 7}", "starting", "up", "finished")
+             for number in range(30)]
+    chain += [transition(30, "fs", "waiting", "launching", "u1 finished"),
+              transition(31, "fs", "starting", "stopping", "exit 32"),
+              transition(32, "fs", "stopping", "failed", "exit 32"),
+              transition(33, "boot", "waiting", "failed", "it needs fs, which failed")]
+    fake.instances = [instance("boot", "failed")]
+    fake.answers["Why"] = lambda _: {"chain": chain}
+    asked = []
+
+    def last_lines(_call: Call, key: str, count: int) -> list[str]:
+        asked.append((key, count))
+        return ["18:00:00.000  mount: \x1b no such disk"]
+
+    monkeypatch.setattr("supervisor.cli.logs.last_lines", last_lines)
+    lines = cli("why", "boot").out.splitlines()
+    assert lines[0] == "boot has failed"
+    assert [line.split("  ")[-2] for line in lines[1:5]] == ["boot", "fs", "fs", "fs"]
+    assert lines[5] == (
+        "  … after 30 transitions of 7 units that went before (`unboxed why boot --json` has all)")
+    assert lines[6:] == [r"  fs wrote last: 18:00:00.000  mount: \x1b no such disk"]
+    assert asked == [("fs", 1)]
+    assert len(json.loads(cli("why", "boot", "--json").out)["units"][0]["chain"]) == 34
+    fake.instances = [instance("boot", "running")]
+    out = cli("why", "boot").out
+    assert "  u6  starting -> up" in out
+    assert "wrote last" not in out
+
+
 @pytest.mark.parametrize("verb", ["why", "status"])
 def test_head_and_causes_are_of_the_same_moment(
     fake: FakeSupervisor, cli: Cli, verb: str
