@@ -83,15 +83,23 @@ class CannotBuild(Exception):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Build an initramfs that is a whole machine.")
-    parser.add_argument("--units", type=Path, action="append", required=True, metavar="DIR")
-    parser.add_argument("--add", action="append", default=[], metavar="FILE[:/PLACE]")
-    parser.add_argument("--output", type=Path, required=True, metavar="FILE")
-    parser.add_argument("--busybox", type=Path, metavar="FILE")
+    parser.add_argument("--units", type=Path, action="append", required=True, metavar="DIR",
+                        help="unit files, and with them the programs that they name; repeatable")
+    parser.add_argument("--add", action="append", default=[], metavar="FILE[:/PLACE]",
+                        help="a file that it has as well; repeatable")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE",
+                        help="write the archive there")
+    parser.add_argument("--busybox", type=Path, metavar="FILE",
+                        help="a busybox, under all its names; then root logs in on the console"
+                        " without a password")
     beside = Path(sys.executable).parent / "unboxed-init"
     parser.add_argument("--init", type=Path, metavar="FILE",
-                        default=Path(os.environ.get("UNBOXED_INIT") or beside))
-    parser.add_argument("--log-budget", default="16MiB", metavar="SIZE")
-    parser.add_argument("--compress", choices=("zstd", "gzip", "none"), default="zstd")
+                        default=Path(os.environ.get("UNBOXED_INIT") or beside),
+                        help="its first process (default: %(default)s)")
+    parser.add_argument("--log-budget", default="16MiB", metavar="SIZE",
+                        help="what all logs may take of the memory (default: %(default)s)")
+    parser.add_argument("--compress", choices=("zstd", "gzip", "none"), default="zstd",
+                        help="default: %(default)s")
     given = parser.parse_args()
     os.umask(0o022)
     try:
