@@ -3,8 +3,8 @@
     run_tests.py [STAGE...]        all stages, or only those named
 
 Law: a stage that fails does not hide the next one, and the exit status is 0 only if all passed.
-Stages and files that nobody times run two at a time, and before the others; what each says is shown
-whole when it ends. Tests with a time in them have the machine to themselves.
+Stages and files that nobody times run three at a time, and before the others; what each says is
+shown whole when it ends. Tests with a time in them have the machine to themselves.
 Standard library only; each stage is a process of its own, so that it costs what it says.
 """
 from __future__ import annotations
@@ -32,24 +32,32 @@ FOLDERS = ("law", "unit", "model", "keeper", "kernel", "scenario", "vm", "fault"
 
 # Stages that a busy machine makes slower and nothing else.
 PATIENT = (*LINTERS, "law", "unit", "model", "vm", "fuzz")
-# Long files of which the same is true, whatever their stage: each is a process of its own, and the
-# rest of the stage another. The longest first, so that two at a time end at about the same time.
+# Long files and folders of which the same is true, whatever their stage: each is a process of its
+# own, and the rest of the stage another. The longest first, so that all lanes end at about the same
+# time.
 FILES = {
+    "scenario": ("bad_input", "dashboard", "packaging", "receive"),
     "vm": (
         "test_real_software.py", "test_make_vm.py", "test_packages.py", "test_limits.py",
         "test_boot_alike.py", "test_boot_manager_killed.py", "test_boot_power_cut.py",
         "test_boot_rescue.py", "test_probe.py", "test_sandbox.py",
     ),
     "fault": (
+        "test_f54_machine.py", "test_f06_f13_f19_f20_f21_f37_machine.py", "test_f38_suspend.py",
         "test_f30_shipper_killed.py", "test_f14_killed_at_every_call.py", "test_f14_agents.py",
         "test_f35_power_loss.py", "test_f12_random_kills.py", "test_f30_logger_killed.py",
         "test_f01_pid_reuse.py", "test_f47_promises_and_levels.py", "test_f18_callbacks_raise.py",
-        "test_f30_agent_killed.py", "test_f54_machine.py", "test_f29_machine.py",
-        "test_f06_f13_f19_f20_f21_f37_machine.py", "test_f38_suspend.py", "test_f28_machine.py",
+        "test_f30_agent_killed.py", "test_f29_machine.py", "test_f28_machine.py",
+        "test_f02_exit_or_stop.py", "test_f15_reexec.py", "test_f16_damaged_journal.py",
+        "test_f17_manager_stopped.py", "test_f17_silent_manager.py", "test_f22_injected_errors.py",
+        "test_f23_hostile_frames.py", "test_f25_ten_thousand_cycles.py", "test_f26_no_inotify.py",
+        "test_f30_both_killed.py", "test_f31_no_space.py", "test_f31_no_space_drop.py",
+        "test_f44_role_matrix.py", "test_f51_set_user_id.py", "test_f53_secrets.py",
     ),
 }
-# A machine needs up to 1 GiB of memory, so that there are not more on a host of many CPUs.
-AT_ONCE = min(2, len(os.sched_getaffinity(0)))
+# A machine needs up to 1 GiB of memory, so that there are not more on a host of many CPUs. One more
+# than CPUs, since many of them wait most of the time: for a machine that is to hang, or to sleep.
+AT_ONCE = min(2, len(os.sched_getaffinity(0))) + 1
 
 # Not run by itself. bench: figures are compared by a person, and need a quiet machine. native: the
 # probe program, which tests of other folders run.
