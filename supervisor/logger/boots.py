@@ -1,6 +1,8 @@
-"""LOGDIR/.boots: since when which boot of the machine has been logging here.
+"""LOGDIR/.boots: which boots of the machine have been logging here, and when each began.
 
     BOOTID REALTIME_NS        one line for each boot, oldest first
+
+The time is the kernel's start, not the first logger's: what the logger stores first was said before.
 
 Law: a line is on disk before anything is noted under its number, so that what was noted before a
 power failure is told from what comes after it.
@@ -34,7 +36,8 @@ def number(home: int, boot_id: str = "") -> int:
         lines = [line for line in text.split(b"\n") if len(line.split()) == 2]
         if not lines or lines[-1].split()[0] != boot_id.encode():
             torn = b"" if text.endswith(b"\n") or not text else b"\n"
-            line = b"%s%s %d\n" % (torn, boot_id.encode(), time.time_ns())
+            began_ns = time.time_ns() - time.clock_gettime_ns(time.CLOCK_BOOTTIME)
+            line = b"%s%s %d\n" % (torn, boot_id.encode(), began_ns)
             if posix.write(fd, line) != len(line):
                 raise OSError(errno.ENOSPC, "no space left for the list of boots")
             posix.fsync(fd)
