@@ -2,7 +2,7 @@
 
     BOOTID REALTIME_NS        one line for each boot, oldest first
 
-The time is the kernel's start, not the first logger's: what the logger stores first was said before.
+The time is the kernel's start, not the first logger's, which first stores what was said before.
 
 Law: a line is on disk before anything is noted under its number, so that what was noted before a
 power failure is told from what comes after it.
