@@ -47,9 +47,10 @@ STATES = {
     **dict.fromkeys(SERVICES, "running"), **dict.fromkeys(TASKS, "finished"),
 }  # fmt: skip
 STOPS_BEFORE = (("worker", "web"), ("web", "db"))  # (dependent, what it needs)
+# But for spawners: how many the keeper has had to start depends on how slow launches were.
 FACTS = """
 for name in /run/starts/*; do echo "starts ${name##*/}" $(wc -l <$name); done
-ps -eo args= | grep -v -e '^\\[' -e ps' ' -e grep | sort
+ps -eo args= | grep -v -e '^\\[' -e ps' ' -e grep -e '^unboxed-spawn' | sort
 cut -d' ' -f1-4 /proc/mounts
 """
 
