@@ -36,7 +36,8 @@ PATIENT = (*LINTERS, "law", "unit", "model", "vm", "fuzz")
 # own, and the rest of the stage another. The longest first, so that all lanes end at about the same
 # time.
 FILES = {
-    "scenario": ("bad_input", "dashboard", "packaging", "receive"),
+    "kernel": ("sandbox", "network"),
+    "scenario": ("cli", "agents", "bad_input", "dashboard", "packaging", "receive"),
     "vm": (
         "test_real_software.py", "test_make_vm.py", "test_packages.py", "test_limits.py",
         "test_boot_alike.py", "test_boot_manager_killed.py", "test_boot_power_cut.py",

@@ -23,7 +23,7 @@ from tests.vm.machine import HOST
 UNITS = Path("/run/unboxed/units")
 SLEEP = 'command = ["/bin/sleep", "1000"]\n'
 # What a busy host takes from its machine no clock in there tells: of some rounds the best counts.
-ROUNDS = 3
+ROUNDS = 2
 ANSWER_S, BACK_S = 0.1, 1.0
 LONG_S = 200
 # A manager that is started while there is the second is one of the first.
