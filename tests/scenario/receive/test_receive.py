@@ -58,7 +58,8 @@ class Machine:
     def entries(self, name: str) -> list[dict[str, Any]]:
         stored = b"".join(
             path.read_bytes() for path in sorted((self.stack.log / name).glob("*.log")))
-        return [json.loads(line) for line in stored.splitlines()]
+        *whole, _being_written = stored.split(b"\n")
+        return [json.loads(line) for line in whole]
 
     def until(self, name: str, seen: Callable[[dict[str, Any]], bool], count: int = 1) -> list[
             dict[str, Any]]:
