@@ -61,4 +61,4 @@ def test_a_manager_killed_at_any_stage_of_boot_or_shutdown_changes_no_end(tmp_pa
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         killed = sum(pool.map(row, range(AT_ONCE)))
-    assert killed > STAGES * 1.5  # some of the last find the manager gone
+    assert killed > STAGES  # the last find the manager gone, more of them the busier the host is
