@@ -24,6 +24,7 @@ from supervisor.model.state import Instance, Power, Transition
 from supervisor.model.unit import Unit
 
 VERSION = 1
+_WINDOW = 1 << 16  # bytes
 _PREFIX = Layout("<II")
 _SLACK = 1 << 20  # bytes that superseded records may take before the log is written anew
 _encode = msgpack.Encoder().encode
@@ -97,11 +98,16 @@ class Journal:
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:
         """The kind and text of each, as they were written. Raises OSError."""
-        data, at = os.pread(self.fd, self._size, 0), 0
-        while at < len(data):
-            end = at + 8 + _PREFIX.unpack_from(data, at)[0]
-            yield data[at + 8 : at + 9], data[at + 9 : end]
-            at = end
+        data, first, at = b"", 0, 0  # a window: the whole of a large one would stay our memory
+        while at < self._size:
+            if at + 8 > first + len(data):
+                data, first = os.pread(self.fd, _WINDOW, at), at
+            size = 8 + int(_PREFIX.unpack_from(data, at - first)[0])
+            if at + size > first + len(data):
+                data, first = os.pread(self.fd, max(size, _WINDOW), at), at
+            own = data[at - first + 8 : at - first + size]
+            yield own[:1], own[1:]
+            at += size
 
     def settle(self) -> None:
         """What has been written so far is the base that growth is measured against."""
