@@ -38,7 +38,7 @@ from tests.control_kit import INTERFACE, Desk, Loop, as_user
 NEEDS: dict[str, Role] = {
     "Status": NONE, "Figures": NONE, "Describe": NONE, "Events": NONE, "Why": NONE,
     "Explain": OBSERVE, "Audit": OBSERVE, "Ports": OBSERVE,
-    "Relations": NONE, "Rights": NONE,
+    "Relations": NONE, "BootReport": OBSERVE, "Rights": NONE,
     "Start": OPERATE, "Stop": OPERATE, "Restart": OPERATE, "Reload": OPERATE, "Kill": OPERATE,
     "Freeze": OPERATE, "Thaw": OPERATE, "ResetFailed": OPERATE,
     "ReloadUnits": ADMIN, "Set": ADMIN, "Exec": ADMIN, "Try": ADMIN, "Learn": ADMIN,
