@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import os
 from _struct import Struct as Layout
-from _struct import error as layout_error  # type: ignore[attr-defined]  # see kernel.keeper
 from binascii import crc32
 from collections.abc import Iterator
 from typing import Literal
@@ -98,41 +97,45 @@ class Journal:
 
     def records(self) -> Iterator[tuple[bytes, bytes]]:
         """The kind and text of each, as they were written. Raises OSError."""
-        data, first, at = b"", 0, 0  # a window: the whole of a large one would stay our memory
-        while at < self._size:
-            if at + 8 > first + len(data):
-                data, first = os.pread(self.fd, _WINDOW, at), at
-            size = 8 + int(_PREFIX.unpack_from(data, at - first)[0])
-            if at + size > first + len(data):
-                data, first = os.pread(self.fd, max(size, _WINDOW), at), at
-            own = data[at - first + 8 : at - first + size]
-            yield own[:1], own[1:]
-            at += size
+        return ((kind, text) for _, kind, text in _walk(self.fd, self._size))
 
     def settle(self) -> None:
         """What has been written so far is the base that growth is measured against."""
         self._base = self._size
 
 
+def _walk(fd: int, size: int) -> Iterator[tuple[int, bytes, bytes]]:
+    """Where it ends, kind and text of each record, up to the first that is damaged or cut off. By
+    windows: what is read whole, of a large journal, would stay this process's memory."""
+    data, first, at = b"", 0, 0
+    while at + 8 <= size:
+        if at + 8 > first + len(data):
+            data, first = os.pread(fd, _WINDOW, at), at
+        length, crc = _PREFIX.unpack_from(data, at - first)
+        end = at + 8 + length
+        if not length or end > size:
+            return
+        if end > first + len(data):
+            data, first = os.pread(fd, max(end - at, _WINDOW), at), at
+        body = data[at + 8 - first : end - first]
+        if crc32(body) != crc:
+            return
+        yield end, body[:1], body[1:]
+        at = end
+
+
 def load(fd: int) -> tuple[Snapshot | None, Journal]:
     """What the last manager knew (None: nothing readable), and the journal to go on with."""
     size = os.fstat(fd).st_size
-    data = os.pread(fd, size, 0)
     header: Header | None = None
     units: dict[str, Unit] = {}
     launched: dict[str, Unit] = {}
     old: dict[str, Unit] = {}
     moved: list[Transition] = []
     instances: dict[str, Instance] = {}
-    at, whole = 0, True
+    at = 0
     try:
-        while at < size:
-            length, crc = _PREFIX.unpack_from(data, at)
-            body = data[at + 8 : at + 8 + length]
-            if len(body) != length or not length or crc32(body) != crc:
-                whole = False
-                break
-            kind, text = body[:1], body[1:]
+        for end, kind, text in _walk(fd, size):
             if kind == b"H":
                 header = msgpack.decode(text, type=Header)
                 if header.version != VERSION:
@@ -155,9 +158,10 @@ def load(fd: int) -> tuple[Snapshot | None, Journal]:
                 units.pop(msgpack.decode(text, type=str), None)
             elif kind == b"X":
                 instances.pop(msgpack.decode(text, type=str), None)
-            at += 8 + length
-    except (DecodeError, ValidationError, ValueError, layout_error):
-        whole = False
+            at = end
+    except (DecodeError, ValidationError, ValueError):
+        pass  # of another version, or damaged: what comes before it is known
+    whole = at == size
     if header is None:
         return None, _emptied(fd)
     journal = Journal(fd, at)
