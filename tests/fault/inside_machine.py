@@ -17,8 +17,8 @@ import pytest
 
 from tests.blame import Watch
 from tests.limits_kit import HOG, service
-from tests.stack import Stack, alive, children, command_line
-from tests.vm.machine import HOST
+from tests.stack import alive
+from tests.vm import here as machines
 
 UNITS = Path("/run/unboxed/units")
 SLEEP = 'command = ["/bin/sleep", "1000"]\n'
@@ -31,23 +31,10 @@ TINY, GATE = Path("/sys/fs/cgroup/tiny"), Path("/run/tiny")
 YEAR_S = 365 * 86400
 
 
-class Here(Stack):
-    """The supervisor of this machine: it was there before us, and goes on after us."""
-
+class Here(machines.Here):
     def __init__(self) -> None:
-        super().__init__(HOST, {})
-        self.runtime, self.units = Path("/run/unboxed"), UNITS
-
-    def answers(self) -> bool:
-        try:
-            self.call("Status")
-        except OSError:
-            return False
-        return True
-
-    def _child(self, script: str) -> int:
-        found = [pid for pid in children(1) if f"/{script}/__main__.py" in command_line(pid)]
-        return found[0] if found else 0
+        super().__init__()
+        self.units = UNITS
 
     def add(self, units: dict[str, str]) -> None:
         for name, text in units.items():

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from tests.stack import Stack, alive, children, command_line
+from tests.stack import alive, children, command_line
+from tests.vm import here as machines
 from tests.vm.machine import HOST
 
 STOPPING = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
@@ -20,24 +21,7 @@ ZOMBIES = 1000
 SLEEPERS = {"sleep 1001", "sleep 1002", "sleep 1003"}  # stray, daemon, main process
 
 
-class Here(Stack):
-    """The supervisor of this machine: it was there before us, and goes on after us."""
-
-    def __init__(self) -> None:
-        super().__init__(HOST, {})
-        self.runtime = Path("/run/unboxed")
-
-    def answers(self) -> bool:
-        try:
-            self.call("Status")
-        except OSError:
-            return False
-        return True
-
-    def _child(self, script: str) -> int:
-        found = [pid for pid in children(1) if f"/{script}/__main__.py" in command_line(pid)]
-        return found[0] if found else 0
-
+class Here(machines.Here):
     def supervisor(self) -> dict[str, Any]:
         found: dict[str, Any] = self.call("Status")["supervisor"]
         return found
