@@ -50,7 +50,8 @@ STOPS_BEFORE = (("worker", "web"), ("web", "db"))  # (dependent, what it needs)
 # But for spawners: how many the keeper has had to start depends on how slow launches were.
 FACTS = """
 for name in /run/starts/*; do echo "starts ${name##*/}" $(wc -l <$name); done
-ps -eo args= | grep -v -e '^\\[' -e ps' ' -e grep -e '^unboxed-spawn' | sort
+ps -eo args= >/run/ps
+grep -v -e '^\\[' -e '^ps ' -e '^unboxed-spawn' </run/ps | sort
 cut -d' ' -f1-4 /proc/mounts
 """
 
