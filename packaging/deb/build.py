@@ -147,7 +147,9 @@ def unboxed(tree: Path, given: argparse.Namespace) -> None:
         """What the command says, as if it were installed."""
         return subprocess.run(
             [sys.executable, "-IS", "-B", "-c", AS_INSTALLED, str(tree / LIBRARIES), *words],
-            capture_output=True, check=True, text=True).stdout.replace(f"{tree}/", "/")
+            capture_output=True, check=True, text=True,
+            env={**os.environ, "UNBOXED_INIT": str(tree / "usr/bin/unboxed-init")},
+        ).stdout.replace(f"{tree}/", "/")
 
     write(tree / "usr/lib/unboxed/boot.args", say("boot", "args"))
     for shell, path in COMPLETIONS.items():

@@ -141,7 +141,8 @@ def fill(tree: Path, given: argparse.Namespace) -> None:
         busybox(tree, given.busybox)
     said = subprocess.run(
         [sys.executable, "-IS", "-c", AS_INSTALLED, str(tree / PACKAGE), "boot", "args",
-         "--log-budget", given.log_budget], capture_output=True, check=True, text=True).stdout
+         "--log-budget", given.log_budget], capture_output=True, check=True, text=True,
+        env={**os.environ, "UNBOXED_INIT": str(tree / "usr/bin/unboxed-init")}).stdout
     write(tree / "usr/lib/unboxed/boot.args", said.replace(f"{tree}/", "/"))
 
 

@@ -5,15 +5,18 @@ so what is said here is that of root without any environment, whoever asks.
 """
 from __future__ import annotations
 
+import os
+
 from supervisor.cli.call import BAD_USAGE, DONE, Call, Failure
 from supervisor.cli.parse import parse
-from supervisor.cli.run import programs
+from supervisor.cli.run import program_directories, programs
 from supervisor.model.paths import paths
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+EARLY = "unboxed-early"
 USAGE = """\
 unboxed boot args [--units DIR]... [--runtime-dir DIR] [--state-dir DIR] [--log-dir DIR]
                   [--log-budget SIZE]
@@ -39,6 +42,9 @@ def show(call: Call, arguments: Sequence[str]) -> int:
     }
     where = paths({}, 0, chosen["runtime"], chosen["state"], chosen["log"])
     words = programs(given, where, ["--machine"])
+    early = _early()
+    if early:
+        words[1:1] = [early, f"{where.state}/boot-plan"]
     for word in words:
         if "\n" in word:
             raise Failure(
@@ -46,3 +52,13 @@ def show(call: Call, arguments: Sequence[str]) -> int:
                 " choose another directory", BAD_USAGE)
     print("\n".join(words))
     return DONE
+
+
+def _early() -> str:
+    """What starts the boot plan before the manager, "" where it is not installed: beside
+    unboxed-init."""
+    for directory in program_directories():
+        path = f"{directory}/{EARLY}"
+        if os.access(path, os.X_OK):
+            return path
+    return ""

@@ -76,19 +76,23 @@ def _keeper() -> str:
             return os.path.abspath(given)
         raise Failure(f"cannot run {given}: UNBOXED_INIT names it, and it is no program; unset that"
                       f" to use the installed {KEEPER}")
-    import sysconfig
-
-    directories = [
-        os.path.dirname(os.path.abspath(sys.argv[0])),
-        sysconfig.get_path("scripts"),
-        *os.environ.get("PATH", os.defpath).split(":"),
-    ]
-    for directory in directories:
+    for directory in [*program_directories(), *os.environ.get("PATH", os.defpath).split(":")]:
         path = os.path.join(directory, KEEPER)
         if directory and os.path.isfile(path) and os.access(path, os.X_OK):
             return path
     raise Failure(f"cannot run {KEEPER}: it is not installed beside this command or in PATH;"
                   " install it, or name it in UNBOXED_INIT")
+
+
+def program_directories() -> list[str]:
+    """Where programs in C are that were installed with this command: UNBOXED_INIT's directory, else
+    this command's own and that of this Python's scripts."""
+    given = os.environ.get("UNBOXED_INIT")
+    if given:
+        return [os.path.dirname(os.path.abspath(given))]
+    import sysconfig
+
+    return [os.path.dirname(os.path.abspath(sys.argv[0])), sysconfig.get_path("scripts")]
 
 
 def _sites() -> list[str]:

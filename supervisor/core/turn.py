@@ -29,6 +29,7 @@ class Turn(Struct, gc=False):
     actions: list[do.Action]
     transitions: list[Transition]
     wanted: list[tuple[str, str, int]]  # units to start (a restart limit's `then`), cause, its id
+    taken: dict[str, int] = {}  # key -> number of a main process that was launched before us
 
     def launch(self) -> int:
         """The next launch number: they rise, and none is used twice."""
@@ -54,7 +55,7 @@ def move(turn: Turn, inst: Instance, phase: Phase, cause: str, cause_id: int = 0
 
 def launch_main(turn: Turn, inst: Instance) -> None:
     """Have the main process launched."""
-    inst.launch, inst.launched_ns = turn.launch(), turn.now
+    inst.launch, inst.launched_ns = turn.taken.pop(inst.key, 0) or turn.launch(), turn.now
     inst.emptied = False
     turn.actions.append(do.Launch(inst.key, inst.launch))
 

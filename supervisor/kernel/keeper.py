@@ -52,6 +52,11 @@ class Child(NamedTuple):
     error: int
 
 
+def encoded(op: str, tag: int = 0, payload: bytes = b"", fds: int = 0) -> bytes:
+    """A frame as it is sent. `fds`: how many descriptors go with it."""
+    return _HEADER.pack(16 + len(payload), TO_KEEPER[op], fds, tag) + payload
+
+
 class KeeperGone(Exception):
     """The keeper closed the socket: there is nothing left to manage."""
 
@@ -76,8 +81,7 @@ class Keeper:
     def send(self, op: str, tag: int = 0, payload: bytes = b"", fds: tuple[int, ...] = ()) -> None:
         """Queue a frame of at most `max_frame` bytes. `fds` stay the caller's, who keeps them open
         until the next flush."""
-        header = _HEADER.pack(16 + len(payload), TO_KEEPER[op], len(fds), tag)
-        self._queue.append((header + payload, fds))
+        self._queue.append((encoded(op, tag, payload, len(fds)), fds))
 
     def hello(self) -> None:
         self.send("HELLO", 0, VERSION.to_bytes(4, "little"))
@@ -164,19 +168,26 @@ class Keeper:
             if level == SOL_SOCKET and kind == SCM_RIGHTS
             for i in range(0, len(data) - _INT + 1, _INT)
         ]
-        frames = []
-        at, data = 0, bytes(memoryview(self._buffer)[:size])
-        try:
-            while at < size:
-                length, op, count, tag = _HEADER.unpack_from(data, at)
-                taken, fds = tuple(fds[:count]), fds[count:]
-                frames.append(Frame(OPS.get(op, ""), tag, data[at + 16 : at + length], taken))
-                at += max(length, 16)
-        except error:  # a keeper of another version: what cannot be read is not there
-            pass
+        found = frames(bytes(memoryview(self._buffer)[:size]), fds)
         for fd in fds:
             os.close(fd)
-        return frames
+        return found
+
+
+def frames(data: bytes, fds: list[int] | None = None) -> list[Frame]:
+    """The frames of a datagram. Those of `fds` that belong to one are taken out."""
+    found, at = [], 0
+    fds = [] if fds is None else fds
+    try:
+        while at < len(data):
+            length, op, count, tag = _HEADER.unpack_from(data, at)
+            taken = tuple(fds[:count])
+            del fds[:count]
+            found.append(Frame(OPS.get(op, ""), tag, data[at + 16 : at + length], taken))
+            at += max(length, 16)
+    except error:  # a keeper of another version: what cannot be read is not there
+        pass
+    return found
 
 
 def child(frame: Frame) -> Child:

@@ -33,6 +33,8 @@ def boot(
     sup.mark("read")
     world = sup.world
     eager = not names and before_start is None and not texts.may_order()
+    if sup.boot_plan is not None and sup.boot_plan.sent:
+        eager = False  # they run already; and the journal has all of them at once, or none
     if world.machine and texts.has(BOOT):
         eager = False  # that goes before all others
     units: dict[str, Unit] = {}

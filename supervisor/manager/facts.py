@@ -9,6 +9,7 @@ class Facts:
 
     def __init__(self, keeper: Keeper) -> None:
         self.children: list[Child] = []
+        self.rows: list[Frame] = []  # the same as they came
         self.stored: set[str] = set()
         self.highest = 0
         self.later: list[Frame] = []  # what happened meanwhile
@@ -25,6 +26,7 @@ class Facts:
                 self.later.append(frame)
             elif frame.op == "CHILD":
                 self.children.append(child(frame))
+                self.rows.append(frame)
             elif frame.op == "STORED":
                 self.stored.add(data.split(b"\0", 1)[0].decode())
             else:

@@ -70,6 +70,7 @@ def main(argv: Sequence[str], began_ns: int = 0) -> int:
     """Run until everything is stopped. Exit status 0; 1 if it could not begin. `began_ns`: when the
     program's own code began (monotonic)."""
     imported_ns = monotonic_ns()
+    told = os.environ.pop("UNBOXED_BOOT_PLAN", "")
     arguments = Arguments(argv)
     arguments.marks = {"interpreter": began_ns or imported_ns, "imports": imported_ns}
     for step, when in zip(
@@ -85,7 +86,7 @@ def main(argv: Sequence[str], began_ns: int = 0) -> int:
     keeper = Keeper(KEEPER_FD)
     try:
         facts = Facts(keeper)
-        return _run(arguments, where, keeper, facts, line)
+        return _run(arguments, where, keeper, facts, line, told)
     except runtime.CannotBegin as exc:
         say(f"{exc}\n")
         if line is not None:
@@ -101,11 +102,17 @@ def main(argv: Sequence[str], began_ns: int = 0) -> int:
 
 
 def _run(
-    arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts, line: KernelLine | None
+    arguments: Arguments, where: Paths, keeper: Keeper, facts: Facts, line: KernelLine | None,
+    told: str,
 ) -> int:
-    """`line`: the kernel's, of a machine that is ours."""
+    """`line`: the kernel's, of a machine that is ours. `told`: by unboxed-early, before us."""
     gc.disable()  # a start makes many objects and no garbage
     snapshot, journal = _journal(keeper, facts)
+    plan = None
+    if told and line is not None and snapshot is None:
+        from supervisor.manager.boot_plan import begun
+
+        plan = begun(told, facts)
     if "lock" not in facts.stored:  # no manager came so far yet: it is not known to be ours
         runtime.prepare(where, keeper, facts.stored)
     made = runtime.open_sockets(where, keeper, facts.stored)
@@ -132,13 +139,17 @@ def _run(
         from supervisor.manager.machine import Machine
 
         sup.machine = Machine(sup, line)
-    if snapshot is not None or facts.highest:
+    if plan is None and (snapshot is not None or facts.highest):
         recover(sup, snapshot, facts, performer, notices, arguments.start)
     else:
         if sup.machine is not None:
             sup.machine.prepare()
+        if plan is not None:
+            plan.begin(sup)
         journal.append([(b"B", {"marks": sup.marks})])  # this manager may not live to tell more
         boot(sup, arguments.start)
+        if plan is not None:
+            plan.end_strays(sup)
     from supervisor.manager.service import (  # control and event log: after the first starts
         serve,
         tell_parent,

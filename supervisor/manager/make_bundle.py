@@ -13,6 +13,7 @@ import sys  # and nothing more: what is imported already is taken for built in
 # The first two always, the rest where it is a machine or units ask for it: read only then.
 MODULES = (
     "supervisor.manager.main", "supervisor.manager.service", "supervisor.manager.machine",
+    "supervisor.manager.boot_plan",
     "supervisor.config.consoles", "supervisor.core.boot_order", "supervisor.config.limits",
     "supervisor.manager.limiting", "supervisor.config.sandbox", "supervisor.config.network",
     "supervisor.manager.sandboxing", "supervisor.config.logs",

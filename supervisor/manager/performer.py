@@ -88,7 +88,9 @@ class Performer:
         sup.noted(action.key, unit)
         if not action.role:
             sup.launched[action.key] = unit
-        sup.keeper.send("SPAWN", action.launch, payload, tuple(sent))
+        plan = sup.boot_plan
+        if plan is None or not plan.has_sent(sup, action, unit, payload, alone=not joins):
+            sup.keeper.send("SPAWN", action.launch, payload, tuple(sent))
         if sent:
             sup.flush()
             for fd in sent:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from supervisor.control.server import Server
     from supervisor.manager.adoption import Adoptions
     from supervisor.manager.agents import Agents
+    from supervisor.manager.boot_plan import BootPlan
     from supervisor.manager.execution import Executions
     from supervisor.manager.limiting import Limiting
     from supervisor.manager.machine import Machine
@@ -86,6 +87,7 @@ class Supervisor:
         self.feeds_ns = self.doors_ns = self.endpoints_ns = 0  # attending: the same
         self.machine: Machine | None = None  # main
         self.machine_ns = 0  # machine: as limits_ns
+        self.boot_plan: BootPlan | None = None  # main, until the machine is up
         self.leave_soon = False  # machine, requests: end this manager, so that a new one begins
         self.started_early: set[str] = set()  # boot
         self.current = ""  # key of the instance that is being worked for

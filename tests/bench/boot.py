@@ -30,6 +30,7 @@ class Guest(NamedTuple):
 
     kernel: str
     settle_s: int
+    show: str = ""  # a file of the guest that it prints
 
     @property
     def program(self) -> str:
@@ -37,6 +38,7 @@ class Guest(NamedTuple):
 
     def argv(self, archive: Path) -> list[str]:
         settle = [f"settle={self.settle_s}"] if self.settle_s else []
+        settle += [f"show={self.show}"] if self.show else []
         if not self.kernel:
             return [_UML, "mem=512M", f"initrd={archive}", "rdinit=/init", "quiet", "con=null",
                     "con0=fd:0,fd:1", *settle]
@@ -67,19 +69,38 @@ def why_not(guest: Guest) -> str:
 
 
 @contextmanager
-def archives(bindir: Path, wanted: list[images.Init]) -> Iterator[dict[str, Path]]:
+def archives(
+    guest: Guest, bindir: Path, wanted: list[images.Init]
+) -> Iterator[dict[str, Path]]:
     """An image for each init that is installed, by name."""
     work = harness.scratch()
     try:
         (work / "probes").symlink_to(bindir)
-        yield {init.name: images.image(work, init) for init in wanted}
+        yield {init.name: _image(guest, work, init) for init in wanted}
     finally:
         shutil.rmtree(work, ignore_errors=True)
+
+
+def _image(guest: Guest, work: Path, init: images.Init) -> Path:
+    """As after its first boot."""
+    made = images.image(work, init)
+    if not init.keeps:
+        return made
+    said = _said(guest._replace(settle_s=0, show=init.keeps), made)
+    found = re.search(r"^SHOW ([0-9a-f]+)\r*$", said, re.MULTILINE)
+    if not found:
+        raise SystemExit(f"the first boot of {init.name} did not leave {init.keeps}:\n{said}")
+    return images.image(work, init, bytes.fromhex(found[1]))
 
 
 def measure(guest: Guest, archive: Path) -> dict[str, Any]:
     """One boot. `first_ms`, `last_ms`; with `settle_s` `used_kb` (of the machine's available
     memory) and `pss_kb` with its parts."""
+    return understand(_said(guest, archive))
+
+
+def _said(guest: Guest, archive: Path) -> str:
+    """What the console of one boot said."""
     limit_s = _LIMIT_S[guest.program] + guest.settle_s
     process = subprocess.Popen(
         guest.argv(archive), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -90,7 +111,7 @@ def measure(guest: Guest, archive: Path) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         os.killpg(process.pid, signal.SIGKILL)
         said = process.communicate()[0]
-    return understand(said.decode(errors="replace"))
+    return said.decode(errors="replace")
 
 
 def understand(text: str) -> dict[str, Any]:

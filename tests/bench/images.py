@@ -13,11 +13,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from tests.bench.ours import KEEPER, package
+from tests.bench.ours import EARLY, KEEPER, package
 from tests.bench.peers import DEPS, write_script
 
 COUNT = 20
 SERVICE = "/svc /run/fifo"
+PLAN = "/var/lib/unboxed/boot-plan"
 PYTHON = Path("/usr/bin/python3").resolve()
 _DIRECTORIES = ("proc", "sys", "dev", "run", "tmp", "etc", "bin", "sbin", "var", "root")
 _UNUSED = ("test", "idlelib", "lib2to3", "ensurepip", "distutils", "config-*", "*.a", "turtledemo")
@@ -160,6 +161,7 @@ def _unboxed(root: Path) -> list[str]:
             for extension in [path, *path.rglob("*.so")]:
                 add(root, *_libraries_of(extension))
     shutil.copy2(KEEPER, root / "bin/unboxed-init")
+    shutil.copy2(EARLY, root / "bin/unboxed-early")
     (root / "bin/busybox").replace(root / "bin/sh")  # no getty: the others have none
     units = root / "etc/unboxed/units"
     units.mkdir(parents=True)
@@ -172,7 +174,7 @@ def _unboxed(root: Path) -> list[str]:
     where = ["--runtime-dir", "/run/unboxed", "--log-dir", "/var/log/unboxed"]
     manager = [f"{there}/supervisor/manager/__main__.py", "--machine", "--site", there, *where]
     logger = [f"{there}/supervisor/logger/__main__.py", *where]
-    words = ["--", *python, *manager, "--", *python, *logger]
+    words = ["--", "/bin/unboxed-early", PLAN, *python, *manager, "--", *python, *logger]
     (root / "etc/unboxed/boot.args").write_text("".join(f"{word}\n" for word in words))
     return ["/bin/unboxed-init"]
 
@@ -189,10 +191,12 @@ class Init(NamedTuple):
     make: Callable[[Path], list[str]]  # fills a root file system; the init's command line
     needs: str | Path  # what must be there
     whole: bool = False  # with logs and udev: for comparisons of memory
+    keeps: str = ""  # a file that a boot leaves for the next one: only second boots are timed
 
 
 INITS = (
-    Init("unboxed", _unboxed, KEEPER),
+    Init("unboxed", _unboxed, KEEPER, keeps=PLAN),
+    Init("unboxed, first boot", _unboxed, KEEPER),
     Init("systemd", _systemd, "/lib/systemd/systemd"),
     Init("(limit)", _limit, "/bin/true"),
     Init("busybox", _busybox, "/bin/busybox"),
@@ -200,13 +204,13 @@ INITS = (
     Init("nitro", _nitro, DEPS / "nitro"),
     Init("runit", _runit, "/sbin/runit"),
     Init("s6", _s6, "/usr/bin/s6-svscan"),
-    Init("unboxed, udev", _unboxed_udev, _UDEV, whole=True),
+    Init("unboxed, udev", _unboxed_udev, _UDEV, whole=True, keeps=PLAN),
     Init("systemd, journald, udev", _systemd_logs, _UDEV, whole=True),
 )
 
 
-def image(work: Path, init: Init) -> Path:
-    """The archive of an init; `work` has the probes in `probes`."""
+def image(work: Path, init: Init, kept: bytes = b"") -> Path:
+    """The archive of an init; `work` has the probes in `probes`. `kept`: by an earlier boot."""
     root = work / "root"
     shutil.rmtree(root, ignore_errors=True)
     for name in _DIRECTORIES:
@@ -216,6 +220,9 @@ def image(work: Path, init: Init) -> Path:
     shutil.copy2(work / "probes" / "stage0", root / "init")
     shutil.copy2(work / "probes" / "svc", root / "svc")
     (root / "init.args").write_text("\n".join(init.make(root)) + "\n")
+    if kept:
+        (root / init.keeps[1:]).parent.mkdir(parents=True)
+        (root / init.keeps[1:]).write_bytes(kept)
     os.mknod(root / "dev/console", 0o600 | 0o020000, os.makedev(5, 1))
     os.mknod(root / "dev/null", 0o666 | 0o020000, os.makedev(1, 3))
     out = work / (re.sub(r"\W+", "-", init.name).strip("-") + ".cpio")

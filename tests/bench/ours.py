@@ -20,6 +20,7 @@ from tests.bench.peers import Command, Peer, words
 
 BIN = Path(sys.executable).parent
 KEEPER = BIN / "unboxed-init"
+EARLY = BIN / "unboxed-early"
 UNBOXED = BIN / "unboxed"
 
 _UNIT = """\

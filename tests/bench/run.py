@@ -219,7 +219,7 @@ def boots(arguments: argparse.Namespace, bindir: Path, guest: boot.Guest) -> Non
     """Needs nothing of this machine's cgroups, hence no Bench."""
     words = [word for word in arguments.peers.split(",") if word]
     inits = boot.chosen(guest, lambda name: not words or any(word in name for word in words))
-    with boot.archives(bindir, inits) as archives:
+    with boot.archives(guest, bindir, inits) as archives:
         for rep in range(arguments.reps):
             for name, archive in archives.items():
                 sample = {"workload": arguments.workload, "peer": name, "rep": rep,

@@ -6,7 +6,10 @@
  *     PSS KiB command              of each process but kernel threads, services and the collector
  *
  * and powers off. The two lines on memory only with "settle=SECONDS" on the kernel's command line:
- * that long after the last start. */
+ * that long after the last start. With "show=PATH" that file, as soon as there is one:
+ *
+ *     SHOW hexadecimal
+ */
 #include "rec.h"
 #include <dirent.h>
 #include <stdio.h>
@@ -47,6 +50,15 @@ static void tell_memory(FILE *out, long before) {
     }
 }
 
+static void show(FILE *out, char *path) {
+    FILE *in = NULL;
+    path[strcspn(path, " \n")] = 0;
+    for (int i = 0; i < 500 && !(in = fopen(path, "r")); i++) usleep(20000);
+    fputs("SHOW ", out);
+    for (int c; in && (c = getc(in)) != EOF;) fprintf(out, "%02x", c);
+    fputs("\n", out);
+}
+
 static void collect(int fifo, uint64_t begin, long before, int settle_s) {
     uint64_t first = 0, last = 0;
     struct rec r;
@@ -62,6 +74,8 @@ static void collect(int fifo, uint64_t begin, long before, int settle_s) {
         sleep((unsigned)settle_s);
         tell_memory(out, before);
     }
+    char *shown = strstr(text_of("/proc/cmdline"), "show=");
+    if (shown) show(out, shown + strlen("show="));
     fprintf(out, "\nEND\n");
     fflush(out);
     usleep(20000);

@@ -1,0 +1,164 @@
+"""The compiled boot plan: what a boot starts first, sent by unboxed-early before the manager is up.
+
+Law: a plan saves time and changes nothing else. The manager decides everything as it always does;
+where its decision is the very frame that was sent, there is nothing left to send. What was sent and
+is decided otherwise, or not at all, is killed. make_boot_plan.py makes a plan, programs/early.c
+sends it, and both say what of.
+"""
+from __future__ import annotations
+
+from _struct import Struct  # one file less than struct
+from typing import TYPE_CHECKING
+
+from msgspec import to_builtins
+
+from supervisor.kernel.keeper import Frame, frames
+from supervisor.kernel.wire import CHILD_STATES
+from supervisor.manager.facts import Facts
+from supervisor.model.sandbox import Sandbox
+from supervisor.model.unit import Unit
+
+if TYPE_CHECKING:
+    from supervisor.manager.supervisor import Supervisor
+    from supervisor.model import action as do
+
+MAGIC = b"UBPLAN1\0"
+# Kind, bytes of the text with its NUL, bytes of the data; text and data follow.
+RECORD = Struct("<III")
+_EXECED, _FAILED = Struct("<iIQ"), Struct("<iIIi")
+_UNKNOWN = 0xFFFF  # a step, of a launch that another manager was told of
+# A unit that says more than these needs something opened or made, or is started as somebody else.
+_KEYS = frozenset((
+    "name", "source", "description", "documentation", "kind", "command", "autostart", "instances",
+    "directory", "umask", "env", "needs", "conditions", "start", "restart", "stop", "reload",
+    "logs", "sandbox",
+))  # fmt: skip
+_OPEN = Sandbox(level="off")
+_UNDER_WAY = frozenset(("waiting", "launching", "starting"))
+
+
+class BootPlan:
+    """One boot's: what of the last one's plan was sent, and what belongs into the next one."""
+
+    def __init__(self, path: str, sent_ns: int, highest: int, sent: dict[int, bytes]) -> None:
+        """`sent`: number of a launch -> the payload of its frame; `highest` of all in the plan."""
+        self.path = path
+        self.sent_ns = sent_ns  # monotonic; 0: not known, or not in this boot
+        self.sent = sent  # until the manager decided the same
+        self.first: list[tuple[Unit, bytes]] = []  # what boot() launched so far
+        self._highest = highest
+        self._slow = ""  # whom the boot waits for
+
+    def begin(self, sup: Supervisor) -> None:
+        sup.boot_plan = self
+        sup.settled.append(lambda: self._settle(sup))
+        turn = sup.world.turn
+        turn.next_launch = self._highest
+        turn.taken = {key_of(payload): number for number, payload in self.sent.items()}
+        if self.sent_ns:
+            sup.marks["plan"] = self.sent_ns
+
+    def has_sent(
+        self, sup: Supervisor, action: do.Launch, unit: Unit, payload: bytes, *, alone: bool
+    ) -> bool:
+        """Whether that launch was sent before there was a manager. If it was another one than is
+        decided now, its process is killed. `alone`: nothing was made for it."""
+        if alone and not sup.header.booted and not action.role and _follows(unit):
+            self.first.append((unit, payload))
+        was = self.sent.pop(action.launch, None)
+        if was is not None and was != payload:
+            sup.report(f"killing {action.key}: it was started by a plan that is out of date")
+            sup.keeper.signal(action.launch, 9)
+        return was is not None
+
+    def end_strays(self, sup: Supervisor) -> None:
+        """Everything was decided: of the rest nobody wants anything."""
+        sup.world.turn.taken.clear()
+        for number, payload in self.sent.items():
+            sup.report(f"killing {key_of(payload)}: it was started by a plan that is out of date")
+            sup.keeper.signal(number, 9)
+
+    def _settle(self, sup: Supervisor) -> None:
+        """At the end of a turn. Once all that was to start has started, the next plan is made."""
+        if sup.boot_plan is not self or not sup.header.booted:
+            return
+        instances = sup.world.instances
+        slow = instances.get(self._slow)
+        if slow is not None and slow.phase in _UNDER_WAY:
+            return
+        self._slow = next((key for key, i in instances.items() if i.phase in _UNDER_WAY), "")
+        if self._slow:
+            return
+        sup.boot_plan = None
+        if not sup.world.closing_ns:
+            from supervisor.manager.make_boot_plan import keep
+
+            keep(sup, self)
+
+
+def begun(told: str, facts: Facts) -> BootPlan | None:
+    """The plan of a boot about which nothing is written down yet, by what unboxed-early said of it
+    (UNBOXED_BOOT_PLAN). None: it said nothing, or what runs is not of a plan."""
+    when, _, path = told.partition(" ")
+    if not path:
+        return None
+    known = launches(path) if facts.highest else {}
+    if facts.highest > len(known):
+        return None
+    sent = {child.launch: known.get(child.launch, b"") for child in facts.children}
+    if any(key_of(sent[child.launch]) != child.key for child in facts.children):
+        return None
+    facts.later = [frame for frame in facts.later if frame.op != "REFUSED"]  # it is tried again
+    facts.later[:0] = _missed(facts)
+    return BootPlan(path, int(when), len(known), sent)
+
+
+def launches(path: str) -> dict[int, bytes]:
+    """Number -> payload of the launches in a plan; none if it cannot be read."""
+    try:
+        with open(path, "rb") as file:
+            data = file.read()
+    except OSError:
+        return {}
+    found: dict[int, bytes] = {}
+    at = len(MAGIC)
+    while at + RECORD.size <= len(data):
+        kind, text, size = RECORD.unpack_from(data, at)
+        at += RECORD.size + text + size
+        if kind == ord("S"):
+            found.update((frame.tag, frame.payload) for frame in frames(data[at - size : at]))
+    return found
+
+
+def key_of(payload: bytes) -> str:
+    """Whose launch it is."""
+    return payload.split(b"\0", 1)[0].decode()
+
+
+def _follows(unit: Unit) -> bool:
+    """Whether its launch follows from its definition and facts that unboxed-early can look at."""
+    conditions = unit.conditions
+    return (
+        _KEYS.issuperset(to_builtins(unit)) and unit.sandbox in (None, _OPEN)
+        and unit.start.ready.kind in ("exec", "exit") and not unit.start.before
+        and conditions.kernel_cmdline == conditions.host == () and conditions.first_boot is None
+        and {"container", "!container"}.issuperset(conditions.virtualization)
+    )  # fmt: skip
+
+
+def _missed(facts: Facts) -> list[Frame]:
+    """What the keeper told another manager of these children, which did not live to write it
+    down."""
+    missed = []
+    for child, row in zip(facts.children, facts.rows, strict=True):
+        told = {frame.op for frame in facts.later if frame.tag == child.launch}
+        ended = child.state == CHILD_STATES["EXITED_UNACKED"]
+        if child.error and "LAUNCH_FAILED" not in told:
+            payload = _FAILED.pack(child.pid, _UNKNOWN, child.step, child.error)
+            missed.append(Frame("LAUNCH_FAILED", child.launch, payload, ()))
+        elif "EXECED" not in told and (ended or child.state == CHILD_STATES["RUNNING"]):
+            payload = _EXECED.pack(child.pid, 0, child.started_ns)
+            missed.append(Frame("EXECED", child.launch, payload, ()))
+        if ended and "EXITED" not in told:
+            missed.append(Frame("EXITED", child.launch, row.payload, ()))
+    return missed
