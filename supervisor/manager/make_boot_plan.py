@@ -18,6 +18,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from errno import EROFS
 from typing import TYPE_CHECKING
 
 import supervisor
@@ -55,6 +56,8 @@ def keep(sup: Supervisor, plan: BootPlan) -> None:
         elif known:
             os.unlink(plan.path)
     except OSError as exc:
+        if exc.errno == EROFS:
+            return  # and so it will be at the next boot
         sup.report(f"cannot write {exc.filename or plan.path}: {exc.strerror}; the next boot waits"
                    " for the manager")
 

@@ -191,7 +191,7 @@ def main(rounds: int) -> None:
                 play.main_hands_over,
             ]  # fmt: skip
             number = 0
-            # Now and then somebody else of this namespace is quicker, on a busy host more often, and
+            # Now and then, more often on a busy host, somebody else of this namespace is quicker:
             # the round does not count.
             while play.reused < rounds // 2 and number < rounds:
                 kinds[number % len(kinds)]()

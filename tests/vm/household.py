@@ -16,6 +16,7 @@ SAY = "mkdir -p /run/starts; echo $$ >>/run/starts/{name}; echo '<start {name}>'
 # Stopping takes a moment, so that there are moments between the stops.
 STAY = ("trap 'echo \"<stop {name}>\" >/dev/console; sleep 0.2; exit 0' TERM; {ready}"
         "while :; do sleep 1000 & wait; done")
+PLAN = "/var/lib/unboxed/boot-plan"
 OFF = 'sandbox.level = "off"\n'
 WRITABLE = "mount -o remount,rw /; "
 
@@ -83,6 +84,11 @@ def facts(machine: Booted) -> str:
     """What of a settled machine is the same after each boot."""
     own = re.escape(str(machine.home))
     return re.sub(own, "HOME", machine.sh(FACTS))
+
+
+def marks(machine: Booted) -> dict[str, int]:
+    """Steps of the supervisor's own start, and when they were done (monotonic ns)."""
+    return {step["name"]: step["done_ns"] for step in machine.call("BootReport")["steps"]}
 
 
 def assert_stopped_in_order(console: str, services: Mapping[str, int] | None = None) -> None:

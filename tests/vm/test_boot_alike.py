@@ -1,4 +1,5 @@
-"""Thirty boots in a row, on disks that are used again and again: one is like the other."""
+"""Thirty boots in a row, on disks that are used again and again: one is like the other, begun by a
+plan or not."""
 from __future__ import annotations
 
 import re
@@ -9,10 +10,12 @@ import pytest
 
 from tests.vm.booted import Booted, needs_disk, on_disk, root_image
 from tests.vm.household import (
+    PLAN,
     UNITS,
     assert_stopped_in_order,
     assert_whole,
     facts,
+    marks,
     settled,
 )
 from tests.vm.machine import needs_machine
@@ -31,10 +34,13 @@ def words(console: str) -> list[str]:
     return sorted(line for line in lines if not line.startswith(CHANCE))
 
 
-def life(home: Path, image: Path) -> tuple[str, list[str]]:
+def life(home: Path, image: Path, *, planned: bool) -> tuple[str, list[str]]:
+    """One boot; `planned`: an earlier one on that disk left a plan, by which this one begins."""
     with Booted(home, UNITS, root=image, args=on_disk()) as machine:
         settled(machine)
         found = facts(machine)
+        assert ("plan" in marks(machine)) == planned
+        machine.sh(f"until test -e {PLAN}; do sleep 0.05; done")
         console = machine.power("off")
     assert_stopped_in_order(console)
     assert_whole(image)
@@ -49,7 +55,7 @@ def test_thirty_boots_in_a_row_are_all_alike(tmp_path: Path) -> None:
         home = tmp_path / f"row-{number}"
         home.mkdir()
         image = root_image(home)
-        return [life(home / str(boot), image) for boot in range(BOOTS // AT_ONCE)]
+        return [life(home / "machine", image, planned=boot > 0) for boot in range(BOOTS // AT_ONCE)]
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         found = [one for each in pool.map(row, range(AT_ONCE)) for one in each]

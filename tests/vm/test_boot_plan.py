@@ -1,4 +1,5 @@
-"""A machine's second boot starts what the first one started first, before its manager is up."""
+"""A boot begins by the plan of the one before it as long as nothing of it has changed, whatever
+becomes of the first manager. test_boot_alike.py has what is the same with a plan and without."""
 from __future__ import annotations
 
 import re
@@ -8,11 +9,9 @@ from typing import Any
 import pytest
 
 from tests.vm.booted import Booted, needs_disk, on_disk, root_image
-from tests.vm.household import SERVICES, UNITS, assert_whole, facts, service, settled, task
+from tests.vm.household import PLAN, marks, service, task
 from tests.vm.machine import needs_machine
 
-PLAN = "/var/lib/unboxed/boot-plan"
-EARLY = "is_early=$(date +%s%N); echo $is_early >>/run/early; "
 # Nothing goes before all others: services are the first wave.
 FLAT = {
     "plain": service("plain"),
@@ -21,14 +20,16 @@ FLAT = {
     "asks": service("asks", 'conditions.path_exists = ["/etc/passwd", "!/etc/gone"]\n'),
     "told": service("told", 'start.ready = "fd:3"\n', ready="echo >&3; "),
     "later": service("later", 'needs.requires = ["once"]\n'),
-    "nobody": service("nobody", 'user = "nobody"\n'),
+    "nobody": 'command = ["/bin/sleep", "1000"]\nuser = "nobody"\n',
 }
 
+STATES = {
+    "plain": "running", "second/0": "running", "second/1": "running", "once": "finished",
+    "asks": "running", "told": "running", "later": "running", "nobody": "running",
+}  # fmt: skip
+STARTS = {"plain": 1, "second": 2, "once": 1, "asks": 1, "told": 1, "later": 1}
+
 pytestmark = [needs_machine, needs_disk, pytest.mark.slow]
-
-
-def marks(machine: Booted) -> dict[str, int]:
-    return {step["name"]: step["done_ns"] for step in machine.call("BootReport")["steps"]}
 
 
 def launched(machine: Booted) -> dict[str, int]:
@@ -36,6 +37,10 @@ def launched(machine: Booted) -> dict[str, int]:
     said = machine.sh("cd /run/starts; wc -l *")
     return {name: int(n) for n, name in re.findall(r"(\d+) (\w+)$", said, re.MULTILINE)
             if name != "total"}
+
+
+def wait_for_plan(machine: Booted) -> None:
+    machine.sh(f"until test -e {PLAN}; do sleep 0.05; done")
 
 
 class Life:
@@ -47,24 +52,57 @@ class Life:
         self.image = root_image(home)
 
     def boot(self, **more: Any) -> Booted:
-        return Booted(self.home / "machine", self.units, root=self.image, args=on_disk(), **more)
+        home = self.home / "machine"
+        return Booted(home, self.units, root=self.image, args=on_disk(), words=["rw"], **more)
 
-
-def test_second_boot_starts_by_the_plan_and_is_like_the_first(tmp_path: Path) -> None:
-    life = Life(tmp_path, UNITS)
-    states = []
-    for number in range(3):
-        with life.boot() as machine:
-            rows = settled(machine)
+    def once(self, before_off: str = "true", **more: Any) -> tuple[dict[str, int], str]:
+        """One life with the flat units, which must be as they always are; marks and console."""
+        with self.boot(**more) as machine:
+            for name, state in STATES.items():
+                machine.wait(name, state)
+            machine.until_true(lambda: launched(machine) == STARTS, f"{STARTS}")
             found = marks(machine)
-            assert ("plan" in found) == bool(number), found
-            if number:
-                assert found["plan"] < found["interpreter"]
-                assert "killing" not in machine.console()
-            machine.until_true(lambda machine=machine: machine.sh(f"ls {PLAN} || true"), "a plan")
-            states.append((facts(machine), {key: row["state"] for key, row in rows.items()}))
+            wait_for_plan(machine)
+            machine.sh(before_off)
             console = machine.power("off")
-        assert sorted(re.findall("<stop (.*?)>", console)) == sorted(SERVICES)
-        assert_whole(life.image)
-    assert states[1] == states[0]
-    assert states[2] == states[0]
+        assert "unboxed: cannot" not in console, console
+        return found, console
+
+
+def planned(life: Life) -> dict[str, int]:
+    """Until there is a plan that is used: the marks of a boot that used it."""
+    first, _ = life.once()
+    assert "plan" not in first
+    second, console = life.once()
+    assert second["plan"] < second["interpreter"], console
+    return second
+
+
+def test_a_plan_is_used_while_what_it_was_made_from_is_the_same(tmp_path: Path) -> None:
+    life = Life(tmp_path, FLAT)
+    planned(life)
+    life.units["plain"] = service("plain", 'env = {NEW = "1"}\n')  # and it is what runs
+    changed, _ = life.once("grep -qz NEW=1 /proc/$(cat /run/starts/plain)/environ")
+    assert "plan" not in changed
+    again, _ = life.once("touch /etc/gone")
+    assert again["plan"] < again["interpreter"]
+    with life.boot() as machine:  # a condition does not hold any more
+        machine.wait("told", "running")
+        assert "plan" not in marks(machine)
+        assert machine.rows()["asks"]["state"] != "running"
+        assert launched(machine).get("asks", 0) == 0
+        machine.power("off")
+
+
+def test_a_manager_killed_before_it_wrote_anything_down_is_followed_by_one_that_knows(
+    tmp_path: Path
+) -> None:
+    life = Life(tmp_path, FLAT)
+    found = planned(life)
+    whole_ms = (found["begun"] - found["keeper"]) // 1_000_000
+    killed = 0
+    for share in (0.05, 0.4, 0.8, 0.95):
+        _, console = life.once(kill=f"{int(whole_ms * share)},0,1")
+        killed += console.count("KILLED")
+        assert "killing" not in console, console
+    assert killed >= 3  # the last may have found it up

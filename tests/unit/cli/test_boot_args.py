@@ -1,6 +1,8 @@
 """`unboxed boot args`: what the keeper of a machine is told, from a file of one argument a line."""
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from supervisor.cli.call import BAD_USAGE
@@ -18,6 +20,7 @@ def split(text: str) -> tuple[list[str], list[str]]:
 def test_is_what_manager_and_logger_of_a_machine_understand(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("UNBOXED_INIT", "/nothing/there")
     for name in ("RUNTIME", "STATE", "LOG"):  # of whoever makes the image, not of the machine
         monkeypatch.setenv(f"UNBOXED_{name}_DIR", "/elsewhere")
     assert not main(["boot", "args", "--units", "/a", "--units=/b", "--log-dir", "/logs"])
@@ -38,9 +41,24 @@ def test_is_what_manager_and_logger_of_a_machine_understand(
     assert logger[4:8] == ["--log-dir", "/logs", "--runtime-dir", "/run/unboxed"]
 
 
-def test_runtime_directory_of_the_command_itself_counts_too(
-    capsys: pytest.CaptureFixture[str]
+def test_manager_is_started_by_what_sends_the_boot_plan_where_that_is_installed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    early = tmp_path / "unboxed-early"
+    monkeypatch.setenv("UNBOXED_INIT", str(tmp_path / "unboxed-init"))
+    assert not main(["boot", "args", "--state-dir", "/state"])
+    plain, _logger = split(capsys.readouterr().out)
+    early.write_text("")
+    early.chmod(0o755)
+    assert not main(["boot", "args", "--state-dir", "/state"])
+    manager, _logger = split(capsys.readouterr().out)
+    assert manager == [str(early), "/state/boot-plan", *plain]
+
+
+def test_runtime_directory_of_the_command_itself_counts_too(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UNBOXED_INIT", "/nothing/there")
     assert not main(["--runtime-dir", "/run/second", "boot", "args"])
     manager, _logger = split(capsys.readouterr().out)
     assert Arguments(manager[4:]).paths().runtime == "/run/second"
