@@ -55,6 +55,7 @@ PAGES = (
     *((name, 8, purpose, partial(program, name), ("unboxed(1)", "unboxed-init(8)", also))
       for name, purpose, also in (
           ("unboxed-session", "give logins control groups of their own", "pam_exec(8)"),
+          ("unboxed-early", "start what the last boot started first", "unboxed-init(8)"),
           ("unboxed-watchdog", "reset a machine that hangs", "unboxed.unit(5)"),
           ("telinit", "ask init for what System V's would be asked for", "runlevel(8)"),
           ("runlevel", "print the runlevel of a machine that has none", "telinit(8)"))),

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 STEPS = {
     "keeper": "the kernel, up to the first process", "machine": "file systems and console",
+    "plan": "the boot plan's launches sent",
     "interpreter": "the interpreter's start", "imports": "our code and its libraries",
     "prepared": "sockets, groups, objects", "read": "unit files read",
     "planned": "parsed and planned", "begun": "launches and waits written down",

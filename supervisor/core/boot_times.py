@@ -16,11 +16,13 @@ _UNDER_WAY = frozenset(("waiting", "launching", "starting"))
 
 class BootTimes(Struct, gc=False, omit_defaults=True):
     """Monotonic ns. `marks`: when a step of the supervisor itself was done. `came`: instance, phase
-    and when it was first in it. `begun`: all that was to start is at least waiting. `done_ns`: when
-    the last of them was up or had ended, 0 while one is under way."""
+    and when it was first in it. `early`: when one of the boot plan was executed. `begun`: all that
+    was to start is at least waiting. `done_ns`: when the last of them was up or had ended, 0 while
+    one is under way."""
 
     marks: dict[str, int] = {}
     came: dict[str, dict[Phase, int]] = {}
+    early: dict[str, int] = {}
     under_way: set[str] = set()
     begun: bool = False
     done_ns: int = 0
@@ -29,6 +31,7 @@ class BootTimes(Struct, gc=False, omit_defaults=True):
         """What was written down later. What is known already stays."""
         self.marks = part.marks | self.marks
         self.came = part.came | self.came
+        self.early = part.early | self.early
         self.under_way |= part.under_way
         self.begun = self.begun or part.begun
         self.done_ns = self.done_ns or part.done_ns

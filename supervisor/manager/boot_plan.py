@@ -16,7 +16,7 @@ from supervisor.kernel.keeper import Frame, frames
 from supervisor.kernel.wire import CHILD_STATES
 from supervisor.manager.facts import Facts
 from supervisor.model.sandbox import Sandbox
-from supervisor.model.unit import Unit
+from supervisor.model.unit import CORES, Unit
 
 if TYPE_CHECKING:
     from supervisor.manager.supervisor import Supervisor
@@ -40,13 +40,18 @@ _UNDER_WAY = frozenset(("waiting", "launching", "starting"))
 class BootPlan:
     """One boot's: what of the last one's plan was sent, and what belongs into the next one."""
 
-    def __init__(self, path: str, sent_ns: int, highest: int, sent: dict[int, bytes]) -> None:
-        """`sent`: number of a launch -> the payload of its frame; `highest` of all in the plan."""
+    def __init__(
+        self, path: str, sent_ns: int, highest: int, sent: dict[int, bytes],
+        executed: dict[str, int],
+    ) -> None:
+        """`sent`: number of a launch -> the payload of its frame; `highest` of all in the plan.
+        `executed`: key -> when (monotonic ns), as far as that has come."""
         self.path = path
         self.sent_ns = sent_ns  # monotonic; 0: not known, or not in this boot
         self.sent = sent  # until the manager decided the same
         self.first: list[tuple[Unit, bytes]] = []  # what boot() launched so far
         self._highest = highest
+        self._executed = executed
         self._slow = ""  # whom the boot waits for
 
     def begin(self, sup: Supervisor) -> None:
@@ -57,6 +62,8 @@ class BootPlan:
         turn.taken = {key_of(payload): number for number, payload in self.sent.items()}
         if self.sent_ns:
             sup.marks["plan"] = self.sent_ns
+        if self._executed:
+            sup.journal.append([(b"B", {"early": self._executed})])
 
     def has_sent(
         self, sup: Supervisor, action: do.Launch, unit: Unit, payload: bytes, *, alone: bool
@@ -110,7 +117,11 @@ def begun(told: str, facts: Facts) -> BootPlan | None:
         return None
     facts.later = [frame for frame in facts.later if frame.op != "REFUSED"]  # it is tried again
     facts.later[:0] = _missed(facts)
-    return BootPlan(path, int(when), len(known), sent)
+    executed = {
+        key_of(sent[frame.tag]): int(_EXECED.unpack_from(frame.payload)[2])
+        for frame in facts.later if frame.op == "EXECED" and frame.tag in sent
+    }  # fmt: skip
+    return BootPlan(path, int(when), len(known), sent, executed)
 
 
 def launches(path: str) -> dict[int, bytes]:
@@ -138,9 +149,11 @@ def key_of(payload: bytes) -> str:
 def _follows(unit: Unit) -> bool:
     """Whether its launch follows from its definition and facts that unboxed-early can look at."""
     conditions = unit.conditions
+    searched = "" if "/" in unit.command[0] else "".join((unit.command[0], *dict(unit.env).values()))
     return (
         _KEYS.issuperset(to_builtins(unit)) and unit.sandbox in (None, _OPEN)
         and unit.start.ready.kind in ("exec", "exit") and not unit.start.before
+        and unit.instances != CORES and "{" not in searched
         and conditions.kernel_cmdline == conditions.host == () and conditions.first_boot is None
         and {"container", "!container"}.issuperset(conditions.virtualization)
     )  # fmt: skip
@@ -153,9 +166,10 @@ def _missed(facts: Facts) -> list[Frame]:
     for child, row in zip(facts.children, facts.rows, strict=True):
         told = {frame.op for frame in facts.later if frame.tag == child.launch}
         ended = child.state == CHILD_STATES["EXITED_UNACKED"]
-        if child.error and "LAUNCH_FAILED" not in told:
-            payload = _FAILED.pack(child.pid, _UNKNOWN, child.step, child.error)
-            missed.append(Frame("LAUNCH_FAILED", child.launch, payload, ()))
+        if child.error:
+            if "LAUNCH_FAILED" not in told:
+                payload = _FAILED.pack(child.pid, _UNKNOWN, child.step, child.error)
+                missed.append(Frame("LAUNCH_FAILED", child.launch, payload, ()))
         elif "EXECED" not in told and (ended or child.state == CHILD_STATES["RUNNING"]):
             payload = _EXECED.pack(child.pid, 0, child.started_ns)
             missed.append(Frame("EXECED", child.launch, payload, ()))

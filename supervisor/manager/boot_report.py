@@ -20,7 +20,13 @@ def boot_report(sup: Supervisor, sees: Callable[[str], bool]) -> BootReportReply
         if not sees(name):
             continue
         waits = (BootWait(dep.unit, dep.until) for dep in deps.get(name, ()) if dep.order)
-        first = {phase: came.get(phase, 0) for phase in came}
+        first = dict(came)
+        if key in times.early:  # before there was a manager to decide it
+            unit = sup.world.graph.units.get(name)
+            phases: tuple[Phase, ...] = ("waiting", "launching", "starting")
+            if unit is not None and unit.start.ready.kind == "exec" and "up" in first:
+                phases += ("up",)
+            first |= dict.fromkeys(phases, times.early[key])
         begun = first.get("waiting") or first.get("launching") or first.get("starting") or 0
         ended = [first[phase] for phase in _ENDED if first.get(phase, 0) >= begun]
         units.append(BootUnit(

@@ -62,6 +62,9 @@ class Life:
                 machine.wait(name, state)
             machine.until_true(lambda: launched(machine) == STARTS, f"{STARTS}")
             found = marks(machine)
+            if "plan" in found:
+                up = {u["key"]: u["up_ns"] for u in machine.call("BootReport")["units"]}
+                assert found["plan"] < min(up["plain"], up["asks"]) < found["imports"] < up["told"]
             wait_for_plan(machine)
             machine.sh(before_off)
             console = machine.power("off")

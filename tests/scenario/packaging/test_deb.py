@@ -76,13 +76,14 @@ def test_everything_belongs_to_root_and_nobody_else_may_write_it(
 
 
 def test_the_package_has_the_programs_the_units_and_all_that_people_read(unboxed: Contents) -> None:
-    for program in ("unboxed", "unboxed-init", "unboxed-session", "unboxed-watchdog"):
-        assert unboxed[f"/usr/bin/{program}"][0].mode == 0o755
+    for program in ("", "-init", "-early", "-session", "-watchdog"):
+        assert unboxed[f"/usr/bin/unboxed{program}"][0].mode == 0o755
     units = {path.name for path in (ROOT / "units/system").glob("*.toml")}
     assert units == {Path(name).name for name in unboxed
                      if name.startswith("/usr/lib/unboxed/units/") and name.endswith(".toml")}
     for page in ("man1/unboxed.1", "man5/unboxed.unit.5", "man5/unboxed.network.5",
-                 "man8/unboxed-init.8", "man8/unboxed-session.8", "man8/unboxed-watchdog.8"):
+                 "man8/unboxed-init.8", "man8/unboxed-early.8", "man8/unboxed-session.8",
+                 "man8/unboxed-watchdog.8"):
         assert f"/usr/share/man/{page}.gz" in unboxed
     for shell, path in (
         ("bash", "bash-completion/completions/unboxed"), ("zsh", "zsh/vendor-completions/_unboxed"),

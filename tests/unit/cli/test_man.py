@@ -16,6 +16,7 @@ from supervisor.config.schema import walk as unit_keys
 ROOT = Path(__file__).resolve().parents[3]
 MADE = runpy.run_path(str(ROOT / "docs" / "generate_man.py"))
 PAGES: dict[str, str] = MADE["pages"]()
+PROGRAMS = {"unboxed-early", "unboxed-session", "unboxed-watchdog", "telinit", "runlevel"}
 
 
 def plain(text: str) -> str:
@@ -53,12 +54,12 @@ def test_the_command_has_its_files_and_examples_and_names_man_pages_as_such() ->
     assert "unboxed.unit(5)" in text.partition(".SH SEE ALSO")[0]
 
 
-@pytest.mark.parametrize("name", ["unboxed-session", "unboxed-watchdog", "telinit", "runlevel"])
+@pytest.mark.parametrize("name", sorted(PROGRAMS))
 def test_a_small_program_has_a_page_of_its_own_text_only(name: str) -> None:
     text = plain(PAGES[f"{name}.8"])
     assert f"\n{name} " in text.partition(".SH DESCRIPTION")[0]
     assert re.search(rf"\.nf\n{name}\b", text)  # how it is called
-    for other in {"unboxed-session", "unboxed-watchdog", "telinit", "runlevel"} - {name}:
+    for other in PROGRAMS - {name}:
         assert f'.SH "{other}"' not in text
 
 
