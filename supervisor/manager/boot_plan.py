@@ -149,11 +149,12 @@ def key_of(payload: bytes) -> str:
 def _follows(unit: Unit) -> bool:
     """Whether its launch follows from its definition and facts that unboxed-early can look at."""
     conditions = unit.conditions
-    searched = "" if "/" in unit.command[0] else "".join((unit.command[0], *dict(unit.env).values()))
+    word = unit.command[0]
+    searched = "" if "/" in word else word + dict(unit.env).get("PATH", "")
     return (
         _KEYS.issuperset(to_builtins(unit)) and unit.sandbox in (None, _OPEN)
         and unit.start.ready.kind in ("exec", "exit") and not unit.start.before
-        and unit.instances != CORES and "{" not in searched
+        and "{" not in searched and unit.instances != CORES
         and conditions.kernel_cmdline == conditions.host == () and conditions.first_boot is None
         and {"container", "!container"}.issuperset(conditions.virtualization)
     )  # fmt: skip

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import supervisor
 from supervisor.config.load import read_units
+from supervisor.core.graph import Graph
 from supervisor.kernel.host import read
 from supervisor.kernel.keeper import encoded
 from supervisor.kernel.users import find_program
@@ -43,13 +44,17 @@ Record = tuple[str, str, bytes]  # kind, text, data
 def keep(sup: Supervisor, plan: BootPlan) -> None:
     """Make it the next boot's, unless that is what it is."""
     graph = sup.world.graph
-    first = [payload for unit, payload in plan.first if graph.units.get(unit.name) == unit]
+    launched = [
+        (unit, payload) for unit, payload in plan.first
+        if graph.units.get(unit.name) == unit and _waits_for_nobody(graph, unit.name)
+    ]  # fmt: skip
+    first = [payload for _, payload in launched]
     known = launches(plan.path)
     if plan.sent_ns and list(known.values()) == first:
         return  # it has just been seen to be true
     try:
         if first and sup.tracker.name == "cgroup":
-            text = _plan(sup, [unit for unit, _ in plan.first], first)
+            text = _plan(sup, [unit for unit, _ in launched], first)
             if text is None:
                 return  # units were changed meanwhile: at the next boot
             _write(plan.path, text)
@@ -60,6 +65,12 @@ def keep(sup: Supervisor, plan: BootPlan) -> None:
             return  # and so it will be at the next boot
         sup.report(f"cannot write {exc.filename or plan.path}: {exc.strerror}; the next boot waits"
                    " for the manager")
+
+
+def _waits_for_nobody(graph: Graph, name: str) -> bool:
+    """Who waits was launched at once only because all others were skipped or had failed, and
+    nobody looks whether they will be."""
+    return not graph.deps.get(name) and not graph.conflicts.get(name)
 
 
 def _plan(sup: Supervisor, units: list[Unit], first: list[bytes]) -> bytes | None:
@@ -110,14 +121,22 @@ def _files(folders: list[str]) -> Iterator[Record]:
             names = sorted(os.listdir(folder))
         except FileNotFoundError:
             names = None
-        count = _NOT_THERE if names is None else len(names)
-        yield "D", folder, count.to_bytes(4, "little", signed=True)
+        yield "D", folder, _count(names)
         for name in names or ():
             path = f"{folder}/{name}"
-            if name.endswith(_DROP_INS) and os.path.isdir(path):
-                yield from _files([path])
-            elif os.path.isfile(path) and not os.path.islink(path):
+            if os.path.islink(path) or not (os.path.isfile(path) or os.path.isdir(path)):
+                yield "F", path, b"\0"  # what nobody reads is no such file: no plan with it holds
+            elif os.path.isfile(path):
                 yield "F", path, _content(path)
+            elif name.endswith(_DROP_INS):
+                yield from _files([path])
+            else:  # not to be given such a name unseen
+                yield "D", path, _count(os.listdir(path))
+
+
+def _count(names: list[str] | None) -> bytes:
+    count = _NOT_THERE if names is None else len(names)
+    return count.to_bytes(4, "little", signed=True)
 
 
 def _content(path: str) -> bytes:
