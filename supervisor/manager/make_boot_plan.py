@@ -83,18 +83,26 @@ def _plan(sup: Supervisor, units: list[Unit], first: list[bytes]) -> bytes | Non
     files += [("F", path, _content(path)) for path in (supervisor.__file__, _USERS)]
     base: str = sup.tracker.base  # type: ignore[attr-defined]
     ours = is_ours()
-    words = read("/proc/cmdline").split() if ours else []
     records: list[Record] = [
         ("G", base, encoded("PUT", 1 << 56, b"cgroup\0", 1)),
         ("A", "", b"".join(os.fsencode(word) + b"\0" for word in sys.orig_argv)),
         ("O", "", bytes((ours,))),
-        ("W", "", b"".join(f"{word}\n".encode() for word in words if "unboxed." in word)),
+        ("W", "", words_for_us(read("/proc/cmdline") if ours else "")),
         *files,
         *(("P", path, bytes((there,))) for unit in units for path, there in _paths(unit)),
         *(("S", "", encoded("SPAWN", number, payload)) for number, payload in enumerate(first, 1)),
         ("E", "", b""),
     ]
     return MAGIC + b"".join(_packed(*record) for record in records)
+
+
+def words_for_us(line: str) -> bytes:
+    """Of the kernel's command line, as early.c knows them. Behind "--" none is for us; where there
+    are quotes any may be a part of one that is."""
+    return b"".join(
+        f"{word}\n".encode() for word in line.split()
+        if '"' in line or "unboxed." in word or word == "--"
+    )  # fmt: skip
 
 
 def _paths(unit: Unit) -> Iterator[tuple[str, bool]]:

@@ -84,14 +84,17 @@ static bool is_ours(void) { /* this kernel runs for us alone */
         && (int)found.st_ino == INITIAL_PID_NAMESPACE;
 }
 
-static bool are_words(const struct record *one) { /* "unboxed.": of the kernel's command line */
+/* Those with "unboxed." of the kernel's command line, "--", behind which none is for us; all if there are
+ * quotes, since what they hold together may be ours. */
+static bool are_words(const struct record *one) {
     static char line[8192], found[sizeof line];
     size_t used = 0;
     ssize_t got = is_ours() ? read_file("/proc/cmdline", (uint8_t *)line, sizeof line - 1) : 0;
     if (got < 0) return false;
     line[got] = 0;
+    bool quotes = strchr(line, '"');
     for (char *rest = line, *word; (word = strsep(&rest, " \t\n"));)
-        if (strstr(word, "unboxed.")) /* quoted or not */
+        if (*word && (quotes || strstr(word, "unboxed.") || !strcmp(word, "--")))
             used += (size_t)snprintf(found + used, sizeof found - used, "%s\n", word);
     return used == one->size && !memcmp(found, one->data, used);
 }

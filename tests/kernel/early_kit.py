@@ -77,7 +77,8 @@ class Early:
         """With that socket as descriptor 3."""
         return subprocess.run(
             self.words(*command), stdin=keeper.fileno(), capture_output=True, text=True,
-            timeout=PATIENCE_S, check=False, env={"UNBOXED_BOOT_PLAN": "7 /another"},
+            timeout=PATIENCE_S, check=False,
+            env={"UNBOXED_BOOT_PLAN": "7 /another", "CMDLINE": f"{self.home}/cmdline"},
         )  # fmt: skip
 
     def words(self, *command: str) -> list[str]:

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.manager.kernel_line import is_ours
+from supervisor.manager.make_boot_plan import words_for_us
 from tests.keeper.keeperclient import build
 from tests.kernel.early_kit import (
     MAGIC,
@@ -42,11 +43,21 @@ Change = Callable[[Path], object]
 
 @pytest.fixture(scope="module")
 def program(tmp_path_factory: pytest.TempPathFactory) -> str:
-    directory = tmp_path_factory.mktemp("early")
+    return compiled(tmp_path_factory.mktemp("early"))
+
+
+@pytest.fixture(scope="module")
+def ours(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """On a machine whose PID 1 is our keeper, as far as it can see."""
+    header = Path(__file__).with_name("early_ours.h")
+    return compiled(tmp_path_factory.mktemp("early"), "-include", str(header))
+
+
+def compiled(directory: Path, *options: str) -> str:
     try:
-        return build(directory, *SANITIZERS, sources=[SOURCE], name="unboxed-early")
+        return build(directory, *SANITIZERS, *options, sources=[SOURCE], name="unboxed-early")
     except subprocess.CalledProcessError:  # a compiler without sanitizers
-        return build(directory, sources=[SOURCE], name="unboxed-early")
+        return build(directory, "-O2", *options, sources=[SOURCE], name="unboxed-early")
 
 
 @pytest.fixture
@@ -83,6 +94,49 @@ def test_a_plan_that_holds_is_sent_to_the_byte_and_in_order(early: Early) -> Non
     assert found.frames == [
         (b"a frame that stores it", [str(early.base)]), *((one, []) for one in early.spawns)
     ]  # fmt: skip
+
+
+LINE = 'BOOT_IMAGE=/vmlinuz\troot=/dev/vda1  "unboxed.target=a b" unboxed.units=/x quiet\n'
+
+
+@pytest.mark.parametrize(
+    "line, holds",
+    [
+        (LINE, True),
+        ("", False),
+        (LINE.rstrip(), True),
+        (LINE.replace("/x", "/y"), False),
+        (LINE.replace("/x", "/x unboxed.units=/y"), False),
+        (LINE.replace('a b"', 'a c"'), False),  # what is quoted may have blanks
+        (LINE.replace(" unboxed.units", " -- unboxed.units"), False),  # they are init's then
+        (LINE.replace("quiet", "ro"), False),  # any word may be a part of what is quoted
+        (LINE.replace('"', ""), False),
+        ("  " + LINE.replace(" ", "  "), True),
+    ],
+)
+def test_the_words_of_a_kernel_that_is_ours(
+    tmp_path: Path, ours: str, line: str, *, holds: bool
+) -> None:
+    early = Early(tmp_path, ours)
+    (tmp_path / "cmdline").write_text(line)
+    found = early.begin(("O", "", b"\1"), ("W", "", words_for_us(LINE)))
+    assert bool(found.sent_ns) is holds
+    assert bool(found.frames) is holds
+
+
+def test_words_that_are_not_for_us_may_change(tmp_path: Path, ours: str) -> None:
+    early = Early(tmp_path, ours)
+    before, now = "root=a unboxed.units=/x ro\n", "root=b quiet unboxed.units=/x\n"
+    (tmp_path / "cmdline").write_text(now)
+    assert early.begin(("W", "", words_for_us(before))).sent_ns
+
+
+def test_a_kernel_that_is_ours_and_has_no_command_line(tmp_path: Path, ours: str) -> None:
+    early = Early(tmp_path, ours)
+    early.write(plan(*early.records(("W", "", b""))))
+    early.nothing()
+    early.write(plan(*early.records(("O", "", b"\0"))))
+    early.nothing()
 
 
 def test_more_launches_than_the_socket_holds_are_sent_as_the_keeper_takes_them(
