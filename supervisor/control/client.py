@@ -26,7 +26,9 @@ INTERFACE = "io.unboxed.Supervisor"
 NUDGE_S = 2.0
 ANSWER_S = 30.0  # for the first answer to a call that does not say otherwise
 _GROUP = "unboxed"  # its members may use the control socket of a supervisor that root runs
+BOOT_S = 5.0  # for the socket of a machine that boots: a plan's services run before it is there
 _RETRY_S = 0.05  # between two tries to connect to a full queue
+_MACHINE = "/run/unboxed"
 _READ_BYTES = 256 * 1024
 _KIND, _DIRECTORY = 0o170000, 0o040000  # of st_mode
 
@@ -264,8 +266,9 @@ def _believe(runtime_dir: str) -> None:
 
 def _connect(path: str) -> _socket.socket:
     sock = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM | _socket.SOCK_CLOEXEC)
-    end = time.monotonic() + ANSWER_S
-    nudge_at = end - ANSWER_S + NUDGE_S
+    now = time.monotonic()
+    end, nudge_at = now + ANSWER_S, now + NUDGE_S
+    there = now + BOOT_S
     try:
         sock.setblocking(False)
         while True:
@@ -273,9 +276,11 @@ def _connect(path: str) -> _socket.socket:
                 sock.connect(path)
             except OSError as exc:
                 now = time.monotonic()
-                if exc.errno != EAGAIN or now >= end:  # EAGAIN: its queue is full (unix(7))
+                full = exc.errno == EAGAIN and now < end  # its queue is (unix(7))
+                comes = exc.errno == ENOENT and now < there and _boots(path)
+                if not full and not comes:
                     raise _unreachable(path, exc) from exc
-                if now >= nudge_at:
+                if full and now >= nudge_at:
                     nudge_keeper(os.path.dirname(path))
                     nudge_at = end
                 time.sleep(_RETRY_S)
@@ -284,6 +289,15 @@ def _connect(path: str) -> _socket.socket:
     except BaseException:
         sock.close()
         raise
+
+
+def _boots(path: str) -> bool:
+    """Whether that is the supervisor of a machine, which is not up yet."""
+    try:
+        first = os.readlink("/proc/1/exe")
+    except OSError:
+        return False  # only root's programs are in a plan
+    return os.path.dirname(path) == _MACHINE and "/unboxed-init" in first
 
 
 def _unreachable(path: str, exc: OSError) -> Unreachable:

@@ -170,7 +170,7 @@ static void end_tick(void) {
 uint64_t life_tick(void) {
     now = now_ns();
     next = 0;
-    if (kept.given && now < kept.peers[LOGGER].started) kept.peers[LOGGER].next_start = now + SECOND / 50;
+    if (kept.given && kept.ever_greeted && now < kept.peers[LOGGER].started) kept.peers[LOGGER].next_start = now + SECOND / 50;
     for (int who = 0; who < PEERS; who++)
         if (!kept.peers[who].pid && (phase == RUNNING || (who == LOGGER && !streams_empty()))
             && due(kept.peers[who].next_start))

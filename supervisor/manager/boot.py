@@ -33,7 +33,8 @@ def boot(
     sup.mark("read")
     world = sup.world
     eager = not names and before_start is None and not texts.may_order()
-    if sup.boot_plan is not None and sup.boot_plan.sent:
+    plan = sup.boot_plan
+    if plan is not None and plan.sent:
         eager = False  # they run already; and the journal has all of them at once, or none
     if world.machine and texts.has(BOOT):
         eager = False  # that goes before all others
@@ -60,6 +61,8 @@ def boot(
     sup.defined = [u for u in units.values() if u.name not in sup.started_early]
     if before_start is not None:
         before_start()
+    if plan is not None:
+        plan.compare(sup)
     wanted = [name for name in _wanted(sup, names, units) if _is_new(sup, name)]
     world.start(wanted, AT_BOOT, sup.now())
     sup.started_early.clear()

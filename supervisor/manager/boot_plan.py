@@ -7,14 +7,16 @@ sends it, and both say what of.
 """
 from __future__ import annotations
 
+import os
 from _struct import Struct  # one file less than struct
 from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 
-from supervisor.kernel.keeper import Frame, frames
+from supervisor.kernel.keeper import Frame, Keeper, frames
 from supervisor.kernel.wire import CHILD_STATES
-from supervisor.manager.facts import Facts
+from supervisor.manager.facts import BOOT_PLAN, Facts, fetch
+from supervisor.manager.launcher import CannotLaunch
 from supervisor.model.sandbox import Sandbox
 from supervisor.model.unit import CORES, Unit
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from supervisor.model import action as do
 
 MAGIC = b"UBPLAN1\0"
+MOST = 16 << 20  # bytes of a plan
 # Kind, bytes of the text with its NUL, bytes of the data; text and data follow.
 RECORD = Struct("<III")
 _EXECED, _FAILED = Struct("<iIQ"), Struct("<iIIi")
@@ -34,6 +37,7 @@ _KEYS = frozenset((
     "logs", "sandbox",
 ))  # fmt: skip
 _OPEN = Sandbox(level="off")
+_PATIENCE_S = 5  # for the end of what was killed
 _UNDER_WAY = frozenset(("waiting", "launching", "starting"))
 
 
@@ -54,8 +58,8 @@ class BootPlan:
         self._executed = executed
         self._slow = ""  # whom the boot waits for
 
-    def begin(self, sup: Supervisor) -> None:
-        sup.boot_plan = self
+    def begin(self, sup: Supervisor, facts: Facts) -> None:
+        sup.boot_plan, self._facts = self, facts
         sup.settled.append(lambda: self._settle(sup))
         turn = sup.world.turn
         turn.next_launch = self._highest
@@ -68,22 +72,48 @@ class BootPlan:
     def has_sent(
         self, sup: Supervisor, action: do.Launch, unit: Unit, payload: bytes, *, alone: bool
     ) -> bool:
-        """Whether that launch was sent before there was a manager. If it was another one than is
-        decided now, its process is killed. `alone`: nothing was made for it."""
-        if alone and not sup.header.booted and not action.role and _follows(unit):
+        """Whether that launch was sent before there was a manager. `alone`: nothing was made for
+        it."""
+        transient = unit.source.startswith(f"{sup.paths.transient_units}/")
+        alone = alone and not (action.role or transient or sup.header.booted)
+        if alone and _follows(unit):
             self.first.append((unit, payload))
-        was = self.sent.pop(action.launch, None)
-        if was is not None and was != payload:
-            sup.report(f"killing {action.key}: it was started by a plan that is out of date")
-            sup.keeper.signal(action.launch, 9)
-        return was is not None
+        return self.sent.pop(action.launch, None) is not None
+
+    def compare(self, sup: Supervisor) -> None:
+        """Units are known, and nothing was decided: end what would be launched otherwise today, so
+        that it can be."""
+        for number, payload in list(self.sent.items()):
+            if payload != self._today(sup, key_of(payload)):
+                self._end(sup, number)
+
+    def _today(self, sup: Supervisor, key: str) -> bytes:
+        inst = sup.world.instances.get(key)
+        if inst is None or not _follows(unit := sup.world.unit_of(inst)):
+            return b""
+        try:
+            return sup.launcher.frame(unit, inst, "", 0)
+        except (CannotLaunch, OSError, UnicodeError):
+            return b""
 
     def end_strays(self, sup: Supervisor) -> None:
-        """Everything was decided: of the rest nobody wants anything."""
+        """Everything was decided: of the rest nobody wants anything, and of the plan neither."""
+        for number in list(self.sent):
+            self._end(sup, number)
         sup.world.turn.taken.clear()
-        for number, payload in self.sent.items():
-            sup.report(f"killing {key_of(payload)}: it was started by a plan that is out of date")
-            sup.keeper.signal(number, 9)
+        if BOOT_PLAN in self._facts.stored:
+            sup.drop(BOOT_PLAN)
+
+    def _end(self, sup: Supervisor, number: int) -> None:
+        """Until nothing of it is left, and its name is free for another launch."""
+        key = key_of(self.sent.pop(number))
+        sup.report(f"ending {key}: it was started by a plan that is out of date")
+        sup.world.turn.taken.pop(key, None)
+        sup.keeper.signal(number, 9)
+        sup.tracker.end(key)  # type: ignore[attr-defined]  # there are cgroups, or no plan
+        if self._facts.hear(sup.keeper, "EXITED", number, _PATIENCE_S):
+            sup.keeper.send("ACK", number)
+            sup.pids = {pid: whose for pid, whose in sup.pids.items() if whose != key}
 
     def _settle(self, sup: Supervisor) -> None:
         """At the end of a turn. Once all that was to start has started, the next plan is made."""
@@ -103,19 +133,26 @@ class BootPlan:
             keep(sup, self)
 
 
-def begun(told: str, facts: Facts) -> BootPlan | None:
+def begun(told: str, keeper: Keeper, facts: Facts) -> BootPlan | None:
     """The plan of a boot about which nothing is written down yet, by what unboxed-early said of it
-    (UNBOXED_BOOT_PLAN). None: it said nothing, or what runs is not of a plan."""
+    (UNBOXED_BOOT_PLAN) and what the keeper holds: the plan that was sent, whatever its path is now.
+    None: it said nothing, or what runs is not of a plan."""
     when, _, path = told.partition(" ")
     if not path:
         return None
-    known = launches(path) if facts.highest else {}
+    known: dict[int, bytes] = {}
+    if BOOT_PLAN in facts.stored:
+        fd, others = fetch(keeper, BOOT_PLAN)
+        facts.later += others
+        known = launches(fd)
     if facts.highest > len(known):
         return None
     sent = {child.launch: known.get(child.launch, b"") for child in facts.children}
     if any(key_of(sent[child.launch]) != child.key for child in facts.children):
         return None
-    facts.later = [frame for frame in facts.later if frame.op != "REFUSED"]  # it is tried again
+    facts.later = [  # what was refused at once is tried again
+        frame for frame in facts.later if frame.op != "REFUSED" or frame.tag in sent
+    ]
     facts.later[:0] = _missed(facts)
     executed = {
         key_of(sent[frame.tag]): int(_EXECED.unpack_from(frame.payload)[2])
@@ -124,11 +161,12 @@ def begun(told: str, facts: Facts) -> BootPlan | None:
     return BootPlan(path, int(when), len(known), sent, executed)
 
 
-def launches(path: str) -> dict[int, bytes]:
-    """Number -> payload of the launches in a plan; none if it cannot be read."""
+def launches(plan: str | int) -> dict[int, bytes]:
+    """Number -> payload of the launches in a plan (a path, or an open file, which is closed); none
+    if it cannot be read."""
     try:
-        with open(path, "rb") as file:
-            data = file.read()
+        with open(plan, "rb") as file:
+            data = os.pread(file.fileno(), MOST, 0)
     except OSError:
         return {}
     found: dict[int, bytes] = {}

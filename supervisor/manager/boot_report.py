@@ -28,7 +28,7 @@ def boot_report(sup: Supervisor, sees: Callable[[str], bool]) -> BootReportReply
                 phases += ("up",)
             first |= dict.fromkeys(phases, times.early[key])
         begun = first.get("waiting") or first.get("launching") or first.get("starting") or 0
-        ended = [first[phase] for phase in _ENDED if first.get(phase, 0) >= begun]
+        ended = [first[phase] for phase in _ENDED if phase in first and first[phase] >= begun]
         units.append(BootUnit(
             key, name, first.get("waiting", 0), first.get("launching", 0),
             first.get("starting", 0), first.get("up", 0), min(ended, default=0),

@@ -3,6 +3,8 @@ from __future__ import annotations
 
 from supervisor.kernel.keeper import Child, Frame, Keeper, child
 
+BOOT_PLAN = "boot-plan"  # the keeper has the plan that was sent by this name, until all is decided
+
 
 class Facts:
     """What the keeper knows when a manager begins."""
@@ -17,6 +19,20 @@ class Facts:
         _wait(keeper)
         while not self._take(keeper):
             _wait(keeper)
+
+    def hear(self, keeper: Keeper, op: str, tag: int, seconds: float) -> bool:
+        """Whether there is such a frame, or comes within that time. It is taken out of `later`;
+        whatever else comes meanwhile is put there."""
+        from time import monotonic
+
+        until = monotonic() + seconds
+        while True:
+            found = [frame for frame in self.later if frame.op == op and frame.tag == tag]
+            if found or monotonic() >= until:
+                self.later = [frame for frame in self.later if frame not in found]
+                return bool(found)
+            _wait(keeper, max(0.0, until - monotonic()))
+            self.later += keeper.receive()
 
     def _take(self, keeper: Keeper) -> bool:
         done = False
@@ -35,7 +51,7 @@ class Facts:
         return done
 
 
-def _wait(keeper: Keeper) -> None:
+def _wait(keeper: Keeper, seconds: float | None = None) -> None:
     """Until the keeper says something: only while nothing else could happen yet. What is queued is
     sent meanwhile, or its answer would never come when the socket is full of launches."""
     from select import POLLIN, POLLOUT, poll
@@ -44,7 +60,8 @@ def _wait(keeper: Keeper) -> None:
     fd = keeper.fileno()
     while True:
         waiter.register(fd, POLLIN if keeper.flush() else POLLIN | POLLOUT)
-        if any(events & ~POLLOUT for _, events in waiter.poll()):
+        found = waiter.poll(None if seconds is None else seconds * 1000)
+        if not found or any(events & ~POLLOUT for _, events in found):
             return
 
 

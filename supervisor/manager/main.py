@@ -14,7 +14,7 @@ from supervisor.kernel.keeper import Keeper, KeeperGone
 from supervisor.kernel.tracking import SessionTracker, Tracker
 from supervisor.manager import runtime
 from supervisor.manager.boot import boot
-from supervisor.manager.facts import Facts, fetch
+from supervisor.manager.facts import BOOT_PLAN, Facts, fetch
 from supervisor.manager.journal import Header, Journal, Snapshot, load
 from supervisor.manager.launcher import Launcher
 from supervisor.manager.notices import Notices
@@ -109,10 +109,10 @@ def _run(
     gc.disable()  # a start makes many objects and no garbage
     snapshot, journal = _journal(keeper, facts)
     plan = None
-    if told and line is not None and snapshot is None:
+    if told and line is not None and snapshot is None and not (line.units or line.target):
         from supervisor.manager.boot_plan import begun
 
-        plan = begun(told, facts)
+        plan = begun(told, keeper, facts)
     if "lock" not in facts.stored:  # no manager came so far yet: it is not known to be ours
         runtime.prepare(where, keeper, facts.stored)
     made = runtime.open_sockets(where, keeper, facts.stored)
@@ -141,11 +141,13 @@ def _run(
         sup.machine = Machine(sup, line)
     if plan is None and (snapshot is not None or facts.highest):
         recover(sup, snapshot, facts, performer, notices, arguments.start)
+        if BOOT_PLAN in facts.stored:
+            sup.drop(BOOT_PLAN)
     else:
         if sup.machine is not None:
             sup.machine.prepare()
         if plan is not None:
-            plan.begin(sup)
+            plan.begin(sup, facts)
         journal.append([(b"B", {"marks": sup.marks})])  # this manager may not live to tell more
         boot(sup, arguments.start)
         if plan is not None:

@@ -6,10 +6,11 @@ to report. It has the content of all that they were made from, so that unboxed-e
 that is still the same. Its records, in this order (programs/early.c reads them):
 
     G  the directory of the units' control groups, and the frame that stores it
+    H  the frame that stores the plan itself
     A  the manager's command line     O  1 on a machine of our own, 0 in a container
     W  the kernel's words for us      D  a directory, and how many entries it has (-1: none)
     F  a file, and its bytes          P  a path, and whether it is there
-    S  a frame with a launch          E  the end
+    S  a frame with a launch          E  the end, and the CRC-32 of all between the magic and it
 
 It is not synced: what a power failure leaves of it is no plan, or the whole.
 """
@@ -17,17 +18,19 @@ from __future__ import annotations
 
 import os
 import sys
+from binascii import crc32
 from collections.abc import Iterator
-from errno import EROFS
+from errno import EFBIG, EROFS
 from typing import TYPE_CHECKING
 
 import supervisor
 from supervisor.config.load import read_units
 from supervisor.core.graph import Graph
 from supervisor.kernel.host import read
-from supervisor.kernel.keeper import encoded
+from supervisor.kernel.keeper import LAUNCHES, encoded
 from supervisor.kernel.users import find_program
-from supervisor.manager.boot_plan import MAGIC, RECORD, BootPlan, launches
+from supervisor.manager.boot_plan import MAGIC, MOST, RECORD, BootPlan, launches
+from supervisor.manager.facts import BOOT_PLAN
 from supervisor.manager.kernel_line import is_ours
 from supervisor.manager.launcher import PATH
 from supervisor.model.unit import Unit
@@ -80,20 +83,22 @@ def _plan(sup: Supervisor, units: list[Unit], first: list[bytes]) -> bytes | Non
     today = read_units(sup.paths.units).units
     if today != sup.world.graph.units or files != [*_files(folders)]:
         return None
-    files += [("F", path, _content(path)) for path in (supervisor.__file__, _USERS)]
+    others = map(os.path.realpath, (supervisor.__file__, _USERS))
+    files += [("F", path, _content(path)) for path in others]
     base: str = sup.tracker.base  # type: ignore[attr-defined]
     ours = is_ours()
     records: list[Record] = [
-        ("G", base, encoded("PUT", 1 << 56, b"cgroup\0", 1)),
+        ("G", base, encoded("PUT", LAUNCHES, b"cgroup\0", 1)),
+        ("H", "", encoded("PUT", LAUNCHES, BOOT_PLAN.encode() + b"\0", 1)),
         ("A", "", b"".join(os.fsencode(word) + b"\0" for word in sys.orig_argv)),
         ("O", "", bytes((ours,))),
         ("W", "", words_for_us(read("/proc/cmdline") if ours else "")),
         *files,
         *(("P", path, bytes((there,))) for unit in units for path, there in _paths(unit)),
         *(("S", "", encoded("SPAWN", number, payload)) for number, payload in enumerate(first, 1)),
-        ("E", "", b""),
     ]
-    return MAGIC + b"".join(_packed(*record) for record in records)
+    text = b"".join(_packed(*record) for record in records)
+    return MAGIC + text + _packed("E", "", crc32(text).to_bytes(4, "little"))
 
 
 def words_for_us(line: str) -> bytes:
@@ -149,7 +154,10 @@ def _count(names: list[str] | None) -> bytes:
 
 def _content(path: str) -> bytes:
     with open(path, "rb") as file:
-        return file.read()
+        text = file.read(MOST)
+    if len(text) == MOST:
+        raise OSError(EFBIG, os.strerror(EFBIG), path)
+    return text
 
 
 def _write(path: str, text: bytes) -> None:

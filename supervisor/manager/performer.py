@@ -52,7 +52,9 @@ class Performer:
             self._rest.pop(action.key, None)
         if action.role in ("", "before") and inst.phase == "launching":
             first = action.hook == 0 and (action.role == "before" or not unit.start.before)
-            if first and unit.conditions is not _ALWAYS and (words := unmet(unit.conditions)):
+            held = sup.boot_plan is not None and action.launch in sup.boot_plan.sent
+            conditions = _ALWAYS if held else unit.conditions
+            if first and conditions is not _ALWAYS and (words := unmet(conditions)):
                 sup.deliver(action.key, ev.Skipped(action.launch, words))
                 return
         sup.removed.discard(action.key)

@@ -109,9 +109,10 @@ static bool are_arguments(const struct record *one, char **argv) {
     return at == end;
 }
 
-static bool holds(const struct record *one, char **argv) {
+static bool holds(const struct record *one, char **argv, uint32_t sum) {
     switch (one->kind) {
     case 'A': return are_arguments(one, argv);
+    case 'E': return one->size == sizeof sum && !memcmp(one->data, &sum, sizeof sum);
     case 'D': return is_directory(one);
     case 'F': return is_file(one);
     case 'O': return one->size == 1 && one->data[0] == is_ours();
@@ -119,6 +120,14 @@ static bool holds(const struct record *one, char **argv) {
     case 'W': return are_words(one);
     default: return one->kind == 'S'; /* to be sent */
     }
+}
+
+static uint32_t crc32(uint32_t crc, const uint8_t *at, const uint8_t *end) {
+    for (crc = ~crc; at < end; at++) {
+        crc ^= *at;
+        for (int bit = 0; bit < 8; bit++) crc = crc >> 1 ^ (0xEDB88320u & -(crc & 1));
+    }
+    return ~crc;
 }
 
 /* One frame, and perhaps a descriptor. The keeper takes frames as long as we leave nothing unread. */
@@ -152,7 +161,7 @@ static int groups(const char *path) {
 /* When its launches were sent, 0 if they were not. */
 static uint64_t launch(const char *path, char **argv) {
     struct stat found;
-    struct record first, one;
+    struct record base, itself, one;
     struct timespec now;
     int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0 || fstat(fd, &found) || !S_ISREG(found.st_mode) || (found.st_uid && found.st_uid != geteuid())
@@ -161,15 +170,16 @@ static uint64_t launch(const char *path, char **argv) {
     const uint8_t *plan = mmap(NULL, (size_t)found.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     if (plan == MAP_FAILED || memcmp(plan, MAGIC, sizeof MAGIC)) return 0;
     struct in all = {plan + sizeof MAGIC, plan + found.st_size};
-    if (!take(&all, &first) || first.kind != 'G') return 0;
-    int base = groups(first.text);
-    if (base < 0) return 0;
+    if (!take(&all, &base) || base.kind != 'G' || !take(&all, &itself) || itself.kind != 'H') return 0;
+    int base_fd = groups(base.text);
+    if (base_fd < 0) return 0;
     struct in rest = all;
-    bool whole = false;
-    while (rest.at < rest.end && take(&rest, &one))
-        if (one.kind == 'E') whole = rest.at == rest.end;
-        else if (!holds(&one, argv)) return 0;
-    if (!whole || !tell(&first, base)) return 0;
+    uint32_t kind = 0, sum = crc32(0, plan + sizeof MAGIC, all.at);
+    for (const uint8_t *at = all.at; at < rest.end; at = rest.at, kind = one.kind) {
+        if (kind == 'E' || !take(&rest, &one) || !holds(&one, argv, sum)) return 0;
+        sum = crc32(sum, at, rest.at);
+    }
+    if (kind != 'E' || !tell(&base, base_fd) || !tell(&itself, fd)) return 0;
     clock_gettime(CLOCK_MONOTONIC, &now);
     while (take(&all, &one))
         if (one.kind == 'S' && !tell(&one, -1)) break;

@@ -9,6 +9,7 @@ import os
 import socket
 import struct
 import subprocess
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,7 @@ PATIENCE_S = 30.0  # only a failing test waits so long
 TELLS = 'printf "%s\\n" "$UNBOXED_BOOT_PLAN" "$0" "$@"'
 PROGRAM = ("/bin/sh", "-c", TELLS, "manager", "--machine", "")
 MAGIC = b"UBPLAN1\0"
+HOLDS = b"a frame that stores the plan itself"
 FRAME = 1 << 18  # bytes, at most
 Record = tuple[str, str | bytes, bytes]  # kind, text, data
 
@@ -27,7 +29,12 @@ def packed(kind: str, text: str | bytes = "", data: bytes = b"") -> bytes:
 
 
 def plan(*records: Record) -> bytes:
-    return MAGIC + b"".join(packed(*record) for record in records)
+    """Each E without data gets the sum that it is to have."""
+    text = b""
+    for kind, name, data in records:
+        sum_ = struct.pack("<I", zlib.crc32(text)) if kind == "E" and not data else data
+        text += packed(kind, name, sum_)
+    return MAGIC + text
 
 
 def arguments(*words: str) -> bytes:
@@ -58,6 +65,7 @@ class Early:
         """A plan that holds, if these do."""
         return [
             ("G", str(self.base), b"a frame that stores it"),
+            ("H", "", HOLDS),
             *between,
             *(("S", "", frame) for frame in self.spawns),
             ("E", "", b""),

@@ -20,6 +20,7 @@ from supervisor.manager.kernel_line import is_ours
 from supervisor.manager.make_boot_plan import words_for_us
 from tests.keeper.keeperclient import build
 from tests.kernel.early_kit import (
+    HOLDS,
     MAGIC,
     PROGRAM,
     Early,
@@ -92,7 +93,8 @@ def test_a_plan_that_holds_is_sent_to_the_byte_and_in_order(early: Early) -> Non
     assert before < found.sent_ns < time.monotonic_ns()
     assert found.path == str(early.path)
     assert found.frames == [
-        (b"a frame that stores it", [str(early.base)]), *((one, []) for one in early.spawns)
+        (b"a frame that stores it", [str(early.base)]), (HOLDS, [str(early.path)]),
+        *((one, []) for one in early.spawns),
     ]  # fmt: skip
 
 
@@ -155,7 +157,7 @@ def test_more_launches_than_the_socket_holds_are_sent_as_the_keeper_takes_them(
         while frame := ours.recv(1 << 18):
             frames.append(frame)
         told, _ = process.communicate(timeout=30)
-    assert frames[1:] == early.spawns
+    assert frames[2:] == early.spawns
     assert not told.startswith("0 ")
 
 
@@ -210,6 +212,8 @@ def test_arguments_without_their_last_nul_do_not_hold(early: Early) -> None:
         ("P", "{home}/there", b"\2"),
         ("P", "{home}/there", b""),
         ("X", "", b""),
+        ("H", "", HOLDS),
+        ("E", "", b"\0\0\0\0"),
         ("G", "{home}/second/units", b"frame"),
         ("\0", "", b""),
     ],
@@ -362,7 +366,7 @@ HUGE = 0xFFFFFFFF
 )
 @pytest.mark.parametrize("ended", [False, True])
 def test_hostile_lengths(early: Early, hostile: bytes, ended: bool) -> None:
-    first = packed("G", str(early.base), b"frame")
+    first = packed("G", str(early.base), b"frame") + packed("H", "", HOLDS)
     early.write(MAGIC + first + hostile + (packed("E") if ended else b""))
     early.nothing()
     early.base.rmdir()
@@ -370,6 +374,13 @@ def test_hostile_lengths(early: Early, hostile: bytes, ended: bool) -> None:
     early.write(MAGIC + hostile + first + packed("E"))
     early.nothing()
     assert not early.base.exists()
+
+
+def test_a_launch_of_which_a_byte_is_another_is_not_sent(early: Early) -> None:
+    whole = plan(*early.records())
+    at = whole.index(b"the launch of web")
+    early.write(whole[:at] + b"T" + whole[at + 1 :])
+    early.nothing()
 
 
 def test_the_end_is_last(early: Early) -> None:
@@ -404,7 +415,7 @@ def test_the_program_has_the_socket_and_nothing_else_of_ours(early: Early) -> No
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         done = early.process(theirs, ["/bin/sh", "-c", "ls /proc/$$/fd"])
-        assert len(received(ours)) == 1 + len(early.spawns)
+        assert len(received(ours)) == 2 + len(early.spawns)
         assert set(done.stdout.split()) <= {"0", "1", "2", "3", "10"}
 
 

@@ -6,25 +6,25 @@ import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
+from unittest.mock import patch
 
 import pytest
 
 from supervisor.core import graph as graphs
 from supervisor.kernel import wire
-from supervisor.kernel.keeper import Child, Frame, child, encoded
-from supervisor.manager import make_boot_plan
+from supervisor.kernel.keeper import Child, Frame, Keeper, child, encoded
+from supervisor.manager import boot_plan, make_boot_plan
 from supervisor.manager.boot import boot
 from supervisor.manager.boot_plan import (
     MAGIC,
     RECORD,
     BootPlan,
     _follows,
-    begun,
     key_of,
     launches,
 )
-from supervisor.manager.facts import Facts
+from supervisor.manager.facts import BOOT_PLAN, Facts
 from supervisor.manager.journal import Header
 from supervisor.manager.kernel_line import KernelLine
 from supervisor.model import action as do
@@ -166,10 +166,13 @@ class Machine:
         self.bench.tracker.base = "/sys/fs/cgroup/unboxed/units"  # type: ignore[attr-defined]
         self.sup = self.bench.sup
         self.reports = self.bench.reports
+        self.ended: list[str] = []  # groups of which nothing was left
+        self.bench.tracker.end = self.ended.append  # type: ignore[attr-defined]
 
     def plan(self, sent: dict[int, bytes] | None = None, highest: int = 0, ns: int = 0) -> BootPlan:
         made = BootPlan(str(self.path), ns, highest, sent or {}, {})
-        made.begin(self.sup)
+        self.facts = facts(later=tuple(told("EXITED", number) for number in sent or {}))
+        made.begin(self.sup, self.facts)
         return made
 
     def boot(self) -> list[tuple[str, int, bytes]]:
@@ -182,7 +185,7 @@ class Machine:
         return self.launched()
 
     def launched(self) -> list[tuple[str, int, bytes]]:
-        return [frame for frame in self.bench.sent() if frame[0] in ("SPAWN", "SIGNAL")]
+        return [frame for frame in self.bench.sent() if frame[0] in ("SPAWN", "SIGNAL", "ACK")]
 
     def execed(self, *keys: str) -> None:
         for number, key in enumerate(keys):
@@ -216,17 +219,17 @@ def test_a_launch_that_was_sent_is_not_sent_again(machine: Callable[..., Machine
     assert one.reports == []
 
 
-def test_what_was_sent_and_is_another_launch_today_is_killed(
+def test_what_was_sent_and_is_another_launch_today_is_ended_and_launched(
     machine: Callable[..., Machine],
 ) -> None:
-    one = machine()
-    plan = one.plan({3: payload("web")}, highest=5)
-    assert plan.has_sent(one.sup, do.Launch("web", 3), WEB, payload("web", b"others"), alone=True)
-    assert plan.first == [(WEB, payload("web", b"others"))]
-    plan.end_strays(one.sup)  # and is told of once
-    one.sup.flush()
-    assert one.launched() == [("SIGNAL", 3, SIGKILL)]
-    assert one.reports == ["killing web: it was started by a plan that is out of date"]
+    one = machine(web='command = "/bin/web"\n')
+    one.plan({3: payload("web", b"others")}, highest=5)
+    ended, acknowledged, launched = one.boot()
+    assert (ended, acknowledged[:2]) == (("SIGNAL", 3, SIGKILL), ("ACK", 3))
+    assert (launched[0], launched[1], key_of(launched[2])) == ("SPAWN", 6, "web")
+    assert one.reports == ["ending web: it was started by a plan that is out of date"]
+    assert one.ended == ["web"]
+    assert one.facts.later == []
 
 
 def test_what_nobody_wants_is_killed(machine: Callable[..., Machine]) -> None:
@@ -235,9 +238,12 @@ def test_what_nobody_wants_is_killed(machine: Callable[..., Machine]) -> None:
     assert not plan.has_sent(one.sup, do.Launch("new", 6), WEB, payload("new"), alone=True)
     plan.end_strays(one.sup)
     one.sup.flush()
-    assert one.launched() == [("SIGNAL", 3, SIGKILL), ("SIGNAL", 4, SIGKILL)]
+    assert [frame[:2] for frame in one.launched()] == [
+        ("SIGNAL", 3), ("ACK", 3), ("SIGNAL", 4), ("ACK", 4)
+    ]  # fmt: skip
+    assert one.ended == ["web/0", "db"]
     assert one.reports == [
-        f"killing {key}: it was started by a plan that is out of date" for key in ("web/0", "db")
+        f"ending {key}: it was started by a plan that is out of date" for key in ("web/0", "db")
     ]
     assert one.sup.world.turn.taken == {}  # a start that comes later is a new launch
 
@@ -293,6 +299,19 @@ def told(op: str, launch: int, data: bytes = b"") -> Frame:
 
 def execed(launch: int) -> Frame:
     return told("EXECED", launch, struct.pack("<iIQ", 50, 0, 11))
+
+
+def begun(text: str, found: Facts) -> BootPlan | None:
+    """As if the keeper held the plan that the path names."""
+    path = text.partition(" ")[2]
+    found.stored = {BOOT_PLAN} if os.path.exists(path) else set()
+
+    def fetch(_keeper: Keeper, name: str) -> tuple[int, list[Frame]]:
+        assert name == BOOT_PLAN
+        return os.open(path, os.O_RDONLY), []
+
+    with patch.object(boot_plan, "fetch", fetch):
+        return boot_plan.begun(text, cast("Keeper", None), found)
 
 
 def test_the_first_manager_has_what_was_sent(tmp_path: Path) -> None:
@@ -461,8 +480,9 @@ def test_a_plan_that_is_out_of_date_is_replaced(machine: Callable[..., Machine])
     plan_of(one.path, *old.values())
     one.plan(old, highest=2, ns=5)
     frames = one.boot()
-    assert sorted((op, tag) for op, tag, _ in frames) == [("SIGNAL", 1), ("SIGNAL", 2),
-                                                         ("SPAWN", 3)]
+    assert [(op, tag) for op, tag, _ in frames] == [
+        ("SIGNAL", 1), ("ACK", 1), ("SIGNAL", 2), ("ACK", 2), ("SPAWN", 3), ("SPAWN", 4)
+    ]  # fmt: skip
     one.execed("db", "web")
     found = launches(str(one.path))
     assert sorted(key_of(data) for data in found.values()) == ["db", "web"]
