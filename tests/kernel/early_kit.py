@@ -32,9 +32,12 @@ def plan(*records: Record) -> bytes:
     """Each E without data gets the sum that it is to have."""
     text = b""
     for kind, name, data in records:
-        sum_ = struct.pack("<I", zlib.crc32(text)) if kind == "E" and not data else data
-        text += packed(kind, name, sum_)
+        text += end(text) if kind == "E" and not data else packed(kind, name, data)
     return MAGIC + text
+
+
+def end(text: bytes) -> bytes:
+    return packed("E", "", struct.pack("<I", zlib.crc32(text)))
 
 
 def arguments(*words: str) -> bytes:

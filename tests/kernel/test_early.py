@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +27,7 @@ from tests.kernel.early_kit import (
     Early,
     Record,
     arguments,
+    end,
     entries,
     packed,
     plan,
@@ -331,13 +333,13 @@ def test_a_plan_that_is_too_large_is_none(early: Early) -> None:
 
 def test_a_plan_that_is_cut_off_anywhere_is_none(early: Early) -> None:
     early.spawns = [b"frame"]
-    whole = plan(*early.records(("P", "/", b"\1")))
-    for size in range(len(whole)):
-        early.base = early.home / f"groups-{size}" / "units"
-        early.write(whole.replace(b"/groups/", b"/groups-%d/" % size)[:size])
+    for size in range(MOST):
+        early.base = early.home / f"groups-{size:04}" / "units"
+        whole = plan(*early.records(("P", "/", b"\1")))
+        early.write(whole[:size])
+        if size == len(whole):
+            break
         early.nothing()
-    early.base = early.home / "groups" / "units"
-    early.write(whole)
     assert early.run().sent_ns
 
 
@@ -367,11 +369,11 @@ HUGE = 0xFFFFFFFF
 @pytest.mark.parametrize("ended", [False, True])
 def test_hostile_lengths(early: Early, hostile: bytes, ended: bool) -> None:
     first = packed("G", str(early.base), b"frame") + packed("H", "", HOLDS)
-    early.write(MAGIC + first + hostile + (packed("E") if ended else b""))
+    early.write(MAGIC + first + hostile + (end(first + hostile) if ended else b""))
     early.nothing()
     early.base.rmdir()
     early.base.parent.rmdir()
-    early.write(MAGIC + hostile + first + packed("E"))
+    early.write(MAGIC + hostile + first + end(hostile + first))
     early.nothing()
     assert not early.base.exists()
 
@@ -390,6 +392,29 @@ def test_the_end_is_last(early: Early) -> None:
     early.base = early.home / "others" / "units"
     early.write(plan(*early.records(), ("S", "", b"one more")))
     early.nothing()
+    early.base = early.home / "more" / "units"
+    early.write(plan(*early.records(), ("E", "", b"")))
+    early.nothing()
+
+
+def test_the_sum_is_four_bytes(early: Early) -> None:
+    *body, _ = early.records()
+    whole = plan(*body)
+    right = struct.pack("<I", zlib.crc32(whole[len(MAGIC) :]))
+    for wrong in (right[:3], right + b"\0", right[::-1]):
+        early.write(whole + packed("E", "", wrong))
+        early.nothing()
+        early.base.rmdir()
+        early.base.parent.rmdir()
+    early.write(whole + packed("E", "", right))
+    assert early.run().sent_ns
+
+
+def test_a_plan_without_a_frame_for_itself_is_none(early: Early) -> None:
+    first, _, *rest = early.records()
+    early.write(plan(first, *rest))
+    early.nothing()
+    assert not early.base.exists()
 
 
 @pytest.mark.parametrize("first", [b"", b"UBPLAN1", b"UBPLAN2\0", b"\0" * 8])
@@ -437,18 +462,20 @@ def test_usage(program: str, words: list[str]) -> None:
 
 
 def test_whatever_a_plan_says_the_program_is_executed(early: Early) -> None:
-    """Plans that hold, with bytes changed, taken out, doubled and put in."""
+    """Plans that hold, with bytes changed, taken out, doubled and put in; half of them with a sum
+    that is right for all that."""
     rng = random.Random(5)
     early.spawns = [b"one", b"another"]
     sent = 0
     for number in range(MUTATIONS):
         early.base = early.home / f"groups-{number}" / "units"
-        text = bytearray(plan(*early.records(*all_kinds(early))))
+        *body, last = early.records(*all_kinds(early))
+        text = bytearray(plan(*body) if number % 2 else plan(*body, last))
         for _ in range(rng.randint(1, 3)):
             mutate(rng, text)
-        early.write(bytes(text))
+        early.write(bytes(text) + end(bytes(text[len(MAGIC) :])) * (number % 2))
         sent += bool(early.run().sent_ns)
-    assert sent < MUTATIONS / 2  # most do not hold
+    assert 0 < sent < MUTATIONS / 2  # most do not hold; in others it is a launch that changed
 
 
 def mutate(rng: random.Random, text: bytearray) -> None:

@@ -1,32 +1,20 @@
-"""The compiled boot plan: which launches follow, what became of those that were sent, and what is
-written for the next boot."""
+"""What a boot plan may have in it, what becomes of launches that were sent by one, and what the
+manager that comes after them is told."""
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, cast
-from unittest.mock import patch
+from typing import Any
 
 import pytest
 
-from supervisor.core import graph as graphs
-from supervisor.kernel import wire
-from supervisor.kernel.keeper import Child, Frame, Keeper, child, encoded
-from supervisor.manager import boot_plan, make_boot_plan
-from supervisor.manager.boot import boot
+from supervisor.manager import boot_plan
 from supervisor.manager.boot_plan import (
-    MAGIC,
-    RECORD,
-    BootPlan,
     _follows,
     key_of,
     launches,
 )
-from supervisor.manager.facts import BOOT_PLAN, Facts
-from supervisor.manager.journal import Header
-from supervisor.manager.kernel_line import KernelLine
 from supervisor.model import action as do
 from supervisor.model.sandbox import Network, Sandbox, Secret
 from supervisor.model.unit import (
@@ -45,14 +33,26 @@ from supervisor.model.unit import (
     Stop,
     Unit,
 )
-from tests.unit.manager.kit import Bench
-
-SIGKILL = struct.pack("<ii", 9, 0)
-LAUNCHING, RUNNING, EXITED = (
-    wire.CHILD_STATES[name] for name in ("LAUNCHING", "RUNNING", "EXITED_UNACKED")
+from tests.unit.manager.boot_plan_kit import (
+    DROPPED,
+    ENOENT,
+    EXEC,
+    EXITED,
+    LAUNCHING,
+    PLAIN,
+    RUNNING,
+    SIGKILL,
+    WEB,
+    Machine,
+    began,
+    execed,
+    facts,
+    payload,
+    plan_of,
+    slot,
+    told,
+    with_,
 )
-ENOENT, EXEC = 2, 21
-WEB = Unit("web", command=("/bin/web",))
 
 # Field of Unit -> a value of it, and whether a unit that says so is started by a plan. A new field
 # belongs in here, with what was decided of it.
@@ -89,10 +89,6 @@ FIELDS: dict[str, tuple[Any, bool]] = {
     "attach": (("tail",), False),
     "agent": (Agent(), False),
 }
-
-
-def with_(**values: Any) -> Unit:
-    return Unit(**{"name": "web", "command": ("/bin/web",), **values})
 
 
 @pytest.mark.parametrize("field", Unit.__struct_fields__)
@@ -133,65 +129,6 @@ def test_whether_its_launch_follows(unit: Unit, follows: bool) -> None:
     assert _follows(unit) is follows
 
 
-# --- what was sent --------------------------------------------------------------------------
-
-
-def payload(key: str, rest: bytes = b"steps") -> bytes:
-    return key.encode() + b"\0" + rest
-
-
-def record(kind: str, data: bytes = b"", text: bytes = b"\0") -> bytes:
-    return RECORD.pack(ord(kind), len(text), len(data)) + text + data
-
-
-def plan_of(path: Path, *payloads: bytes) -> str:
-    """A plan file with these launches, and records that are nobody's business here."""
-    frames = [encoded("SPAWN", number, one) for number, one in enumerate(payloads, 1)]
-    others = record("G", b"frame", b"/groups\0") + record("F", b"S" * 99, b"/etc/passwd\0")
-    path.write_bytes(MAGIC + others + b"".join(record("S", f) for f in frames) + record("E"))
-    return str(path)
-
-
-class Machine:
-    """A manager that has not booted yet, with a unit directory of its own."""
-
-    def __init__(self, home: Path, **files: str) -> None:
-        self.home = home
-        self.units = home / "u"
-        self.units.mkdir(exist_ok=True)
-        for name, text in files.items():
-            (self.units / f"{name}.toml").write_text(text)
-        self.path = home / "state" / "boot-plan"
-        self.bench = Bench(home, header=Header(seed=1), line=KernelLine(""))
-        self.bench.tracker.base = "/sys/fs/cgroup/unboxed/units"  # type: ignore[attr-defined]
-        self.sup = self.bench.sup
-        self.reports = self.bench.reports
-        self.ended: list[str] = []  # groups of which nothing was left
-        self.bench.tracker.end = self.ended.append  # type: ignore[attr-defined]
-
-    def plan(self, sent: dict[int, bytes] | None = None, highest: int = 0, ns: int = 0) -> BootPlan:
-        made = BootPlan(str(self.path), ns, highest, sent or {}, {})
-        self.facts = facts(later=tuple(told("EXITED", number) for number in sent or {}))
-        made.begin(self.sup, self.facts)
-        return made
-
-    def boot(self) -> list[tuple[str, int, bytes]]:
-        """As main does it; the frames about launches."""
-        plan = self.sup.boot_plan
-        assert plan is not None
-        boot(self.sup, [])
-        plan.end_strays(self.sup)
-        self.sup.turn()
-        return self.launched()
-
-    def launched(self) -> list[tuple[str, int, bytes]]:
-        return [frame for frame in self.bench.sent() if frame[0] in ("SPAWN", "SIGNAL", "ACK")]
-
-    def execed(self, *keys: str) -> None:
-        for number, key in enumerate(keys):
-            self.bench.execed(key, 100 + number)
-
-
 @pytest.fixture
 def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
     made: list[Machine] = []
@@ -215,46 +152,68 @@ def test_a_launch_that_was_sent_is_not_sent_again(machine: Callable[..., Machine
     assert plan.first == [(WEB, payload("web"))]
     plan.end_strays(one.sup)
     one.sup.flush()
-    assert one.launched() == []
+    assert [frame[:2] for frame in one.launched()] == [DROPPED]
     assert one.reports == []
+
+
+OUT_OF_DATE = "it was started by a plan that is out of date"
 
 
 def test_what_was_sent_and_is_another_launch_today_is_ended_and_launched(
     machine: Callable[..., Machine],
 ) -> None:
-    one = machine(web='command = "/bin/web"\n')
-    one.plan({3: payload("web", b"others")}, highest=5)
-    ended, acknowledged, launched = one.boot()
-    assert (ended, acknowledged[:2]) == (("SIGNAL", 3, SIGKILL), ("ACK", 3))
-    assert (launched[0], launched[1], key_of(launched[2])) == ("SPAWN", 6, "web")
-    assert one.reports == ["ending web: it was started by a plan that is out of date"]
-    assert one.ended == ["web"]
-    assert one.facts.later == []
+    one = machine(web=PLAIN)
+    one.plan({3: payload("web")}, highest=5)
+    frames = one.boot()
+    assert frames[:2] == [("SIGNAL", 3, SIGKILL), ("ACK", 3, b"")]
+    assert [(op, tag) for op, tag, _ in frames[2:]] == [("SPAWN", 6), DROPPED]
+    assert one.ended == ["web"]  # and whatever it had started
+    assert one.reports == [f"ending web: {OUT_OF_DATE}"]
 
 
-def test_what_nobody_wants_is_killed(machine: Callable[..., Machine]) -> None:
-    one = machine()
-    plan = one.plan({3: payload("web/0"), 4: payload("db")}, highest=5)
-    assert not plan.has_sent(one.sup, do.Launch("new", 6), WEB, payload("new"), alone=True)
-    plan.end_strays(one.sup)
-    one.sup.flush()
-    assert [frame[:2] for frame in one.launched()] == [
-        ("SIGNAL", 3), ("ACK", 3), ("SIGNAL", 4), ("ACK", 4)
+def test_what_no_unit_is_of_any_more_is_ended(machine: Callable[..., Machine]) -> None:
+    one = machine(db=PLAIN + 'user = "nobody"\n', more=PLAIN + "instances = 2\nautostart = false\n")
+    one.plan({3: payload("web/0"), 4: payload("db"), 5: payload("more/1")}, highest=5)
+    frames = [(op, tag) for op, tag, _ in one.boot()]
+    assert frames == [
+        ("SIGNAL", 3), ("ACK", 3), ("SIGNAL", 4), ("ACK", 4), ("SIGNAL", 5), ("ACK", 5),
+        ("SPAWN", 6), DROPPED,
     ]  # fmt: skip
-    assert one.ended == ["web/0", "db"]
-    assert one.reports == [
-        f"ending {key}: it was started by a plan that is out of date" for key in ("web/0", "db")
-    ]
+    assert one.ended == ["web/0", "db", "more/1"]
+    assert one.reports == [f"ending {key}: {OUT_OF_DATE}" for key in one.ended]
+
+
+def test_what_nobody_wants_is_ended(machine: Callable[..., Machine]) -> None:
+    first = machine(web=PLAIN)
+    first.plan()
+    [(_, _, same), _] = first.boot()
+    (first.units / "web.toml").write_text(PLAIN + "autostart = false\n")
+    one = machine()
+    plan = one.plan({3: same}, highest=5)
+    assert [(op, tag) for op, tag, _ in one.boot()] == [("SIGNAL", 3), ("ACK", 3), DROPPED]
+    assert one.reports == [f"ending web: {OUT_OF_DATE}"]
     assert one.sup.world.turn.taken == {}  # a start that comes later is a new launch
+    assert plan.sent == {}
 
 
-@pytest.mark.parametrize("why", ["booted", "job", "not alone", "user"])
+def test_who_does_not_end_is_not_waited_for_for_ever(
+    machine: Callable[..., Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(boot_plan, "_PATIENCE_S", 0)
+    one = machine()
+    one.plan({3: payload("web")}, highest=5)._facts.later.clear()
+    assert [(op, tag) for op, tag, _ in one.boot()] == [("SIGNAL", 3), DROPPED]
+
+
+@pytest.mark.parametrize("why", ["booted", "job", "not alone", "user", "transient"])
 def test_what_does_not_go_into_the_next_plan(machine: Callable[..., Machine], why: str) -> None:
     one = machine()
     plan = one.plan()
     one.sup.header.booted = why == "booted"
     launch = do.Launch("web", 1, "after" if why == "job" else "")
     unit = with_(user="www") if why == "user" else WEB
+    if why == "transient":
+        unit = with_(source=f"{one.sup.paths.transient_units}/web.toml")
     alone = why != "not alone"
     assert not plan.has_sent(one.sup, launch, unit, payload("web"), alone=alone)
     assert plan.first == []
@@ -266,59 +225,11 @@ def test_without_a_time_there_is_no_mark(machine: Callable[..., Machine]) -> Non
     assert "plan" not in one.sup.marks
 
 
-# --- what a manager is told -----------------------------------------------------------------
-
-
-def slot(
-    key: str, launch: int, state: int, error: int = 0, pid: int = 50
-) -> tuple[Child, Frame]:
-    """A child as the keeper tells of it, and what it wrote of it."""
-    ended = state == EXITED
-    row = Frame("CHILD", launch, struct.pack(
-        "<iIQQiiIIIhh", pid, state, 11, 22 if ended else 0, 1 if ended else 0, 127 if error else 0,
-        0, 0, 0, EXEC if error else 0, error,
-    ) + key.encode() + b"\0", ())  # fmt: skip
-    return child(row), row
-
-
-def facts(
-    *slots: tuple[Child, Frame], highest: int | None = None, later: tuple[Frame, ...] = ()
-) -> Facts:
-    made = Facts.__new__(Facts)
-    made.children = [one for one, _ in slots]
-    made.rows = [row for _, row in slots]
-    made.stored = set()
-    made.highest = max([0, *(one.launch for one in made.children)]) if highest is None else highest
-    made.later = list(later)
-    return made
-
-
-def told(op: str, launch: int, data: bytes = b"") -> Frame:
-    return Frame(op, launch, data, ())
-
-
-def execed(launch: int) -> Frame:
-    return told("EXECED", launch, struct.pack("<iIQ", 50, 0, 11))
-
-
-def begun(text: str, found: Facts) -> BootPlan | None:
-    """As if the keeper held the plan that the path names."""
-    path = text.partition(" ")[2]
-    found.stored = {BOOT_PLAN} if os.path.exists(path) else set()
-
-    def fetch(_keeper: Keeper, name: str) -> tuple[int, list[Frame]]:
-        assert name == BOOT_PLAN
-        return os.open(path, os.O_RDONLY), []
-
-    with patch.object(boot_plan, "fetch", fetch):
-        return boot_plan.begun(text, cast("Keeper", None), found)
-
-
 def test_the_first_manager_has_what_was_sent(tmp_path: Path) -> None:
     path = plan_of(tmp_path / "plan", payload("web"), payload("db"))
     later = (execed(1), execed(2))
     known = facts(slot("web", 1, RUNNING), slot("db", 2, RUNNING), later=later)
-    plan = begun(f"1234 {path}", known)
+    plan = began(f"1234 {path}", path, known)
     assert plan is not None
     assert (plan.path, plan.sent_ns) == (path, 1234)
     assert plan.sent == {1: payload("web"), 2: payload("db")}
@@ -327,13 +238,13 @@ def test_the_first_manager_has_what_was_sent(tmp_path: Path) -> None:
 
 def test_the_path_of_a_plan_may_have_blanks(tmp_path: Path) -> None:
     path = plan_of(tmp_path / "a plan of ours", payload("web"))
-    plan = begun(f"1 {path}", facts(slot("web", 1, LAUNCHING)))
+    plan = began(f"1 {path}", path, facts(slot("web", 1, LAUNCHING)))
     assert plan is not None
     assert plan.sent == {1: payload("web")}
 
 
 def test_where_nothing_was_sent_the_plan_is_not_even_read(tmp_path: Path) -> None:
-    plan = begun(f"0 {tmp_path}/absent/plan", facts())
+    plan = began(f"0 {tmp_path}/absent/plan", "", facts())
     assert plan is not None
     assert (plan.sent, plan.sent_ns, plan.path) == ({}, 0, f"{tmp_path}/absent/plan")
 
@@ -341,7 +252,7 @@ def test_where_nothing_was_sent_the_plan_is_not_even_read(tmp_path: Path) -> Non
 def test_a_second_manager_does_not_know_when_but_what(tmp_path: Path) -> None:
     path = plan_of(tmp_path / "plan", payload("web"), payload("db"), payload("once"))
     known = facts(slot("web", 1, RUNNING), slot("once", 3, EXITED))  # db: acknowledged, or refused
-    plan = begun(f"0 {path}", known)
+    plan = began(f"0 {path}", path, known)
     assert plan is not None
     assert plan.sent == {1: payload("web"), 3: payload("once")}
     assert [frame.op for frame in known.later] == ["EXECED", "EXECED", "EXITED"]
@@ -349,27 +260,27 @@ def test_a_second_manager_does_not_know_when_but_what(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "1234", "0 "])
 def test_unboxed_early_said_nothing(text: str) -> None:
-    assert begun(text, facts()) is None
+    assert began(text, "", facts()) is None
 
 
 def test_launches_beyond_the_plan_are_not_of_it(tmp_path: Path) -> None:
     path = plan_of(tmp_path / "plan", payload("web"))
-    assert begun(f"1 {path}", facts(slot("web", 1, RUNNING), highest=2)) is None
-    assert begun(f"1 {path}", facts(slot("web", 1, RUNNING), slot("db", 2, RUNNING))) is None
-    assert begun(f"1 {tmp_path}/absent", facts(slot("web", 1, RUNNING))) is None
+    assert began(f"1 {path}", path, facts(slot("web", 1, RUNNING), highest=2)) is None
+    assert began(f"1 {path}", path, facts(slot("web", 1, RUNNING), slot("db", 2, RUNNING))) is None
+    assert began(f"1 {tmp_path}/absent", "", facts(slot("web", 1, RUNNING))) is None
 
 
 @pytest.mark.parametrize("key", ["db", "web/0", "", "web:before:1"])
 def test_a_child_of_another_key_is_not_of_the_plan(tmp_path: Path, key: str) -> None:
     path = plan_of(tmp_path / "plan", payload("web"))
-    assert begun(f"1 {path}", facts(slot(key, 1, RUNNING))) is None
+    assert began(f"1 {path}", path, facts(slot(key, 1, RUNNING))) is None
 
 
 def test_what_was_refused_is_tried_again(tmp_path: Path) -> None:
     path = plan_of(tmp_path / "plan", payload("web"), payload("db"))
     later = (told("REFUSED", 2), execed(1), told("SIGNALLED", 0))
     known = facts(slot("web", 1, RUNNING), highest=2, later=later)
-    plan = begun(f"1 {path}", known)
+    plan = began(f"1 {path}", path, known)
     assert plan is not None
     assert plan.sent == {1: payload("web")}
     assert known.later == [later[1], later[2]]
@@ -401,7 +312,7 @@ def test_what_another_manager_was_told_is_told_again(
     one, row = slot("web", 2, state, error)
     later = [execed(1), *(execed(2) if op == "EXECED" else told(op, 2) for op in now)]
     known = facts(slot("db", 1, RUNNING), (one, row), later=tuple(later))
-    assert begun(f"0 {path}", known) is not None
+    assert began(f"0 {path}", path, known) is not None
     assert known.later[len(missed) :] == later
     found = known.later[: len(missed)]
     assert [(frame.op, frame.tag) for frame in found] == [(op, 2) for op in missed]
@@ -425,229 +336,3 @@ def test_launches_of_a_plan(tmp_path: Path) -> None:
     path.write_bytes(b"")
     assert launches(str(path)) == {}
     assert [key_of(one) for one in wanted.values()] == ["web", "db"]
-
-
-# --- the next boot's ------------------------------------------------------------------------
-
-PLAIN = 'command = ["/bin/true"]\n'
-
-
-def kinds(path: Path) -> list[str]:
-    return [kind for kind, _, _ in records(path)]
-
-
-def records(path: Path) -> list[tuple[str, str, bytes]]:
-    data, at, found = path.read_bytes(), len(MAGIC), []
-    assert data.startswith(MAGIC)
-    while at < len(data):
-        kind, text, size = RECORD.unpack_from(data, at)
-        at += RECORD.size + text + size
-        name = data[at - text - size : at - size]
-        assert name[-1:] == b"\0"
-        found.append((chr(kind), name[:-1].decode(), data[at - size : at]))
-    return found
-
-
-def test_one_boot_makes_the_plan_of_the_next_and_that_starts_nothing_twice(
-    machine: Callable[..., Machine],
-) -> None:
-    first = machine(web=PLAIN + "instances = 2\n", db=PLAIN)
-    first.plan()
-    spawned = first.boot()
-    assert [op for op, _, _ in spawned] == ["SPAWN"] * 3
-    assert not first.path.exists()
-    first.execed("web/0", "web/1")
-    assert not first.path.exists()  # it waits for db
-    first.execed("db")
-    assert launches(str(first.path)) == {tag: data for _, tag, data in spawned}
-    assert first.path.stat().st_mode & 0o777 == 0o600
-    assert first.sup.boot_plan is None
-
-    second = machine()
-    sent = launches(str(second.path))
-    text = second.path.read_bytes()
-    second.plan(sent, highest=3, ns=5)
-    assert second.boot() == []
-    second.execed("web/0", "web/1", "db")
-    assert second.reports == []
-    assert second.path.read_bytes() == text
-
-
-def test_a_plan_that_is_out_of_date_is_replaced(machine: Callable[..., Machine]) -> None:
-    one = machine(web=PLAIN, db=PLAIN)
-    old = {1: payload("db"), 2: payload("gone")}
-    one.path.parent.mkdir(exist_ok=True)
-    plan_of(one.path, *old.values())
-    one.plan(old, highest=2, ns=5)
-    frames = one.boot()
-    assert [(op, tag) for op, tag, _ in frames] == [
-        ("SIGNAL", 1), ("ACK", 1), ("SIGNAL", 2), ("ACK", 2), ("SPAWN", 3), ("SPAWN", 4)
-    ]  # fmt: skip
-    one.execed("db", "web")
-    found = launches(str(one.path))
-    assert sorted(key_of(data) for data in found.values()) == ["db", "web"]
-    assert sorted(found) == [1, 2]
-
-
-def test_a_plan_of_nothing_is_removed(machine: Callable[..., Machine]) -> None:
-    one = machine(web=PLAIN + 'user = "nobody"\n')
-    one.path.parent.mkdir(exist_ok=True)
-    plan_of(one.path, payload("web"))
-    one.plan()
-    one.boot()
-    one.execed("web")
-    assert not one.path.exists()
-
-
-def test_without_cgroups_there_is_no_plan(machine: Callable[..., Machine]) -> None:
-    one = machine(web=PLAIN)
-    one.bench.tracker.name = "session"
-    one.bench.tracker.started = lambda *_: None  # type: ignore[attr-defined]
-    one.plan()
-    one.boot()
-    one.execed("web")
-    assert one.sup.boot_plan is None
-    assert not one.path.exists()
-
-
-def test_units_that_were_changed_meanwhile_make_no_plan(machine: Callable[..., Machine]) -> None:
-    one = machine(web=PLAIN)
-    one.plan()
-    one.boot()
-    (one.units / "web.toml").write_text(PLAIN + 'description = "new"\n')
-    one.execed("web")
-    assert one.sup.boot_plan is None
-    assert not one.path.exists()
-
-
-def test_a_machine_that_goes_down_makes_no_plan(machine: Callable[..., Machine]) -> None:
-    one = machine(web=PLAIN)
-    one.plan()
-    one.boot()
-    one.sup.world.closing_ns = 1
-    one.execed("web")
-    assert not one.path.exists()
-
-
-def test_a_plan_that_cannot_be_written_is_told_of(machine: Callable[..., Machine]) -> None:
-    one = machine(web=PLAIN)
-    (one.home / "state").write_text("no directory")
-    one.plan()
-    one.boot()
-    one.execed("web")
-    assert one.reports == [
-        f"cannot write {one.home}/state: File exists; the next boot waits for the manager"
-    ]
-
-
-@pytest.mark.parametrize(
-    "text",
-    ['needs.after = ["db"]\n', 'needs.wants = ["db"]\n', 'needs.requires = ["db"]\n'],
-)
-def test_who_may_have_to_wait_for_another_is_not_planned(
-    machine: Callable[..., Machine], text: str
-) -> None:
-    """db is skipped in this boot. It may not be in the next, and nobody looks."""
-    one = machine(
-        web=PLAIN + text, plain=PLAIN,
-        db=PLAIN + 'conditions.path_exists = ["/absent/for/ever"]\n',
-    )  # fmt: skip
-    one.plan()
-    assert sorted(key_of(data) for _, _, data in one.boot()) == ["plain", "web"]
-    one.execed("plain", "web")
-    assert [key_of(data) for data in launches(str(one.path)).values()] == ["plain"]
-
-
-def test_who_conflicts_with_another_is_not_planned() -> None:
-    units = [with_(needs=Needs(conflicts=("db",))), with_(name="db"), with_(name="plain")]
-    graph = graphs.build({unit.name: unit for unit in units})
-    found = [make_boot_plan._waits_for_nobody(graph, unit.name) for unit in units]
-    assert found == [False, False, True]
-
-
-def test_what_a_plan_was_made_from_is_in_it(machine: Callable[..., Machine]) -> None:
-    one = machine(web=PLAIN + 'conditions.path_exists = ["/", "!/absent"]\n')
-    drop_ins = one.units / "web.toml.d"
-    drop_ins.mkdir()
-    (drop_ins / "a.toml").write_text('description = "more"\n')
-    one.plan()
-    one.boot()
-    one.execed("web")
-    found = records(one.path)
-    assert kinds(one.path)[0] == "G"
-    assert found[0][1] == "/sys/fs/cgroup/unboxed/units"
-    assert found[0][2] == encoded("PUT", 1 << 56, b"cgroup\0", 1)
-    assert kinds(one.path)[-2:] == ["S", "E"]
-    assert ("D", str(one.units), struct.pack("<i", 2)) in found
-    assert ("F", str(one.units / "web.toml"), (one.units / "web.toml").read_bytes()) in found
-    assert ("D", str(drop_ins), struct.pack("<i", 1)) in found
-    assert ("F", str(drop_ins / "a.toml"), b'description = "more"\n') in found
-    assert ("F", "/etc/passwd", Path("/etc/passwd").read_bytes()) in found
-    assert ("P", "/", b"\1") in found
-    assert ("P", "/absent", b"\0") in found
-    assert not [text for _, text, _ in found if text.startswith(one.sup.paths.transient_units)]
-
-
-def test_the_files_of_unit_directories(tmp_path: Path) -> None:
-    """What is neither file nor directory is not read by us either; it has to stay as it is."""
-    (tmp_path / "web.toml").write_text("web")
-    (tmp_path / "other.txt").write_text("")
-    (tmp_path / "web.toml.d").mkdir()
-    (tmp_path / "web.toml.d" / "a.toml").write_text("a")
-    (tmp_path / "web.toml.d.off").mkdir()  # not to be renamed unseen
-    (tmp_path / "web.toml.d.off" / "b.toml").write_text("b")
-    (tmp_path / "link.toml").symlink_to("web.toml")  # nor to be replaced by what it points to
-    os.mkfifo(tmp_path / "fifo")
-    absent = f"{tmp_path}/absent"
-    at = str(tmp_path)
-    assert [*make_boot_plan._files([at, absent])] == [
-        ("D", at, struct.pack("<i", 6)),
-        ("F", f"{at}/fifo", b"\0"),  # no plan with it holds
-        ("F", f"{at}/link.toml", b"\0"),
-        ("F", f"{at}/other.txt", b""),
-        ("F", f"{at}/web.toml", b"web"),
-        ("D", f"{at}/web.toml.d", struct.pack("<i", 1)),
-        ("F", f"{at}/web.toml.d/a.toml", b"a"),
-        ("D", f"{at}/web.toml.d.off", struct.pack("<i", 1)),
-        ("D", absent, struct.pack("<i", -1)),
-    ]
-
-
-def test_the_paths_that_a_launch_depends_on(tmp_path: Path) -> None:
-    first, second, third = (tmp_path / name for name in ("1", "2", "3"))
-    for folder in (second, third):
-        folder.mkdir()
-        (folder / "web").touch(0o755)
-    path = f"{first}:{second}:{third}"
-    conditions = Conditions(path_exists=("/a", "!/b"))
-    unit = with_(command=("web", "/x"), env=(("PATH", path),), conditions=conditions)
-    assert [*make_boot_plan._paths(unit)] == [
-        ("/a", True), ("/b", False), (f"{first}/web", False), (f"{second}/web", True)
-    ]  # fmt: skip
-    assert [*make_boot_plan._paths(WEB)] == []  # it says where
-    usual = [*make_boot_plan._paths(with_(command=("sh",)))]
-    assert usual[-1][1]
-    assert [there for _, there in usual[:-1]] == [False] * (len(usual) - 1)
-
-
-def test_a_plan_is_written_only_where_it_is_another(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "plan"
-    make_boot_plan._write(str(path), b"one")
-    assert path.read_bytes() == b"one"
-    before = path.stat()
-    assert before.st_mode & 0o777 == 0o600
-    make_boot_plan._write(str(path), b"one")
-    assert path.stat() == before
-    make_boot_plan._write(str(path), b"two")
-    assert path.read_bytes() == b"two"
-    assert path.stat().st_ino != before.st_ino  # in its place: whoever has it mapped keeps it
-    assert [entry.name for entry in path.parent.iterdir()] == ["plan"]
-
-
-def test_what_lies_in_the_way_of_a_new_plan_is_not_followed(tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.write_bytes(b"precious")
-    (tmp_path / "plan.new").symlink_to(other)
-    with pytest.raises(OSError, match="symbolic"):
-        make_boot_plan._write(str(tmp_path / "plan"), b"text")
-    assert other.read_bytes() == b"precious"
