@@ -363,7 +363,7 @@ HUGE = 0xFFFFFFFF
         head("F", HUGE, HUGE) + b"\0",
         head("F", 1 << 31, 1 << 31) + b"\0",
         head("S", 1, 2) + b"\0x",
-        head("S", 1, HUGE) + b"\0",
+        head("S", 1, 1 << 30) + b"\0",
         head("P", 7, 1) + b"/absent" + b"\0",  # whose NUL is what follows
         packed("S", "", b"x") + b"trailing",
     ],
