@@ -1,9 +1,10 @@
 """The compiled boot plan: what a boot starts first, sent by unboxed-early before the manager is up.
 
-Law: a plan saves time and changes nothing else. The manager decides everything as it always does;
-where its decision is the very frame that was sent, there is nothing left to send. What was sent and
-is decided otherwise, or not at all, is killed. make_boot_plan.py makes a plan, programs/early.c
-sends it, and both say what of.
+Law: a plan saves time and changes nothing else. What was sent and is not the very frame that would
+be sent today is ended before anything is decided. Then the manager decides everything as it always
+does; where it decides a launch that was sent, there is nothing left to send, and what it decides
+nothing about is ended too. make_boot_plan.py makes a plan, programs/early.c sends it, and both say
+what of.
 """
 from __future__ import annotations
 
@@ -60,7 +61,8 @@ class BootPlan:
 
     def begin(self, sup: Supervisor, facts: Facts) -> None:
         sup.boot_plan, self._facts = self, facts
-        sup.settled.append(lambda: self._settle(sup))
+        self._look = lambda: self._settle(sup)
+        sup.settled.append(self._look)
         turn = sup.world.turn
         turn.next_launch = self._highest
         turn.taken = {key_of(payload): number for number, payload in self.sent.items()}
@@ -117,7 +119,7 @@ class BootPlan:
 
     def _settle(self, sup: Supervisor) -> None:
         """At the end of a turn. Once all that was to start has started, the next plan is made."""
-        if sup.boot_plan is not self or not sup.header.booted:
+        if not sup.header.booted:
             return
         instances = sup.world.instances
         slow = instances.get(self._slow)
@@ -127,6 +129,7 @@ class BootPlan:
         if self._slow:
             return
         sup.boot_plan = None
+        sup.settled = [one for one in sup.settled if one is not self._look]
         if not sup.world.closing_ns:
             from supervisor.manager.make_boot_plan import keep
 
@@ -166,7 +169,8 @@ def launches(plan: str | int) -> dict[int, bytes]:
     if it cannot be read."""
     try:
         with open(plan, "rb") as file:
-            data = os.pread(file.fileno(), MOST, 0)
+            size = os.fstat(file.fileno()).st_size
+            data = os.pread(file.fileno(), min(size, MOST), 0)
     except OSError:
         return {}
     found: dict[int, bytes] = {}
@@ -187,10 +191,10 @@ def key_of(payload: bytes) -> str:
 def _follows(unit: Unit) -> bool:
     """Whether its launch follows from its definition and facts that unboxed-early can look at."""
     conditions = unit.conditions
-    word = unit.command[0]
+    word = "".join(unit.command[:1])  # a group has none
     searched = "" if "/" in word else word + dict(unit.env).get("PATH", "")
     return (
-        _KEYS.issuperset(to_builtins(unit)) and unit.sandbox in (None, _OPEN)
+        word != "" and _KEYS.issuperset(to_builtins(unit)) and unit.sandbox in (None, _OPEN)
         and unit.start.ready.kind in ("exec", "exit") and not unit.start.before
         and "{" not in searched and unit.instances != CORES
         and conditions.kernel_cmdline == conditions.host == () and conditions.first_boot is None

@@ -120,6 +120,7 @@ def test_every_key_is_decided_upon(field: str) -> None:
         (with_(conditions=Conditions(host=("a*",))), False),
         (with_(conditions=Conditions(first_boot=True)), False),
         (with_(conditions=Conditions(first_boot=False)), False),
+        (with_(kind="group", command=()), False),
         (with_(instances=CORES), False),  # another number of CPUs, other launches
         (with_(command=("web-{instance}",)), False),  # another program for each
         (with_(command=("web",), env=(("PATH", "/srv/{unit}"),)), False),
