@@ -53,7 +53,7 @@ def own_package(home: Path, how: str) -> dict[str, str | Path]:
 def with_own_manager(lines: list[str]) -> list[str]:
     """The boot arguments of such a machine."""
     at = next(i for i, line in enumerate(lines) if line.endswith("/manager/__main__.py"))
-    return ["--", PYTHON, *lines[2:at], SCRIPT, *lines[at + 1 :]]
+    return [*lines[: at - 3], PYTHON, *lines[at - 2 : at], SCRIPT, *lines[at + 1 :]]
 
 
 @pytest.mark.parametrize("how", DAMAGE)
