@@ -66,8 +66,8 @@ def keep(sup: Supervisor, plan: BootPlan) -> None:
     except OSError as exc:
         if exc.errno == EROFS:
             return  # and so it will be at the next boot
-        sup.report(f"cannot write {exc.filename or plan.path}: {exc.strerror}; the next boot waits"
-                   " for the manager")
+        sup.report(f"cannot make the boot plan: {exc.filename or plan.path}: {exc.strerror}; the"
+                   " next boot waits for the manager")
 
 
 def _waits_for_nobody(graph: Graph, name: str) -> bool:
@@ -83,8 +83,7 @@ def _plan(sup: Supervisor, units: list[Unit], first: list[bytes]) -> bytes | Non
     today = read_units(sup.paths.units).units
     if today != sup.world.graph.units or files != [*_files(folders)]:
         return None
-    others = map(os.path.realpath, (supervisor.__file__, _USERS))
-    files += [("F", path, _content(path)) for path in others]
+    files += map(_file, (supervisor.__file__, _USERS))
     base: str = sup.tracker.base  # type: ignore[attr-defined]
     ours = is_ours()
     records: list[Record] = [
@@ -145,6 +144,15 @@ def _files(folders: list[str]) -> Iterator[Record]:
                 yield from _files([path])
             else:  # not to be given such a name unseen
                 yield "D", path, _count(os.listdir(path))
+
+
+def _file(path: str) -> Record:
+    """Wherever it is; a small system has no users."""
+    path = os.path.realpath(path)
+    try:
+        return "F", path, _content(path)
+    except FileNotFoundError:
+        return "P", path, b"\0"
 
 
 def _count(names: list[str] | None) -> bytes:

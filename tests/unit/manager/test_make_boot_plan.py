@@ -149,7 +149,8 @@ def test_a_plan_that_cannot_be_written_is_told_of(machine: Callable[..., Machine
     one.boot()
     one.execed("web")
     assert one.reports == [
-        f"cannot write {one.home}/state: File exists; the next boot waits for the manager"
+        f"cannot make the boot plan: {one.home}/state: File exists; the next boot waits for the"
+        " manager"
     ]
 
 
@@ -268,3 +269,15 @@ def test_what_lies_in_the_way_of_a_new_plan_is_not_followed(tmp_path: Path) -> N
     with pytest.raises(OSError, match="symbolic"):
         make_boot_plan._write(str(tmp_path / "plan"), b"text")
     assert other.read_bytes() == b"precious"
+
+
+def test_a_small_system_has_no_users(
+    machine: Callable[..., Machine], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    absent = tmp_path / "passwd"
+    monkeypatch.setattr(make_boot_plan, "_USERS", str(absent))
+    one = machine(web=PLAIN)
+    one.plan()
+    one.boot()
+    one.execed("web")
+    assert ("P", str(absent), b"\0") in records(one.path)
