@@ -148,10 +148,10 @@ def test_a_plan_that_cannot_be_written_is_told_of(machine: Callable[..., Machine
     one.plan()
     one.boot()
     one.execed("web")
-    assert one.reports == [
+    assert one.reports == [(
         f"cannot make the boot plan: {one.home}/state: File exists; the next boot waits for the"
         " manager"
-    ]
+    )]  # fmt: skip
 
 
 @pytest.mark.parametrize(
