@@ -53,7 +53,8 @@ def chosen(guest: Guest, wants: Callable[[str], bool]) -> list[images.Init]:
     at also the machines with udev, and not those that have neither logs nor states."""
     found = [init for init in images.INITS if wants(init.name) and Path(init.needs).exists()]
     if guest.settle_s:
-        return [init for init in found if init.name.startswith(("unboxed", "systemd"))]
+        ours = ("unboxed", "systemd")
+        return [i for i in found if i.name.startswith(ours) and (i.keeps or i.name[0] != "u")]
     return [init for init in found if not init.whole]
 
 

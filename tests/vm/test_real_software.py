@@ -4,6 +4,7 @@ The tests are one life of a machine, in this order: it boots, works, boots again
 """
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -199,6 +200,10 @@ def test_everything_is_there_again_after_a_reboot(again: Server) -> None:
     assert records.count("reboot ") == 2, records
     assert records.count("shutdown ") == 1, records
     assert "recovery" not in again.console()
+    report = json.loads(again.run("unboxed boot-report --json"))
+    done = {step["name"]: step["done_ns"] for step in report["steps"]}
+    ran = {unit["key"]: unit["launching_ns"] for unit in report["units"]}
+    assert done["plan"] <= ran["filesystems"] < done["imports"]  # before there was a manager
 
 
 def test_it_stops_in_order_and_its_file_system_is_clean(again: Server, image: Path) -> None:
