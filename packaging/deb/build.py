@@ -174,6 +174,7 @@ def binary(name: str, place: Path, to: Path) -> None:
                  to / "wire.h"], check=True)
             words += ["-static", "-I", to, *sorted(sources.glob("*.c"))]
         else:
+            words += ["-static"] * (name == "unboxed-early")
             words.append(ROOT / "supervisor/programs" / f"{name.removeprefix('unboxed-')}.c")
         subprocess.run(words, check=True)
         (to / "wire.h").unlink(missing_ok=True)

@@ -201,7 +201,7 @@ def test_everything_is_there_again_after_a_reboot(again: Server) -> None:
     assert records.count("shutdown ") == 1, records
     assert "recovery" not in again.console()
     report = json.loads(again.run("unboxed boot-report --json"))
-    done = {step["name"]: step["done_ns"] for step in report["steps"]}
+    done = {step["name"]: step["to_ns"] for step in report["steps"]}
     ran = {unit["key"]: unit["launching_ns"] for unit in report["units"]}
     assert done["plan"] <= ran["filesystems"] < done["imports"]  # before there was a manager
 
