@@ -136,10 +136,11 @@ class Machine:
         sup.world.end(power, cause, sup.now(), within_ns)
         if force:
             sup.world.kill_all(sup.now())
+        self.settle()  # before the first unit is stopped
 
     def settle(self) -> None:
-        """At the end of a turn. Whoever decided that the machine goes down: have it written down,
-        and the keeper see to it."""
+        """Also at the end of each turn. Whoever decided that the machine goes down: have it written
+        down, and the keeper see to it."""
         sup, world = self._sup, self._sup.world
         if not world.closing_ns:
             return
@@ -149,13 +150,7 @@ class Machine:
         if self._told == (due, power):
             return
         now = sup.now()
-        if self._told is None:
-            left = duration_text(-((now - world.closing_ns) // SECOND_NS) * SECOND_NS)
-            sup.report(f"{DOING[power]}: stopping everything in order, within {left}")
-            self._tell_ns = sup.machine_ns = now + PATIENCE_NS
-        elif self._told[1] != power:
-            sup.report(f"{DOING[power]} instead")
-        self._told = due, power
+        before, self._told = self._told, (due, power)
         sup.header.ending, sup.header.exit_by_ns = power, due
         sup.header.closing_ns = world.closing_ns  # there may have been nothing to stop
         try:
@@ -166,6 +161,12 @@ class Machine:
         payload = wait.to_bytes(4, "little") + ACTIONS[power].to_bytes(4, "little")
         sup.keeper.send("EXIT_BY", 0, payload)
         sup.flush()
+        if before is None:
+            left = duration_text(-((now - world.closing_ns) // SECOND_NS) * SECOND_NS)
+            sup.report(f"{DOING[power]}: stopping everything in order, within {left}")
+            self._tell_ns = sup.machine_ns = now + PATIENCE_NS
+        elif before[1] != power:
+            sup.report(f"{DOING[power]} instead")
 
     @property
     def power(self) -> Power:

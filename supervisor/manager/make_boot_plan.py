@@ -10,6 +10,7 @@ that is still the same. Its records, in this order (programs/early.c reads them)
     A  the manager's command line     O  1 on a machine of our own, 0 in a container
     W  the kernel's words for us      D  a directory, and how many entries it has (-1: none)
     F  a file, and its bytes          P  a path, and whether it is there
+    L  a file, and one of its lines
     S  a frame with a launch          E  the end, and the CRC-32 of all between the magic and it
 
 It is not synced: what a power failure leaves of it is no plan, or the whole.
@@ -83,7 +84,8 @@ def _plan(sup: Supervisor, units: list[Unit], first: list[bytes]) -> bytes | Non
     today = read_units(sup.paths.units).units
     if today != sup.world.graph.units or files != [*_files(folders)]:
         return None
-    files += map(_file, (supervisor.__file__, _USERS))
+    code = os.path.realpath(supervisor.__file__)
+    files += [("F", code, _content(code)), _root(os.path.realpath(_USERS))]
     base: str = sup.tracker.base  # type: ignore[attr-defined]
     ours = is_ours()
     records: list[Record] = [
@@ -146,13 +148,15 @@ def _files(folders: list[str]) -> Iterator[Record]:
                 yield "D", path, _count(os.listdir(path))
 
 
-def _file(path: str) -> Record:
-    """Wherever it is; a small system has no users."""
-    path = os.path.realpath(path)
+def _root(path: str) -> Record:
+    """What that file says of root. A small system has none."""
     try:
-        return "F", path, _content(path)
+        text = _content(path)
     except FileNotFoundError:
         return "P", path, b"\0"
+    lines = (line for line in text.split(b"\n") if line.split(b":")[2:3] == [b"0"])
+    line = next(lines, None)
+    return ("F", path, text) if line is None else ("L", path, line)
 
 
 def _count(names: list[str] | None) -> bytes:

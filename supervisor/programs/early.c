@@ -66,6 +66,18 @@ static bool is_file(const struct record *one) {
     return same;
 }
 
+static bool has_line(const struct record *one) {
+    static uint8_t text[1 << 20]; /* of a longer file it is not looked for behind that */
+    ssize_t size = read_file(one->text, text, sizeof text);
+    const uint8_t *at = text, *end = text + (size > 0 ? size : 0), *stop;
+    for (; at < end; at = stop + (stop < end)) {
+        stop = memchr(at, '\n', (size_t)(end - at));
+        if (!stop) stop = end;
+        if ((size_t)(stop - at) == one->size && !memcmp(at, one->data, one->size)) return true;
+    }
+    return false;
+}
+
 static bool is_directory(const struct record *one) { /* of so many entries */
     int32_t count = 0, wanted;
     DIR *directory = opendir(one->text);
@@ -115,6 +127,7 @@ static bool holds(const struct record *one, char **argv, uint32_t sum) {
     case 'E': return one->size == sizeof sum && !memcmp(one->data, &sum, sizeof sum);
     case 'D': return is_directory(one);
     case 'F': return is_file(one);
+    case 'L': return has_line(one);
     case 'O': return one->size == 1 && one->data[0] == is_ours();
     case 'P': return one->size == 1 && one->data[0] == !access(one->text, F_OK);
     case 'W': return are_words(one);

@@ -126,7 +126,10 @@ def test_f54_managers_that_are_killed_again_and_again(every_ms: int, tmp_path: P
     """Before they can say anything, or in the midst of their work."""
     with booted(tmp_path, HUNG) as machine:
         settled(machine, dict.fromkeys(HUNG, "running"))
-        assert off(machine, kill=f"0,{every_ms},0") < DEADLINE_S + BUSY_S
+        took = off(machine, kill=f"0,{every_ms},0")
+        # The first may be killed before it told the keeper anything; no other one comes as far.
+        told = "stopping everything" in machine.console()
+        assert took < (DEADLINE_S if told else UNHEARD_S + 5 + 30) + BUSY_S
         assert machine.console().count("KILLED") > 2
     assert_whole(tmp_path / "root.img")
 

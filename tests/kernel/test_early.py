@@ -70,6 +70,7 @@ def early(tmp_path: Path, program: str) -> Early:
     (units / "web.toml").write_bytes(b"command = []\n\0\xff")
     (units / "empty.toml").write_bytes(b"")
     (tmp_path / "there").touch()
+    (tmp_path / "lines").write_bytes(b"first\n\nanother one\nlast")
     return Early(tmp_path, program)
 
 
@@ -84,6 +85,9 @@ def all_kinds(early: Early) -> list[Record]:
         ("D", f"{home}/absent", entries(-1)),
         ("F", f"{home}/units/web.toml", b"command = []\n\0\xff"),
         ("F", f"{home}/units/empty.toml", b""),
+        ("L", f"{home}/lines", b"first"),
+        ("L", f"{home}/lines", b""),
+        ("L", f"{home}/lines", b"last"),
         ("P", f"{home}/there", b"\1"),
         ("P", f"{home}/absent", b"\0"),
     ]
@@ -208,6 +212,12 @@ def test_arguments_without_their_last_nul_do_not_hold(early: Early) -> None:
         ("F", "{home}/units/web.toml", b""),
         ("F", "{home}/units/empty.toml", b"x"),
         ("F", "{home}/absent", b""),
+        ("L", "{home}/absent", b""),
+        ("L", "{home}/units", b""),
+        ("L", "{home}/lines", b"firs"),
+        ("L", "{home}/lines", b"irst"),
+        ("L", "{home}/lines", b"first\n"),
+        ("L", "{home}/lines", b"another"),
         ("F", "{home}/units", b""),
         ("P", "{home}/there", b"\0"),
         ("P", "{home}/absent", b"\1"),

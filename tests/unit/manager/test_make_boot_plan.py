@@ -200,7 +200,9 @@ def test_what_a_plan_was_made_from_is_in_it(machine: Callable[..., Machine]) -> 
     assert ("F", str(one.units / "web.toml"), (one.units / "web.toml").read_bytes()) in found
     assert ("D", str(drop_ins), struct.pack("<i", 1)) in found
     assert ("F", str(drop_ins / "a.toml"), b'description = "more"\n') in found
-    assert ("F", "/etc/passwd", Path("/etc/passwd").read_bytes()) in found
+    (root,) = [data for kind, text, data in found if (kind, text) == ("L", "/etc/passwd")]
+    assert root.startswith(b"root:")
+    assert b"\n" + root + b"\n" in b"\n" + Path("/etc/passwd").read_bytes()
     assert ("P", "/", b"\1") in found
     assert ("P", "/absent", b"\0") in found
     assert not [text for _, text, _ in found if text.startswith(one.sup.paths.transient_units)]
@@ -281,3 +283,19 @@ def test_a_small_system_has_no_users(
     one.boot()
     one.execed("web")
     assert ("P", str(absent), b"\0") in records(one.path)
+
+
+@pytest.mark.parametrize(
+    "text, kind, data",
+    [
+        ("a:x:1:0\nme:x:0:0::/me:/bin/sh\nroot:x:0:0\n", "L", b"me:x:0:0::/me:/bin/sh"),
+        ("root:x:0:0", "L", b"root:x:0:0"),
+        ("a:x:1:0\n\nb\n", "F", b"a:x:1:0\n\nb\n"),
+    ],
+)
+def test_only_what_a_file_of_users_says_of_root_counts(
+    tmp_path: Path, text: str, kind: str, data: bytes
+) -> None:
+    path = tmp_path / "passwd"
+    path.write_text(text)
+    assert make_boot_plan._root(str(path)) == (kind, str(path), data)
