@@ -3,7 +3,7 @@ manager that comes after them is told."""
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -128,19 +128,6 @@ def test_every_key_is_decided_upon(field: str) -> None:
 )
 def test_whether_its_launch_follows(unit: Unit, follows: bool) -> None:
     assert _follows(unit) is follows
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
-    made: list[Machine] = []
-
-    def begin(**files: str) -> Machine:
-        made.append(Machine(tmp_path, **files))
-        return made[-1]
-
-    yield begin
-    for one in made:
-        one.bench.close()
 
 
 def test_a_launch_that_was_sent_is_not_sent_again(machine: Callable[..., Machine]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 import os
 import struct
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -31,19 +31,6 @@ from tests.unit.manager.boot_plan_kit import (
     plan_of,
     with_,
 )
-
-
-@pytest.fixture
-def machine(tmp_path: Path) -> Iterator[Callable[..., Machine]]:
-    made: list[Machine] = []
-
-    def begin(**files: str) -> Machine:
-        made.append(Machine(tmp_path, **files))
-        return made[-1]
-
-    yield begin
-    for one in made:
-        one.bench.close()
 
 
 def kinds(path: Path) -> list[str]:
