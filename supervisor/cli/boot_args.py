@@ -5,11 +5,9 @@ so what is said here is that of root without any environment, whoever asks.
 """
 from __future__ import annotations
 
-import os
-
 from supervisor.cli.call import BAD_USAGE, DONE, Call, Failure
 from supervisor.cli.parse import parse
-from supervisor.cli.run import program_directories, programs
+from supervisor.cli.run import installed, programs
 from supervisor.model.paths import paths
 
 TYPE_CHECKING = False
@@ -42,8 +40,8 @@ def show(call: Call, arguments: Sequence[str]) -> int:
     }
     where = paths({}, 0, chosen["runtime"], chosen["state"], chosen["log"])
     words = programs(given, where, ["--machine"])
-    early = _early()
-    if early:
+    early = installed(EARLY)
+    if early:  # it starts the boot plan before the manager
         words[1:1] = [early, f"{where.state}/boot-plan"]
     for word in words:
         if "\n" in word:
@@ -52,13 +50,3 @@ def show(call: Call, arguments: Sequence[str]) -> int:
                 " choose another directory", BAD_USAGE)
     print("\n".join(words))
     return DONE
-
-
-def _early() -> str:
-    """What starts the boot plan before the manager, "" where it is not installed: beside
-    unboxed-init."""
-    for directory in program_directories():
-        path = f"{directory}/{EARLY}"
-        if os.access(path, os.X_OK):
-            return path
-    return ""

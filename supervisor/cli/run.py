@@ -76,23 +76,28 @@ def _keeper() -> str:
             return os.path.abspath(given)
         raise Failure(f"cannot run {given}: UNBOXED_INIT names it, and it is no program; unset that"
                       f" to use the installed {KEEPER}")
-    for directory in [*program_directories(), *os.environ.get("PATH", os.defpath).split(":")]:
-        path = os.path.join(directory, KEEPER)
-        if directory and os.path.isfile(path) and os.access(path, os.X_OK):
-            return path
+    found = installed(KEEPER, os.environ.get("PATH", os.defpath).split(":"))
+    if found:
+        return found
     raise Failure(f"cannot run {KEEPER}: it is not installed beside this command or in PATH;"
                   " install it, or name it in UNBOXED_INIT")
 
 
-def program_directories() -> list[str]:
-    """Where programs in C are that were installed with this command: UNBOXED_INIT's directory, else
-    this command's own and that of this Python's scripts."""
+def installed(name: str, others: Sequence[str] = ()) -> str:
+    """A program in C that was installed with this command, "" if there is none: from UNBOXED_INIT's
+    directory, else this command's own or that of this Python's scripts, or one of `others`."""
     given = os.environ.get("UNBOXED_INIT")
     if given:
-        return [os.path.dirname(os.path.abspath(given))]
-    import sysconfig
+        directories = [os.path.dirname(os.path.abspath(given))]
+    else:
+        import sysconfig
 
-    return [os.path.dirname(os.path.abspath(sys.argv[0])), sysconfig.get_path("scripts")]
+        directories = [os.path.dirname(os.path.abspath(sys.argv[0])), sysconfig.get_path("scripts")]
+    for directory in [*directories, *others]:
+        path = os.path.join(directory, name)
+        if directory and os.path.isfile(path) and os.access(path, os.X_OK):
+            return path
+    return ""
 
 
 def _sites() -> list[str]:

@@ -9,9 +9,8 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from supervisor.core.world import COMING
 from supervisor.model.state import Phase, Transition
-
-_UNDER_WAY = frozenset(("waiting", "launching", "starting"))
 
 
 class BootTimes(Struct, gc=False, omit_defaults=True):
@@ -43,7 +42,7 @@ class BootTimes(Struct, gc=False, omit_defaults=True):
             return
         for one in moved:
             self.came.setdefault(one.key, {}).setdefault(one.target, one.time_ns)
-            if one.target in _UNDER_WAY:
+            if one.target in COMING:
                 self.under_way.add(one.key)
             else:
                 self.under_way.discard(one.key)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import to_builtins
 
+from supervisor.core.world import COMING
 from supervisor.kernel.keeper import Frame, Keeper, frames
 from supervisor.kernel.wire import CHILD_STATES
 from supervisor.manager.facts import BOOT_PLAN, Facts, fetch
@@ -39,7 +40,6 @@ _KEYS = frozenset((
 ))  # fmt: skip
 _OPEN = Sandbox(level="off")
 _PATIENCE_S = 5  # for the end of what was killed
-_UNDER_WAY = frozenset(("waiting", "launching", "starting"))
 
 
 class BootPlan:
@@ -123,9 +123,9 @@ class BootPlan:
             return
         instances = sup.world.instances
         slow = instances.get(self._slow)
-        if slow is not None and slow.phase in _UNDER_WAY:
+        if slow is not None and slow.phase in COMING:
             return
-        self._slow = next((key for key, i in instances.items() if i.phase in _UNDER_WAY), "")
+        self._slow = next((key for key, i in instances.items() if i.phase in COMING), "")
         if self._slow:
             return
         sup.boot_plan = None

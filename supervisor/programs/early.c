@@ -8,10 +8,10 @@
  * were not).
  *
  * A plan counts only while everything that it was made from is to the byte what it was: unit files, the
- * command line, the kernel's words for us, paths that conditions ask for. Whatever is not, or cannot be
+ * command line, the kernel's words for us, root's line of /etc/passwd, paths that conditions ask for. Whatever is not, or cannot be
  * read, costs nothing but time: the manager starts everything itself, as it would without this. And only
- * once in a boot, before anything of the plan is looked at: whatever a plan does to us, the second manager
- * of this boot does not meet it.
+ * once in a boot, which is seen to before more of the plan than its first two records is looked at:
+ * whatever a plan does to us, the second manager of this boot does not meet it.
  */
 #include <errno.h>
 #include <dirent.h>
